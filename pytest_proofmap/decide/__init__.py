@@ -1,0 +1,1 @@
+"""What the evidence means: statistics, verdicts and recommendations, as pure functions."""

@@ -1,0 +1,109 @@
+"""The errors of ProofMap.
+
+Every message says what was wrong, what is allowed and what to do next.
+
+::
+
+    ProofmapError
+    ├── ConfigurationError      the configuration file or an option
+    ├── MarkerError             the arguments of a ``qualify`` mark, or how it is used
+    ├── PromptError             a prompt package or the variables given to it
+    ├── RecordingsError         a recordings file
+    ├── EvidenceError           an evidence artifact
+    ├── StoreError              the response cache cannot keep answers
+    ├── RequestError            a request that ProofMap does not send
+    ├── RefusalError            the model refused: content policy or context window
+    └── CallError               no usable answer: transport, timeout, credentials, limits
+        ├── ReplayMissError     the answer is neither recorded nor cached, and calls are off
+        └── BudgetError         the budget is used up
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BudgetError",
+    "CallError",
+    "ConfigurationError",
+    "EvidenceError",
+    "MarkerError",
+    "PromptError",
+    "ProofmapError",
+    "RecordingsError",
+    "RefusalError",
+    "ReplayMissError",
+    "RequestError",
+    "StoreError",
+    "did_you_mean",
+]
+
+
+class ProofmapError(Exception):
+    """Base of every error that ProofMap raises on purpose."""
+
+
+class ConfigurationError(ProofmapError):
+    """The configuration file or a command-line option holds something that is not allowed."""
+
+
+class MarkerError(ProofmapError):
+    """A ``qualify`` mark has a bad argument or marks something that cannot be qualified."""
+
+
+class PromptError(ProofmapError):
+    """A prompt package cannot be read, or its variables do not fit."""
+
+
+class RecordingsError(ProofmapError):
+    """A recordings file cannot be read."""
+
+
+class EvidenceError(ProofmapError):
+    """An evidence artifact cannot be read or does not hold what its schema says."""
+
+
+class StoreError(ProofmapError):
+    """The response cache cannot be opened or cannot keep an answer."""
+
+
+class RequestError(ProofmapError):
+    """A request asks for something that ProofMap does not send, such as streaming."""
+
+
+class RefusalError(ProofmapError):
+    """The model refused to answer: content policy or context window.
+
+    A refusal is the model's own doing, so the sample's outcome is ``failed``.
+    """
+
+
+class CallError(ProofmapError):
+    """The call gave no usable answer, so the sample's outcome is ``error``.
+
+    Attributes:
+        error_class: Class name of the underlying failure, such as ``RateLimitError``.
+        message: Redacted message of the underlying failure.
+    """
+
+    def __init__(self, error_class: str, message: str) -> None:
+        super().__init__(f"{error_class}: {message}" if message else error_class)
+        self.error_class = error_class
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[CallError], tuple[str, str]]:
+        return type(self), (self.error_class, self.message)
+
+
+class ReplayMissError(CallError):
+    """Calls are off (``--proofmap-cache=replay``) and the answer is neither recorded nor cached."""
+
+
+class BudgetError(CallError):
+    """The run's budget is used up, so the call was not made."""
+
+
+def did_you_mean(name: str, allowed: list[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest allowed name, or an empty string."""
+    import difflib
+
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,373 @@
+"""The evidence artifact as pydantic models (``schema: "proofmap.evidence/1"``).
+
+One :class:`Evidence` is one run of ``pytest --proofmap``. Money is in USD, durations are in seconds, times
+are UTC ISO 8601. Nothing here holds headers, credentials or the environment.
+
+Every field that the artifact promised from its first version is required on reading unless a run may leave
+it unknown; fields that came later have defaults, so that an older artifact stays readable.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "SCHEMA",
+    "AttributedDifference",
+    "Bar",
+    "Call",
+    "CallFailure",
+    "Cell",
+    "Criterion",
+    "Evidence",
+    "FallbackFigures",
+    "GitState",
+    "Latency",
+    "Needs",
+    "Objective",
+    "ObjectiveVerdict",
+    "Price",
+    "PromptRef",
+    "PromptVariant",
+    "Recommendation",
+    "RecordedRequest",
+    "RunInfo",
+    "RuntimeInfo",
+    "Sample",
+    "Totals",
+    "Versions",
+]
+
+SCHEMA = "proofmap.evidence/1"
+"""Name of the schema, written in every artifact."""
+
+BarKind = Literal["all_pass", "min_pass_rate", "margin", "both"]
+Outcome = Literal["passed", "failed", "error", "skipped"]
+Role = Literal["baseline", "challenger"]
+Source = Literal["live", "cache", "recording"]
+Status = Literal["qualified", "not_qualified", "insufficient"]
+
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Model(BaseModel):
+    """Base of the evidence models: frozen, and tolerant of fields that a later version adds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+class Versions(Model):
+    """The software that made the run."""
+
+    proofmap: str
+    pytest: str
+    python: str
+    litellm: str | None = None
+    """Version of LiteLLM, or null when the run made no call through it."""
+
+
+class GitState(Model):
+    """The commit that the run was made on."""
+
+    commit: str
+    dirty: bool
+
+
+class RunInfo(Model):
+    """When, where and how completely the run was made."""
+
+    id: str
+    started_at: str
+    finished_at: str
+    versions: Versions
+    git: GitState | None = None
+    complete: bool
+    """False when a marked item was deselected, not run, skipped for the budget or interrupted."""
+    shard: bool = False
+    """True for one shard of a run: it carries no verdict of its own."""
+    incomplete_reasons: list[str] = []
+    """Why ``complete`` is false, in words."""
+    strict: bool = False
+    """True when the run demanded that every challenger qualify."""
+
+
+class Price(Model):
+    """Price of a runtime in USD per million tokens."""
+
+    input_per_mtok: float
+    output_per_mtok: float
+    cached_input_per_mtok: float | None = None
+    """Price of input tokens served from the provider's prompt cache; null: as other input."""
+    source: Literal["declared", "litellm"] = "declared"
+    """Where the price is from: the configuration, or LiteLLM's bundled map."""
+
+
+class RuntimeInfo(Model):
+    """A runtime as it was configured for the run."""
+
+    model: str
+    provider: str
+    params: dict[str, Any]
+    variant: str | None = None
+    api_base: str | None = None
+    """As written in the configuration, with ``os.environ/NAME`` unexpanded."""
+    price: Price | None = None
+    fingerprint: str
+    """Content hash of everything above but the price, 12 hexadecimal digits."""
+
+
+class PromptVariant(Model):
+    """One variant of a prompt package: its file and its unrendered message templates."""
+
+    file: str
+    sha256: str
+    messages: list[dict[str, Any]]
+
+
+class RecordedRequest(Model):
+    """What was asked, once for each distinct request."""
+
+    messages: list[dict[str, Any]]
+    tools: list[Any] | None = None
+    response_format: dict[str, Any] | None = None
+    params: dict[str, Any]
+
+
+class PromptRef(Model):
+    """Which prompt package and variant rendered a request."""
+
+    name: str
+    variant: str | None = None
+
+
+class CallFailure(Model):
+    """Why a call gave no usable answer."""
+
+    class_: str = Field(alias="class")
+    """Class name of the failure."""
+    message: str
+    """Its message, redacted."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class Call(Model):
+    """One call made by a sample on the runtime under test."""
+
+    key: str
+    prompt: PromptRef | None = None
+    source: Source
+    """How this run first got the answer."""
+    attempts: int
+    """How many times the request was sent for this answer; 0 when it never was."""
+    error: CallFailure | None = None
+    model: str | None
+    """The model that served the answer, or that was asked when none came."""
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_input_tokens: int | None
+    cost_usd: float | None
+    latency_s: float | None
+    """Duration of the real call, without our own queueing, also when it is replayed."""
+    finish_reason: str | None
+    text: str
+    tool_calls: list[Any] | None = None
+    runtime: str | None = None
+    """Name of the runtime of an auxiliary call (a judge, a rewriter); null for the runtime under test."""
+    concurrency: int | None = None
+    """How many calls to the same provider were under way when the answer was made."""
+    usage_estimated: bool = False
+    """True when the token counts were estimated and not reported by the model."""
+
+
+class Sample(Model):
+    """One attempt at one case on one runtime."""
+
+    criterion: str
+    case: str
+    slice: str | None = None
+    runtime: str
+    role: Role
+    sample: int
+    outcome: Outcome
+    message: str
+    """One line: the assertion, the failure or the reason of the skip; empty when passed."""
+    calls: list[Call]
+
+
+class Latency(Model):
+    """Latency of the samples of a cell, from first request to last answer, in seconds."""
+
+    p50: float | None
+    p95: float | None
+    """Order-statistic 95th percentile; null below 59 samples."""
+    max: float | None
+    n: int
+
+
+class Needs(Model):
+    """How many *additional* cases a verdict needs, at the Holm-adjusted level."""
+
+    best: int | None
+    """If every further case agrees; null when no number of cases would do."""
+    typical: int | None
+    """If the disagreement seen so far goes on, with a power of 80 %."""
+
+
+class Bar(Model):
+    """The pass rule of a criterion."""
+
+    kind: BarKind
+    min_pass_rate: float | None
+    max_failure_rate: float | None
+    margin: float | None
+    confidence: float
+    samples: int
+    baseline_must_pass: bool = True
+
+
+class Cell(Model):
+    """The evidence of one runtime on one criterion and slice, and its verdict."""
+
+    runtime: str
+    role: Role
+    slice: str | None
+    """Name of the slice; null for all cases."""
+    status: Status | None
+    """The verdict; null for the baseline."""
+    cases: int
+    passed: int
+    failed: int
+    errors: int
+    skipped: int
+    pass_rate: float | None
+    """passed / (cases - skipped); null when no case was left."""
+    interval: tuple[float, float] | None
+    """Two-sided Clopper-Pearson interval of ``pass_rate``."""
+    p_unsafe: float | None = None
+    p_worse: float | None = None
+    p_adjusted: float | None = None
+    regressions: int | None = None
+    improvements: int | None = None
+    needs: Needs | None = None
+    reason: str
+    cost_usd: float | None
+    latency_s: Latency
+    pass_hat_k: float | None = None
+    """Probability that all of a case's samples pass, where a case has several; null otherwise."""
+
+
+class AttributedDifference(Model):
+    """Paired difference in pass rate between two runtimes that differ along one axis alone."""
+
+    axis: Literal["prompt", "model"]
+    slice: str | None
+    from_runtime: str
+    to_runtime: str
+    difference: float
+    """Pass rate of ``to_runtime`` minus that of ``from_runtime`` on the same cases."""
+    interval: tuple[float, float]
+    """Tango's score interval at the criterion's confidence, two-sided."""
+    pairs: int
+
+
+class Criterion(Model):
+    """One marked test function, its bar and its cells."""
+
+    id: str
+    objective: str
+    fingerprint: str
+    collected: list[str]
+    """Case ids before deselection, in the order of collection."""
+    bar: Bar
+    cells: list[Cell] = []
+    attribution: list[AttributedDifference] = []
+
+
+class ObjectiveVerdict(Model):
+    """Verdict on a challenger over all criteria of an objective."""
+
+    runtime: str
+    slice: str | None
+    status: Status
+    reason: str
+    p_unsafe: float | None = None
+    p_adjusted: float | None = None
+
+
+class FallbackFigures(Model):
+    """What a fallback does on the cases that the chain's primary fails."""
+
+    runtime: str
+    primary_failures: int
+    rescued: int
+
+
+class Recommendation(Model):
+    """The chain proposed for an objective or one of its slices."""
+
+    slice: str | None
+    chain: list[str]
+    reason: str
+    cost_ratio: float | None
+    """Cost of the baseline divided by that of the chosen runtime: above 1 is cheaper."""
+    latency_ratio: float | None
+    """Median of the per-case ratios of latency, baseline divided by chosen: above 1 is faster."""
+    cost_interval: tuple[float, float] | None = None
+    latency_interval: tuple[float, float] | None = None
+    fallbacks: list[FallbackFigures] = []
+    joint_pass_rate: float | None = None
+    """Share of the cases that at least one runtime of the chain passes."""
+    outage_proof: bool | None = None
+    """False when one provider's outage would empty the chain."""
+    warnings: list[str] = []
+
+
+class Objective(Model):
+    """The job that production routes, with its verdicts and recommendations."""
+
+    name: str
+    baseline: str
+    challengers: list[str]
+    sensitive: bool = False
+    criteria: list[str]
+    verdicts: list[ObjectiveVerdict] = []
+    recommendations: list[Recommendation] = []
+    optimize: Literal["cost", "latency"] = "cost"
+    p95_latency_s: float | None = None
+    """Service ceiling in seconds: a runtime above it is not recommended."""
+    max_cost_per_1k_usd: float | None = None
+    """Service ceiling in USD for 1,000 cases: a runtime above it is not recommended."""
+
+
+class Totals(Model):
+    """Totals over the distinct requests of the run."""
+
+    calls: int
+    live: int
+    cached: int
+    recorded: int
+    spent_usd: float
+    """What this run paid."""
+    list_usd: float
+    """What the same answers cost when they were made."""
+    unpriced: int = 0
+    """How many of the answers have an unknown price and are in neither sum."""
+
+
+class Evidence(Model):
+    """Everything observed in a run and what was decided from it."""
+
+    schema_: Literal["proofmap.evidence/1"] = Field(default=SCHEMA, alias="schema")
+    run: RunInfo
+    runtimes: dict[str, RuntimeInfo]
+    prompts: dict[str, dict[str, PromptVariant]] = {}
+    requests: dict[str, RecordedRequest] = {}
+    objectives: list[Objective]
+    criteria: list[Criterion]
+    samples: list[Sample]
+    totals: Totals
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=())

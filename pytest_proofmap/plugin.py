@@ -1,0 +1,3 @@
+"""The pytest plugin: hooks that delegate."""
+
+from __future__ import annotations

@@ -1,0 +1,1 @@
+"""How evidence and decisions are shown."""

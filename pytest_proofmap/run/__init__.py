@@ -1,0 +1,1 @@
+"""When runtimes are called: the pytest session's engine, its outcomes and its recorder."""

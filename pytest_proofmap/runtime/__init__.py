@@ -1,0 +1,1 @@
+"""What is called: prompt packages, requests, the client, the cache, recordings and prices."""

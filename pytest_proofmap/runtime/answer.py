@@ -1,0 +1,147 @@
+"""A model's answer as it is stored: one format for the cache, the recordings and the wire.
+
+The response is an OpenAI-format chat completion. A deterministic refusal of the provider (content policy,
+context window) is an answer too: it has ``refusal`` in place of ``response``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Answer", "Refusal", "Usage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that an answer used, as the model reported them; None when it did not."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    """Input tokens that the provider served from its prompt cache."""
+    reasoning_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A provider's refusal to answer: its exception class and redacted message."""
+
+    error_class: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One stored answer with the request that it answers and how it was made."""
+
+    request: dict[str, Any]
+    """The request's content (:meth:`pytest_proofmap.runtime.request.Request.content`)."""
+    response: dict[str, Any] | None
+    """OpenAI-format chat completion; None for a refusal."""
+    refusal: Refusal | None = None
+    latency_s: float | None = None
+    """Duration of the successful attempt, without queueing and backoff."""
+    made_at: str | None = None
+    """UTC ISO 8601 time at which it was made."""
+    concurrency: int | None = None
+    """How many calls to the same provider were under way, this one included."""
+    usage_estimated: bool = False
+    """True when the token counts were estimated and not reported by the model."""
+    attempts: int = 1
+    """How many times the request was sent."""
+
+    def to_json(self) -> str:
+        """Return the answer as one line of JSON, the format of recordings and cache entries."""
+        refusal = self.refusal and {"class": self.refusal.error_class, "message": self.refusal.message}
+        return json.dumps(
+            {
+                "request": self.request,
+                "response": self.response,
+                "latency_s": self.latency_s,
+                "made_at": self.made_at,
+                "concurrency": self.concurrency,
+                "usage_estimated": self.usage_estimated,
+                "refusal": refusal,
+                "attempts": self.attempts,
+            },
+            ensure_ascii=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Answer:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: The text is not JSON or not an answer; the message says what is missing.
+        """
+        data = json.loads(text)
+        if not isinstance(data, dict) or not isinstance(data.get("request"), dict):
+            raise ValueError("an answer needs an object 'request'")
+        response, refusal = data.get("response"), data.get("refusal")
+        if refusal is not None:
+            if not isinstance(refusal, dict) or "class" not in refusal:
+                raise ValueError("'refusal' needs a 'class'")
+            refusal = Refusal(str(refusal["class"]), str(refusal.get("message", "")))
+        elif not isinstance(response, dict) or not _choices(response):
+            raise ValueError("an answer needs a 'response' with 'choices', or a 'refusal'")
+        return cls(
+            request=data["request"],
+            response=response,
+            refusal=refusal,
+            latency_s=data.get("latency_s"),
+            made_at=data.get("made_at"),
+            concurrency=data.get("concurrency"),
+            usage_estimated=bool(data.get("usage_estimated", False)),
+            attempts=data.get("attempts", 1),
+        )
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The assistant message of the first choice; empty for a refusal."""
+        choices = _choices(self.response)
+        message = choices[0].get("message") if choices else None
+        return message if isinstance(message, dict) else {}
+
+    @property
+    def text(self) -> str:
+        """The answer's text, ``""`` when the model sent none."""
+        content = self.message.get("content")
+        if isinstance(content, list):
+            return "".join(part.get("text") or "" for part in content if isinstance(part, dict))
+        return content if isinstance(content, str) else ""
+
+    @property
+    def tool_calls(self) -> list[Any] | None:
+        """The tool calls of the answer in OpenAI format, or None."""
+        return self.message.get("tool_calls") or None
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped, in OpenAI's words."""
+        choices = _choices(self.response)
+        return choices[0].get("finish_reason") if choices else None
+
+    @property
+    def model(self) -> str | None:
+        """The model that served the answer, if it said so."""
+        return self.response.get("model") if self.response else None
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens used."""
+        usage = self.response.get("usage") if self.response else None
+        if not isinstance(usage, dict):
+            return Usage()
+        return Usage(
+            input_tokens=usage.get("prompt_tokens"),
+            output_tokens=usage.get("completion_tokens"),
+            cached_input_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
+            reasoning_tokens=(usage.get("completion_tokens_details") or {}).get("reasoning_tokens"),
+        )
+
+
+def _choices(response: dict[str, Any] | None) -> list[Any]:
+    choices = response.get("choices") if response else None
+    return choices if isinstance(choices, list) and choices and isinstance(choices[0], dict) else []

@@ -1,0 +1,89 @@
+"""A request to a runtime, and the key that finds its answer again.
+
+The key is the SHA-256 of the canonical JSON of everything that may change the answer, and of nothing else:
+credentials, headers, timeouts, retries and test names are not in it, and ``api_base`` is in it as the
+configuration writes it (``os.environ/NAME`` unexpanded), so that a local server's port does not matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["KEY_SCHEMA", "TRANSPORT_PARAMS", "Request", "canonical_json"]
+
+KEY_SCHEMA = 1
+"""Version of the key's ingredients; raising it makes cached answers misses, recordings stay valid."""
+
+TRANSPORT_PARAMS = frozenset(
+    {"api_key", "extra_headers", "headers", "max_retries", "num_retries", "organization", "timeout"}
+)
+"""Parameters that say how to reach the model and never what it answers: not in the key, never stored."""
+
+
+def canonical_json(value: object) -> str:
+    """Return the one JSON text of a value: sorted keys, no white space, UTF-8 characters as they are.
+
+    Raises:
+        TypeError: The value holds something that JSON cannot express.
+        ValueError: The value holds NaN or an infinity.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Everything that may change a model's answer."""
+
+    model: str
+    """LiteLLM model id."""
+    messages: list[dict[str, Any]]
+    """OpenAI-format chat messages."""
+    params: dict[str, Any]
+    """Model parameters such as ``temperature``, without the transport's own."""
+    api_base: str | None = None
+    """As written in the configuration."""
+    tools: list[Any] | None = None
+    response_format: dict[str, Any] | None = None
+    sample: int = 0
+    """Index of the sample: repeats never share one answer."""
+
+    def content(self) -> dict[str, Any]:
+        """Return the request as recordings and the cache store it."""
+        return {
+            "model": self.model,
+            "api_base": self.api_base,
+            "messages": self.messages,
+            "params": self.params,
+            "tools": self.tools,
+            "response_format": self.response_format,
+            "sample": self.sample,
+        }
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> Request:
+        """Build a request from what :meth:`content` returned.
+
+        Raises:
+            KeyError: ``model`` or ``messages`` is missing.
+            TypeError: A field has the wrong type.
+        """
+        model, messages = content["model"], content["messages"]
+        if not isinstance(model, str) or not isinstance(messages, list):
+            raise TypeError("a request needs a string 'model' and a list 'messages'")
+        return cls(
+            model=model,
+            messages=messages,
+            params=content.get("params") or {},
+            api_base=content.get("api_base"),
+            tools=content.get("tools"),
+            response_format=content.get("response_format"),
+            sample=content.get("sample") or 0,
+        )
+
+    def key(self) -> str:
+        """Return the key under which the answer is stored: 64 hexadecimal digits."""
+        text = canonical_json({"schema": KEY_SCHEMA, **self.content()})
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,29 @@
+"""The protocol of a store of answers.
+
+The cache on disk, the answers kept in memory for one run and a team's shared cache all look like this.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pytest_proofmap.runtime.answer import Answer
+
+__all__ = ["AnswerStore"]
+
+
+class AnswerStore(Protocol):
+    """Where answers are kept, by key."""
+
+    def get(self, key: str) -> Answer | None:
+        """Return the answer of a key, or None; an unreadable entry is a miss and warns once."""
+
+    def put(self, key: str, answer: Answer) -> None:
+        """Keep an answer; it is on disk when this returns.
+
+        Raises:
+            StoreError: The answer could not be kept; it was paid, so this must be loud.
+        """
+
+    def close(self) -> None:
+        """Release files and connections; closing twice is fine."""
