@@ -1,0 +1,380 @@
+"""The configuration: ``[tool.proofmap]`` in ``pyproject.toml``, or ``proofmap.toml`` in its place.
+
+Values are checked when they are read; every wrong one is a :class:`ConfigurationError` that names the file,
+the key, what was found and what is allowed. Environment references (``os.environ/NAME``) are kept as written
+and expanded at the moment of a live call, so that a replay needs no environment at all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StrictBool, ValidationError, field_validator
+
+from pytest_proofmap.errors import ConfigurationError, did_you_mean
+from pytest_proofmap.runtime.request import TRANSPORT_PARAMS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "Configuration",
+    "CriterionSettings",
+    "DeclaredPrice",
+    "ObjectiveConfig",
+    "ProviderLimits",
+    "RuntimeConfig",
+    "expand_environment",
+    "explain_validation",
+    "find_rootdir",
+    "load",
+    "parse_runtime",
+]
+
+ENVIRONMENT_PREFIX = "os.environ/"
+RUNTIME_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+RESERVED_PARAMS = frozenset({"api_base", "base_url", "messages", "model", "stream"})
+
+Rate = Annotated[float, Field(gt=0.0, le=1.0, strict=True)]
+Positive = Annotated[float, Field(gt=0.0, strict=True, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0.0, strict=True, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+
+
+class Table(BaseModel):
+    """Base of the configuration's tables: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class DeclaredPrice(Table):
+    """Price of a runtime in USD per million tokens."""
+
+    input_per_mtok: NotNegative
+    output_per_mtok: NotNegative
+    cached_input_per_mtok: NotNegative | None = None
+
+
+class RuntimeConfig(Table):
+    """One named way to run a task."""
+
+    name: Annotated[str, Field(exclude=True)]
+    model: Annotated[str, Field(min_length=1)]
+    """LiteLLM model id."""
+    params: dict[str, Any] = {}
+    """Default parameters of each call."""
+    variant: str | None = None
+    """Prompt variant; None: the default prompt."""
+    api_base: str | None = None
+    """Endpoint, as written."""
+    provider: str = ""
+    """Who serves the model; default: the prefix of the model id."""
+    price: DeclaredPrice | None = None
+    timeout_s: Positive = 60.0
+    """Limit of one attempt, in seconds."""
+
+    @field_validator("params")
+    @classmethod
+    def _check_params(cls, params: dict[str, Any]) -> dict[str, Any]:
+        for name, value in params.items():
+            if name in RESERVED_PARAMS:
+                raise ValueError(
+                    f"{name!r} is not a parameter: the runtime's own keys and the test decide it"
+                )
+            if name in TRANSPORT_PARAMS and name.endswith("key") and not is_environment_reference(value):
+                raise ValueError(
+                    f"{name!r} holds a secret: secrets never live in the file; "
+                    f'write {name} = "{ENVIRONMENT_PREFIX}NAME"'
+                )
+        return params
+
+    def model_post_init(self, context: object) -> None:
+        """Derive the provider from the model id."""
+        if not self.provider:
+            prefix = self.model.split("/", 1)[0] if "/" in self.model else "openai"
+            object.__setattr__(self, "provider", prefix)
+
+    @property
+    def key_params(self) -> dict[str, Any]:
+        """The parameters that may change an answer, without the transport's own."""
+        return {name: value for name, value in self.params.items() if name not in TRANSPORT_PARAMS}
+
+
+class ProviderLimits(Table):
+    """Limits of one provider."""
+
+    rpm: Count | None = None
+    """Requests a minute."""
+    tpm: Count | None = None
+    """Tokens a minute."""
+    concurrency: Count | None = None
+    """Calls under way at once."""
+
+
+class ObjectiveConfig(Table):
+    """What to optimise for on an objective, and its service ceilings."""
+
+    optimize: Literal["cost", "latency"] = "cost"
+    p95_latency_s: Positive | None = None
+    max_cost_per_1k_usd: Positive | None = None
+
+
+class CriterionSettings(Table):
+    """What a ``qualify`` mark may set, and the configuration for all criteria; None: not set here."""
+
+    baseline: str | None = None
+    challengers: list[str] | None = None
+    objective: str | None = None
+    slice_by: str | list[str] | None = None
+    samples: Count | None = None
+    min_pass_rate: Rate | None = None
+    max_failure_rate: Rate | None = None
+    margin: Rate | None = None
+    confidence: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] | None = None
+    sensitive: StrictBool | None = None
+    baseline_must_pass: StrictBool | None = None
+    prefetch: StrictBool | None = None
+
+    @field_validator("confidence")
+    @classmethod
+    def _check_confidence(cls, confidence: float | None) -> float | None:
+        if confidence is not None and confidence != 0 and confidence < 0.5:
+            raise ValueError("must be 0 (decide on the observed rate) or in [0.5, 1)")
+        return confidence
+
+
+class Configuration(CriterionSettings):
+    """All of ``[tool.proofmap]``."""
+
+    prompts: str = "prompts"
+    recordings: list[str] = []
+    cache_dir: str = ".proofmap/cache"
+    cache_url: str | None = None
+    lock: str = "proofmap.lock"
+    concurrency: Annotated[int, Field(ge=0, strict=True)] = 32
+    budget_usd: Positive | None = None
+    runtimes: dict[str, RuntimeConfig] = {}
+    limits: dict[str, ProviderLimits] = {}
+    objectives: dict[str, ObjectiveConfig] = {}
+
+    _rootdir: Path = PrivateAttr(default_factory=Path)
+    _source: str = PrivateAttr(default="defaults")
+
+    @property
+    def rootdir(self) -> Path:
+        """The folder that relative paths start from."""
+        return self._rootdir
+
+    @property
+    def source(self) -> str:
+        """Where the configuration was read from, for messages."""
+        return self._source
+
+    @property
+    def cache_path(self) -> Path:
+        """The folder of the response cache."""
+        return self._rootdir / self.cache_dir
+
+    @property
+    def prompts_path(self) -> Path:
+        """The folder of the prompt packages."""
+        return self._rootdir / self.prompts
+
+    @property
+    def lock_path(self) -> Path:
+        """The file of approved routes."""
+        return self._rootdir / self.lock
+
+    def runtime(self, name: str) -> RuntimeConfig:
+        """Return a runtime by name; an unconfigured name with a ``/`` is taken as a LiteLLM model id.
+
+        Raises:
+            ConfigurationError: The name is neither configured nor a LiteLLM model id.
+        """
+        if name in self.runtimes:
+            return self.runtimes[name]
+        if "/" in name:
+            return RuntimeConfig(name=name, model=name)
+        known = sorted(self.runtimes)
+        listed = ", ".join(known) if known else "none"
+        raise ConfigurationError(
+            f"unknown runtime {name!r}.{did_you_mean(name, known)} Configured in {self.source}: {listed}. "
+            f"Add [tool.proofmap.runtimes.{name}] with a model, or give a LiteLLM model id such as "
+            "'openai/gpt-4o-mini'."
+        )
+
+
+def is_environment_reference(value: object) -> bool:
+    """Return whether a value is written as ``os.environ/NAME``."""
+    return isinstance(value, str) and value.startswith(ENVIRONMENT_PREFIX)
+
+
+def expand_environment(value: object, where: str, environment: Mapping[str, str] | None = None) -> object:
+    """Return the value with ``os.environ/NAME`` references replaced, also inside lists and tables.
+
+    Raises:
+        ConfigurationError: A named variable is not set.
+    """
+    environment = os.environ if environment is None else environment
+    if isinstance(value, dict):
+        return {key: expand_environment(item, where, environment) for key, item in value.items()}
+    if isinstance(value, list):
+        return [expand_environment(item, where, environment) for item in value]
+    if not is_environment_reference(value):
+        return value
+    name = str(value)[len(ENVIRONMENT_PREFIX) :]
+    if not environment.get(name):
+        raise ConfigurationError(
+            f"{where} is {value!r}, but the environment variable {name} is not set. "
+            f"Set {name}, or run with --proofmap-cache=replay, which needs no endpoint."
+        )
+    return environment[name]
+
+
+def find_rootdir(start: Path) -> Path:
+    """Return the nearest folder, upward from ``start``, that holds a ProofMap configuration.
+
+    Falls back to ``start`` when there is none.
+    """
+    for folder in (start, *start.parents):
+        if (folder / "proofmap.toml").is_file():
+            return folder
+        pyproject = folder / "pyproject.toml"
+        if pyproject.is_file() and _tool_table(_read_toml(pyproject)) is not None:
+            return folder
+    return start
+
+
+def load(rootdir: Path) -> Configuration:
+    """Read and check the configuration at ``rootdir``; without one, the defaults hold.
+
+    Raises:
+        ConfigurationError: A file is not TOML, or a key or value is not allowed.
+    """
+    own, pyproject = rootdir / "proofmap.toml", rootdir / "pyproject.toml"
+    if own.is_file():
+        return parse(_read_toml(own), rootdir, source="proofmap.toml", prefix="")
+    table = _tool_table(_read_toml(pyproject)) if pyproject.is_file() else None
+    if table is None:
+        return parse({}, rootdir, source="the defaults (no [tool.proofmap] found)", prefix="tool.proofmap")
+    return parse(table, rootdir, source="pyproject.toml", prefix="tool.proofmap")
+
+
+def parse(table: dict[str, Any], rootdir: Path, *, source: str, prefix: str) -> Configuration:
+    """Check a configuration table.
+
+    Raises:
+        ConfigurationError: A key or value is not allowed.
+    """
+    data = dict(table)
+    runtimes = data.get("runtimes")
+    if isinstance(runtimes, dict):
+        data["runtimes"] = {name: _named(name, runtime, source, prefix) for name, runtime in runtimes.items()}
+    try:
+        configuration = Configuration.model_validate(data)
+    except ValidationError as error:
+        raise ConfigurationError(explain_validation(error, Configuration, source, prefix)) from None
+    configuration._rootdir = rootdir
+    configuration._source = source
+    return configuration
+
+
+def parse_runtime(name: str, table: object, source: str) -> RuntimeConfig:
+    """Check one runtime given as a table, such as one that a hook returned.
+
+    Raises:
+        ConfigurationError: A key or value is not allowed.
+    """
+    data = _named(name, table, source, "")
+    try:
+        return RuntimeConfig.model_validate(data)
+    except ValidationError as error:
+        where = f"runtimes.{name}"
+        raise ConfigurationError(explain_validation(error, RuntimeConfig, source, where)) from None
+
+
+def _named(name: str, table: object, source: str, prefix: str) -> Any:
+    if not RUNTIME_NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{source}: the runtime name {name!r} is not allowed. "
+            "A name is made of letters, digits, '_', '.' and '-'; pytest shows it in test ids."
+        )
+    if not isinstance(table, dict):
+        return table
+    if "name" in table:
+        where = f"[{prefix}.runtimes.{name}]".replace("[.", "[")
+        raise ConfigurationError(f"{source}: {where} has an unknown key 'name': the table's own name is it.")
+    return {"name": name, **table}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}. Mend the file and run again.") from None
+
+
+def _tool_table(data: dict[str, Any]) -> dict[str, Any] | None:
+    tool = data.get("tool")
+    table = tool.get("proofmap") if isinstance(tool, dict) else None
+    return table if isinstance(table, dict) else None
+
+
+def explain_validation(error: ValidationError, model: type[BaseModel], source: str, prefix: str = "") -> str:
+    """Return a validation error in words: where, the wrong value, what is allowed.
+
+    Tables are named, not printed: they may hold what must not be shown.
+    """
+    lines = [_explain_one(dict(problem), model, source, prefix) for problem in error.errors()]
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _explain_one(problem: dict[str, Any], model: type[BaseModel], source: str, prefix: str) -> str:
+    location = [part for part in problem["loc"] if isinstance(part, int) or not _is_union_branch(part)]
+    *parents, last = location
+    table = ".".join(part for part in (prefix, *(str(parent) for parent in parents)) if part)
+    where = f"{source}: [{table}]" if table else source
+    if problem["type"] == "extra_forbidden":
+        allowed = sorted(set(_model_at(model, parents).model_fields) - {"name"})
+        return (
+            f"{where} has an unknown key {last!r}.{did_you_mean(str(last), allowed)} "
+            f"Allowed: {', '.join(allowed)}."
+        )
+    if problem["type"] == "missing":
+        return f"{where} lacks the key {last!r}, which is required."
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    value = "" if isinstance(problem["input"], dict) else f" = {problem['input']!r}"
+    return f"{where}: {last}{value} is not allowed: {message[:1].lower()}{message[1:]}."
+
+
+def _is_union_branch(part: str) -> bool:
+    return part in {"str", "list[str]"}
+
+
+def _model_at(model: type[BaseModel], path: list[Any]) -> type[BaseModel]:
+    """Return the table that a path of keys leads to, going through mappings and optional values."""
+    for part in path:
+        if part not in model.model_fields:
+            continue
+        found = _nested_model(model.model_fields[part].annotation)
+        model = found or model
+    return model
+
+
+def _nested_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in get_args(annotation):
+        found = _nested_model(argument)
+        if found is not None:
+            return found
+    return None
