@@ -1,0 +1,37 @@
+"""The names of slices: ``language=fr`` or ``language=fr,tier=gold``, percent-encoded.
+
+Production builds the same name from the values that it routes by, so there is one function for both.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from urllib.parse import quote
+
+__all__ = ["SliceValue", "is_slice_value", "slice_name"]
+
+SliceValue = str | int | bool | enum.Enum
+
+
+def is_slice_value(value: object) -> bool:
+    """Return whether a value may name a slice: a string, whole number, truth value or enum member."""
+    return isinstance(value, str | int | enum.Enum)
+
+
+def slice_name(values: Mapping[str, SliceValue]) -> str:
+    """Return the name of the slice that the values select, in the order of the mapping.
+
+    Enum members count by their value when that is a string or whole number, else by their name; truth
+    values are written ``true`` and ``false``.
+    """
+    return ",".join(f"{quote(name, safe='')}={quote(_text(value), safe='')}" for name, value in values.items())
+
+
+def _text(value: SliceValue) -> str:
+    if isinstance(value, enum.Enum):
+        inner = value.value
+        value = inner if isinstance(inner, str | int) else value.name
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

@@ -1,0 +1,69 @@
+"""Hooks that a ``conftest.py`` or another plugin may implement.
+
+A ``conftest.py`` that must also work where ProofMap is switched off (``-p no:proofmap``) marks its
+implementations with ``@pytest.hookimpl(optionalhook=True)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_proofmap.runtime.request import Request
+
+
+@pytest.hookspec
+def pytest_proofmap_runtimes(config: pytest.Config) -> Mapping[str, Mapping[str, Any]] | None:
+    """Return more runtimes, as tables with the keys of ``[tool.proofmap.runtimes.NAME]``.
+
+    Called once on each process, when ``--proofmap`` is given, after the configuration was read. The results
+    of all implementations are joined; a name that is configured already is an error. The result must not
+    depend on the clock, randomness or the network: xdist workers must see the same.
+
+    Example::
+
+        def pytest_proofmap_runtimes(config):
+            return {"rules-v2": {"model": "acme/rules", "params": {"version": "2.1"}}}
+    """
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_proofmap_call(
+    runtime: str, request: Request
+) -> str | dict[str, Any] | Awaitable[str | dict[str, Any]] | None:
+    """Answer a request with another client than LiteLLM: an agent, an HTTP service, a rule.
+
+    Called for a request whose answer is neither recorded nor cached, in the process of the test, possibly
+    from another thread. ``runtime`` is the runtime's name; ``request.messages`` is a list of dicts,
+    ``request.params`` a dict and ``request.sample`` the index of the sample.
+
+    Return the answer's text, or an OpenAI-format chat completion as a dict (with ``usage`` when the cost
+    matters), or an awaitable of either; return None to leave the request to the next implementation and
+    finally to LiteLLM. An exception is an ``error`` outcome. Put your service's version into the runtime's
+    ``params``: they are part of the cache key, so that a new version is asked anew.
+
+    Example::
+
+        def pytest_proofmap_call(runtime, request):
+            if runtime == "rules-v2":
+                return "refund" if "money back" in request.messages[-1]["content"] else "other"
+    """
+
+
+@pytest.hookspec
+def pytest_proofmap_evidence(config: pytest.Config, evidence: dict[str, Any]) -> None:
+    """Annotate or redact the evidence before it is written.
+
+    Called once at the end of a run, on the process that writes the artifact. ``evidence`` is the whole
+    artifact as plain dicts and lists; change it in place. Verdicts are not computed again.
+
+    Example::
+
+        def pytest_proofmap_evidence(config, evidence):
+            for sample in evidence["samples"]:
+                for call in sample["calls"]:
+                    call["text"] = call["text"].replace("Jane Roe", "[name]")
+    """

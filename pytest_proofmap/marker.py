@@ -1,0 +1,181 @@
+"""The ``qualify`` mark: what its arguments mean and how marks, configuration and options combine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pytest_proofmap.config import Configuration, CriterionSettings, explain_validation
+from pytest_proofmap.errors import ConfigurationError, MarkerError, did_you_mean
+from pytest_proofmap.evidence.models import Bar, BarKind
+
+__all__ = ["DEFAULTS", "MARK", "MARK_HELP", "CriterionPlan", "resolve"]
+
+MARK = "qualify"
+MARK_HELP = (
+    "qualify(baseline, challengers, *, objective, slice_by, samples, min_pass_rate, max_failure_rate, margin, "
+    "confidence, sensitive, baseline_must_pass, prefetch): run this test on a baseline and on challengers, and "
+    "decide which of them may take over (see --proofmap)."
+)
+
+POSITIONAL = ("baseline", "challengers")
+SWITCHED_OFF_BY_NONE = frozenset({"margin", "max_failure_rate", "slice_by"})
+DEFAULTS: dict[str, Any] = {
+    "samples": 1,
+    "max_failure_rate": 0.25,
+    "confidence": 0.95,
+    "sensitive": False,
+    "baseline_must_pass": True,
+    "prefetch": True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CriterionPlan:
+    """A criterion's settings after marks, configuration and options were combined."""
+
+    baseline: str
+    challengers: tuple[str, ...]
+    objective: str | None
+    """None: named after the test module."""
+    slice_by: tuple[str, ...]
+    sensitive: bool
+    prefetch: bool
+    bar: Bar
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """The baseline and the challengers, in this order."""
+        return (self.baseline, *self.challengers)
+
+
+def resolve(
+    marks: Iterable[pytest.Mark], configuration: Configuration, *, samples: int | None, where: str
+) -> CriterionPlan:
+    """Combine a test's ``qualify`` marks, nearest first, with the configuration and the defaults.
+
+    Args:
+        marks: The marks that hold for the test, nearest first.
+        configuration: The project's configuration.
+        samples: The command line's number of samples; None: not given.
+        where: The test's id, for messages.
+
+    Raises:
+        MarkerError: An argument is unknown, missing or not allowed.
+    """
+    settings: dict[str, Any] = {}
+    for mark in marks:
+        for name, value in _arguments(mark, where).items():
+            settings.setdefault(name, value)
+    for name in CriterionSettings.model_fields:
+        configured = getattr(configuration, name)
+        if configured is not None:
+            settings.setdefault(name, configured)
+    for name, default in DEFAULTS.items():
+        settings.setdefault(name, default)
+    if samples is not None:
+        settings["samples"] = samples
+    baseline, challengers = _roles(settings, configuration, where)
+    slice_by = settings.get("slice_by") or ()
+    return CriterionPlan(
+        baseline=baseline,
+        challengers=challengers,
+        objective=settings.get("objective"),
+        slice_by=(slice_by,) if isinstance(slice_by, str) else tuple(slice_by),
+        sensitive=settings["sensitive"],
+        prefetch=settings["prefetch"],
+        bar=_bar(settings),
+    )
+
+
+def _arguments(mark: pytest.Mark, where: str) -> dict[str, Any]:
+    """Return one mark's arguments by name, checked."""
+    allowed = list(CriterionSettings.model_fields)
+    if len(mark.args) > len(POSITIONAL):
+        raise MarkerError(
+            f"{where}: qualify() takes at most {len(POSITIONAL)} positional arguments "
+            f"({', '.join(POSITIONAL)}), got {len(mark.args)}: give the others by name."
+        )
+    arguments: dict[str, Any] = dict(zip(POSITIONAL, mark.args, strict=False))
+    for name, value in mark.kwargs.items():
+        if name not in allowed:
+            raise MarkerError(
+                f"{where}: qualify() has no argument {name!r}.{did_you_mean(name, allowed)} "
+                f"Allowed: {', '.join(allowed)}."
+            )
+        if name in arguments:
+            raise MarkerError(f"{where}: qualify() got {name!r} twice, by position and by name.")
+        arguments[name] = value
+    for name, value in arguments.items():
+        if value is None and name not in SWITCHED_OFF_BY_NONE:
+            raise MarkerError(
+                f"{where}: qualify({name}=None) is not allowed: leave {name!r} out to use the configuration's "
+                f"value. None switches off {', '.join(sorted(SWITCHED_OFF_BY_NONE))} only."
+            )
+    if isinstance(arguments.get("challengers"), tuple):
+        arguments["challengers"] = list(arguments["challengers"])
+    if isinstance(arguments.get("slice_by"), tuple):
+        arguments["slice_by"] = list(arguments["slice_by"])
+    try:
+        CriterionSettings.model_validate(arguments)
+    except ValidationError as error:
+        raise MarkerError(explain_validation(error, CriterionSettings, f"{where}: qualify()")) from None
+    return arguments
+
+
+def _roles(
+    settings: dict[str, Any], configuration: Configuration, where: str
+) -> tuple[str, tuple[str, ...]]:
+    baseline = settings.get("baseline")
+    if not baseline:
+        raise MarkerError(
+            f"{where}: no baseline. Name the runtime that production trusts today: "
+            f'qualify("NAME", ...) on the test, or baseline = "NAME" in {_table(configuration)}.'
+        )
+    challengers = tuple(settings.get("challengers") or ())
+    if not challengers:
+        raise MarkerError(
+            f"{where}: no challengers. Name at least one runtime that may replace {baseline!r}: "
+            f'qualify(challengers=["NAME"]) on the test, or challengers = ["NAME"] in {_table(configuration)}.'
+        )
+    if baseline in challengers:
+        raise MarkerError(
+            f"{where}: the challenger {baseline!r} is the baseline itself. Challengers: {list(challengers)!r}. "
+            "Leave it out, or name another baseline."
+        )
+    repeated = sorted({name for name in challengers if challengers.count(name) > 1})
+    if repeated:
+        raise MarkerError(f"{where}: the challenger {repeated[0]!r} is named twice in {list(challengers)!r}.")
+    for name in (baseline, *challengers):
+        try:
+            configuration.runtime(name)
+        except ConfigurationError as error:
+            raise MarkerError(f"{where}: {error}") from None
+    return baseline, challengers
+
+
+def _table(configuration: Configuration) -> str:
+    return "proofmap.toml" if configuration.source == "proofmap.toml" else "[tool.proofmap] of pyproject.toml"
+
+
+def _bar(settings: dict[str, Any]) -> Bar:
+    margin, rate = settings.get("margin"), settings.get("min_pass_rate")
+    kind: BarKind
+    if margin is not None:
+        kind = "margin" if rate is None else "both"
+    else:
+        rate = 1.0 if rate is None else rate
+        kind = "all_pass" if rate == 1.0 else "min_pass_rate"
+    return Bar(
+        kind=kind,
+        min_pass_rate=rate,
+        max_failure_rate=settings["max_failure_rate"],
+        margin=margin,
+        confidence=settings["confidence"],
+        samples=settings["samples"],
+        baseline_must_pass=settings["baseline_must_pass"],
+    )

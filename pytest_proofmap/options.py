@@ -1,0 +1,105 @@
+"""The command-line options of the ``proofmap`` group."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+import pytest
+
+__all__ = ["CACHE_MODES", "add_options"]
+
+CACHE_MODES = ("auto", "replay", "refresh", "off")
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add the ``proofmap`` option group to pytest's command line."""
+    group = parser.getgroup("proofmap", "ProofMap: which model and prompt each AI task should run on")
+    group.addoption(
+        "--proofmap",
+        action="store_true",
+        default=False,
+        help="Run tests marked 'qualify' on every runtime and decide. Without it they are skipped.",
+    )
+    group.addoption(
+        "--proofmap-runtimes",
+        type=_names,
+        default=None,
+        metavar="A,B",
+        help="Run on these runtimes only; the evidence is then incomplete.",
+    )
+    group.addoption(
+        "--proofmap-samples",
+        type=_positive_int,
+        default=None,
+        metavar="N",
+        help="Attempts at each case on each runtime; overrides marks and configuration.",
+    )
+    group.addoption(
+        "--proofmap-cache",
+        choices=CACHE_MODES,
+        default="auto",
+        help="auto: call what is neither recorded nor cached (default). replay: never call out. "
+        "refresh: call every request once, anew. off: keep answers in memory for this run only.",
+    )
+    group.addoption(
+        "--proofmap-concurrency",
+        type=_not_negative_int,
+        default=None,
+        metavar="N",
+        help="Calls under way at once; 0: no prefetch, one call at a time.",
+    )
+    group.addoption(
+        "--proofmap-budget",
+        type=_positive_float,
+        default=None,
+        metavar="USD",
+        help="Stop calling before this run has spent more.",
+    )
+    group.addoption(
+        "--proofmap-json",
+        default=".proofmap/evidence.json",
+        metavar="PATH",
+        help="Where to write the evidence (default: %(default)s).",
+    )
+    group.addoption(
+        "--proofmap-strict",
+        action="store_true",
+        default=False,
+        help="Fail unless every challenger is qualified on every objective.",
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r} names no runtime; give names separated by commas")
+    return names
+
+
+def _positive_int(text: str) -> int:
+    return _whole_number(text, least=1)
+
+
+def _not_negative_int(text: str) -> int:
+    return _whole_number(text, least=0)
+
+
+def _whole_number(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+    return number
+
+
+def _positive_float(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not number > 0 or math.isinf(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount in USD above 0")
+    return number
