@@ -1,1 +1,1 @@
-"""What the evidence means: statistics, verdicts and recommendations, as pure functions."""
+"""What the evidence means: statistics, verdicts, recommendations and planning, as pure functions."""

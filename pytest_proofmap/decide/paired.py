@@ -1,0 +1,294 @@
+"""P-values for "worse than the baseline by at most a margin", from paired cases.
+
+Up to 400 pairs the test is exact and unconditional: tables are ordered by Tango's score statistic (1998),
+and the p-value is the largest tail probability over the nuisance parameter, which the data restrict
+beforehand to a Clopper-Pearson interval at confidence 1 - gamma (Berger R.L. & Boos D.D. 1994, P values
+maximized over a confidence set for the nuisance parameter, JASA 89:1012-1016). Above 400 pairs the score
+statistic is taken with a continuity correction of one pair.
+
+With regressions b and improvements c swapped and the sign of the margin turned, the same test asks the
+opposite question, so that both p-values come from one function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, MutableMapping
+from functools import lru_cache
+
+from pytest_proofmap.decide.binomial import beta_quantile, binomial_at_most
+from pytest_proofmap.decide.tango import null_variance, tango_z
+
+__all__ = ["EXACT_LIMIT", "GAMMA", "Memo", "p_unsafe_paired", "p_worse_paired"]
+
+GAMMA = 0.0005
+"""The share of the error that pays for restricting the nuisance parameter (Berger and Boos)."""
+
+EXACT_LIMIT = 400
+"""The largest number of pairs that is tested exactly."""
+
+Memo = MutableMapping[str, float]
+"""Where p-values are kept between runs: any mapping from a text key to a number."""
+
+_TIE = 1e-7
+_GRID = 20
+
+
+def p_unsafe_paired(b: float, c: float, n: int, margin: float, memo: Memo | None = None) -> float:
+    """Return the p-value of "the challenger is worse by the margin or more".
+
+    Args:
+        b: Regressions; fractional when cases were sampled more than once.
+        c: Improvements.
+        n: Pairs.
+        margin: The tolerated loss of pass rate, in (0, 1].
+        memo: Where to look the value up and keep it.
+
+    Returns:
+        A small number when the data speak for "no worse than the margin"; 1.0 when there are no pairs.
+    """
+    return _remembered(b, c, n, margin, memo)
+
+
+def p_worse_paired(b: float, c: float, n: int, margin: float, memo: Memo | None = None) -> float:
+    """Return the p-value of "the challenger is worse by at most the margin": small when it is truly worse."""
+    return _remembered(c, b, n, -margin, memo)
+
+
+def _remembered(b: float, c: float, n: int, delta: float, memo: Memo | None) -> float:
+    """Look the p-value up by its table, and compute and keep it when it is new."""
+    if n <= 0:
+        return 1.0
+    if memo is None or n > EXACT_LIMIT:
+        return _p_value(b, c, n, delta)
+    key = f"tango-bb-1:{b:.12g},{c:.12g},{n},{delta:.12g}"
+    found = memo.get(key)
+    if found is None:
+        found = memo[key] = _p_value(b, c, n, delta)
+    return found
+
+
+@lru_cache(maxsize=65_536)
+def _p_value(b: float, c: float, n: int, delta: float) -> float:
+    """Return the p-value of "P(improve) - P(regress) <= -delta" for a delta of either sign."""
+    if n > EXACT_LIMIT:
+        deviation = math.sqrt(n * null_variance(b, c, n, -delta))
+        distance = c - b + n * delta - 1.0
+        if deviation < 1e-12:
+            return 0.0 if distance > 0.0 else 1.0
+        return 0.5 * math.erfc(distance / deviation / math.sqrt(2.0))
+    z = tango_z(b, c, n, -delta)
+    low, high = _improvement_range(b + c, n, delta)
+    tail = _Tail(n, delta, z - _TIE, low, high)
+    return min(1.0, _largest(tail, low, high) + GAMMA)
+
+
+@lru_cache(maxsize=65_536)
+def _disagreement_range(discordant: float, n: int) -> tuple[float, float]:
+    """Return the Clopper-Pearson interval of the share of discordant pairs at confidence 1 - gamma."""
+    low = beta_quantile(GAMMA / 2.0, discordant, n - discordant + 1.0) if discordant > 0 else 0.0
+    high = beta_quantile(1.0 - GAMMA / 2.0, discordant + 1.0, n - discordant) if discordant < n else 1.0
+    return low, high
+
+
+def _improvement_range(discordant: float, n: int, delta: float) -> tuple[float, float]:
+    """Return the rates of improvement to search, at which the rate of regression is that rate plus delta."""
+    low, high = _disagreement_range(discordant, n)
+    floor, ceiling = max(0.0, -delta), max(0.0, (1.0 - delta) / 2.0)
+
+    def clip(rate: float) -> float:
+        return min(max(rate, floor), ceiling)
+
+    return clip((low - delta) / 2.0), clip((high - delta) / 2.0)
+
+
+@lru_cache(maxsize=512)
+def _log_factorials(n: int) -> list[float]:
+    """Return the logarithms of 0! to n!."""
+    return [math.lgamma(i + 1.0) for i in range(n + 1)]
+
+
+class _Tail:
+    """The probability of all tables at least as extreme, as a function of the rate of improvement.
+
+    For every number of improvements the tables that count are those with at most ``edges`` regressions, so
+    the tail is a sum of binomial probabilities times binomial distribution functions. Going up in
+    improvements, both arguments of the distribution function move by one step at a time and only ever add
+    positive terms.
+    """
+
+    def __init__(self, n: int, delta: float, z: float, low: float, high: float) -> None:
+        """Find the edges of the tail for all improvements that matter between two rates."""
+        self.n = n
+        self.delta = delta
+        self.log_factorial = _log_factorials(n)
+        self.first = self._window(low)[0]
+        last = self._window(high)[1]
+        self.edges = self._find_edges(z, last)
+
+    def _window(self, rate: float) -> tuple[int, int]:
+        """Return the range of improvements that holds all but about a billionth of the probability."""
+        mean = self.n * rate
+        reach = 6.0 * math.sqrt(mean * (1.0 - rate))
+        return max(0, int(mean - reach)), min(self.n, int(mean + reach + 9.0))
+
+    def _find_edges(self, z: float, last: int) -> list[int]:
+        """Return per number of improvements the largest number of regressions that is still as extreme."""
+        n, d0 = self.n, -self.delta
+        edges = []
+        edge = self._first_edge(z)
+        sqrt = math.sqrt
+        shift, product = n * d0, d0 * (1.0 - d0)
+        four_n, eight_n, slope = 4.0 * n, 8.0 * n, 2.0 * n * d0
+        for c in range(self.first, last + 1):
+            most = n - c
+            edge = min(edge, most)
+            while edge < most:
+                b = edge + 1
+                linear = -(b + c) + slope + (b - c) * d0
+                regress = (sqrt(max(0.0, linear * linear + eight_n * b * product)) - linear) / four_n
+                variance = n * (2.0 * regress + product)
+                distance = c - b - shift
+                # The statistic is only divided out where there is a variance to divide by.
+                inside = distance >= z * sqrt(variance) if variance > 1e-20 else tango_z(b, c, n, d0) >= z
+                if not inside:
+                    break
+                edge = b
+            edges.append(edge)
+        return edges
+
+    def _first_edge(self, z: float) -> int:
+        """Return the edge at the first number of improvements by halving, as the statistic falls with b."""
+        low, high = -1, self.n - self.first
+        while low < high:
+            middle = (low + high + 1) // 2
+            if tango_z(middle, self.first, self.n, -self.delta) >= z:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def __call__(self, rate: float) -> float:
+        """Return the tail probability at a rate of improvement."""
+        n, edges, first = self.n, self.edges, self.first
+        regress = max(0.0, rate + self.delta)
+        share = min(1.0, regress / (1.0 - rate)) if rate < 1.0 else 1.0
+        if rate <= 0.0:
+            return binomial_at_most(edges[0], n, share)
+        low, high = self._window(rate)
+        low = max(low, first)
+        high = min(high, first + len(edges) - 1)
+        log_rate, log_rest = math.log(rate), math.log1p(-rate)
+        factorial = self.log_factorial
+        weight = math.exp(
+            factorial[n] - factorial[low] - factorial[n - low] + low * log_rate + (n - low) * log_rest
+        )
+        odds = rate / (1.0 - rate)
+        if share <= 0.0 or share >= 1.0:
+            return self._degenerate(share, low, high, weight, odds)
+        log_share, log_keep = math.log(share), math.log1p(-share)
+        keep = 1.0 - share
+        share_odds = share / keep
+        k, m = edges[low - first], n - low
+        below = binomial_at_most(k, m, share)
+        mass = self._mass(k, m, log_share, log_keep)
+        total = weight * below
+        for c in range(low, high):
+            weight *= (n - c) / (c + 1) * odds
+            target = edges[c + 1 - first]
+            if k >= m:
+                # The edge was the whole range: it stays so, or the next one is where counting starts anew.
+                m -= 1
+                k = target
+                below = 1.0 if k >= m else binomial_at_most(k, m, share)
+                mass = self._mass(k, m, log_share, log_keep)
+            else:
+                if mass < 1e-200:
+                    mass = self._mass(k, m - 1, log_share, log_keep)
+                else:
+                    mass *= (m - k) / (m * keep)
+                m -= 1
+                below += share * mass
+                while k < target:
+                    mass = (
+                        mass * (m - k) / (k + 1) * share_odds
+                        if mass > 1e-200
+                        else self._mass(k + 1, m, log_share, log_keep)
+                    )
+                    k += 1
+                    below += mass
+            total += weight * below
+        return total
+
+    def _mass(self, k: int, m: int, log_share: float, log_keep: float) -> float:
+        """Return the binomial probability of exactly k regressions among m pairs."""
+        if k < 0 or k > m:
+            return 0.0
+        factorial = self.log_factorial
+        return math.exp(factorial[m] - factorial[k] - factorial[m - k] + k * log_share + (m - k) * log_keep)
+
+    def _degenerate(self, share: float, low: int, high: int, weight: float, odds: float) -> float:
+        """Return the tail when every pair that does not improve regresses, or none does."""
+        total = 0.0
+        for c in range(low, high + 1):
+            edge = self.edges[c - self.first]
+            if edge >= (self.n - c if share >= 1.0 else 0):
+                total += weight
+            weight *= (self.n - c) / (c + 1) * odds
+        return total
+
+
+def _largest(function: Callable[[float], float], low: float, high: float) -> float:
+    """Return the largest value between low and high: a grid, then a search around its best local maxima.
+
+    The grid is even in the arcsine of the square root of the rate, the scale on which a binomial tail is
+    equally smooth everywhere. A value that already makes the p-value 1 ends the search.
+    """
+    best = function(0.5 * (low + high))
+    if best >= 1.0 - GAMMA or high - low < 1e-12:
+        return best
+    start, stop = math.asin(math.sqrt(low)), math.asin(math.sqrt(high))
+
+    def at(angle: float) -> float:
+        return function(min(high, max(low, math.sin(angle) ** 2)))
+
+    angles = [start + (stop - start) * i / _GRID for i in range(_GRID + 1)]
+    values = []
+    for angle in angles:
+        value = at(angle)
+        if value >= 1.0 - GAMMA:
+            return value
+        values.append(value)
+    best = max(best, *values)
+    peaks = [
+        i
+        for i in range(len(values))
+        if (i == 0 or values[i] >= values[i - 1]) and (i == _GRID or values[i] >= values[i + 1])
+    ]
+    for i in sorted(peaks, key=lambda peak: -values[peak])[:3]:
+        if values[i] < 0.8 * best:
+            continue
+        best = max(best, _golden(at, angles[max(0, i - 1)], angles[min(_GRID, i + 1)], values[i]))
+    return best
+
+
+_RATIO = (math.sqrt(5.0) - 1.0) / 2.0
+
+
+def _golden(function: Callable[[float], float], low: float, high: float, best: float) -> float:
+    """Return the maximum of a function with one peak between low and high, by golden section."""
+    left, right = high - _RATIO * (high - low), low + _RATIO * (high - low)
+    at_left, at_right = function(left), function(right)
+    for _ in range(12):
+        best = max(best, at_left, at_right)
+        if abs(at_left - at_right) < 1e-9 and best - min(at_left, at_right) < 1e-9:
+            break
+        if at_left < at_right:
+            low, left, at_left = left, right, at_right
+            right = low + _RATIO * (high - low)
+            at_right = function(right)
+        else:
+            high, right, at_right = right, left, at_left
+            left = high - _RATIO * (high - low)
+            at_left = function(left)
+    return max(best, at_left, at_right)

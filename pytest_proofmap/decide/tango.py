@@ -1,0 +1,57 @@
+"""Tango's score statistic for the difference of two paired rates.
+
+Tango T. (1998), Equivalence test and confidence interval for the difference in proportions for the
+paired-sample design, Statistics in Medicine 17:891-908. Of n pairs, b are regressions (only the baseline
+passed) and c are improvements (only the challenger passed); the difference is (c - b) / n.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pytest_proofmap.decide.binomial import Interval, normal_quantile
+
+__all__ = ["null_variance", "tango_interval", "tango_z"]
+
+
+def null_variance(b: float, c: float, n: float, d0: float) -> float:
+    """Return the variance of one pair's difference at the likeliest rates whose difference is ``d0``."""
+    linear = -(b + c) + (2.0 * n - c + b) * d0
+    constant = -b * d0 * (1.0 - d0)
+    root = math.sqrt(max(0.0, linear * linear - 8.0 * n * constant))
+    regress = (root - linear) / (4.0 * n)
+    return max(0.0, 2.0 * regress + d0 * (1.0 - d0))
+
+
+def tango_z(b: float, c: float, n: float, d0: float) -> float:
+    """Return the score statistic of b regressions and c improvements in n pairs at the difference ``d0``."""
+    distance = c - b - n * d0
+    deviation = math.sqrt(n * null_variance(b, c, n, d0))
+    if deviation < 1e-12:
+        # No variance is left under the hypothesis: any distance from it is infinitely surprising.
+        return 0.0 if abs(distance) < 1e-9 else math.copysign(math.inf, distance)
+    return distance / deviation
+
+
+def tango_interval(b: float, c: float, n: float, confidence: float = 0.95) -> Interval:
+    """Return the two-sided score interval of the difference (c - b) / n."""
+    if n <= 0:
+        return Interval(-1.0, 1.0)
+    limit = normal_quantile(0.5 + confidence / 2.0)
+    estimate = (c - b) / n
+    low = -1.0 if b >= n else _solve(b, c, n, limit, -1.0, estimate)
+    high = 1.0 if c >= n else _solve(b, c, n, -limit, estimate, 1.0)
+    return Interval(low, high)
+
+
+def _solve(b: float, c: float, n: float, target: float, low: float, high: float) -> float:
+    """Return the difference between low and high at which the statistic, which falls, equals the target."""
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        if tango_z(b, c, n, middle) > target:
+            low = middle
+        else:
+            high = middle
+        if high - low < 1e-12:
+            break
+    return 0.5 * (low + high)

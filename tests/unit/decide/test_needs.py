@@ -1,0 +1,104 @@
+"""How many cases a verdict takes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_proofmap.decide.binomial import binomial_at_most
+from pytest_proofmap.decide.needs import (
+    best_all_pass,
+    best_margin,
+    best_min_pass_rate,
+    typical_margin,
+    typical_min_pass_rate,
+)
+from pytest_proofmap.decide.paired import p_unsafe_paired
+
+CHALLENGERS = (1, 2, 3, 5, 10)
+
+
+@pytest.mark.parametrize(
+    ("margin", "expected"),
+    [
+        (0.02, [149, 184, 210, 242, 281]),
+        (0.05, [59, 73, 83, 96, 111]),
+        (0.10, [29, 36, 41, 46, 52]),
+        (0.20, [14, 17, 19, 21, 25]),
+    ],
+)
+def test_margin_with_zero_disagreement(margin: float, expected: list[int]) -> None:
+    """The least number of agreeing cases for 1, 2, 3, 5 and 10 challengers."""
+    assert [best_margin(0, 0, 0, margin, 0.05 / m) for m in CHALLENGERS] == expected
+
+
+def test_all_pass() -> None:
+    """The least number of passing cases for 1, 2, 3, 5 and 10 challengers."""
+    assert [best_all_pass(0.25, 0.05 / m) for m in CHALLENGERS] == [11, 13, 15, 17, 19]
+    assert best_all_pass(1.0, 0.05) == 1
+
+
+@pytest.mark.parametrize(("cases", "allowed"), [(30, 0), (50, 1), (100, 4), (300, 21)])
+def test_min_pass_rate_allows(cases: int, allowed: int) -> None:
+    """At a bar of 90 % so many failures still qualify, and one more does not."""
+    best, next_best = (best_min_pass_rate(failures, 0, 0.9, 0.05) for failures in (allowed, allowed + 1))
+    assert best is not None
+    assert next_best is not None
+    assert best <= cases < next_best
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 5),
+    st.integers(0, 5),
+    st.integers(0, 40),
+    st.sampled_from([0.05, 0.1, 0.2]),
+    st.sampled_from([0.05, 0.02]),
+)
+def test_best_margin_is_the_first(b: int, c: int, agree: int, margin: float, level: float) -> None:
+    """The number found holds, and one case fewer does not."""
+    pairs = b + c + agree
+    best = best_margin(b, c, pairs, margin, level)
+    assert best is not None
+    assert best >= max(1, pairs)
+    assert p_unsafe_paired(b, c, best, margin) <= level
+    if best > max(1, pairs):
+        assert p_unsafe_paired(b, c, best - 1, margin) > level
+
+
+def test_beyond_the_exact_test() -> None:
+    """Numbers above 400 come from the corrected score test, also where the exact one never gets there."""
+    best = best_margin(40, 40, 80, 0.02, 0.05)
+    assert best is not None
+    assert best > 400
+    assert p_unsafe_paired(40, 40, best, 0.02) <= 0.05 < p_unsafe_paired(40, 40, best - 1, 0.02)
+    tiny = best_margin(0, 0, 0, 0.1, 0.0004)
+    assert tiny is not None
+    assert tiny > 400
+
+
+@given(st.integers(0, 30), st.integers(0, 200), st.sampled_from([0.5, 0.8, 0.9, 0.99]))
+def test_best_min_pass_rate_is_the_first(failures: int, passed: int, bar: float) -> None:
+    """The number found holds, and one case fewer does not."""
+    best = best_min_pass_rate(failures, failures + passed, bar, 0.05)
+    assert best is not None
+    assert binomial_at_most(failures, best, 1 - bar) <= 0.05
+    if best > max(failures + passed, failures + 1):
+        assert binomial_at_most(failures, best - 1, 1 - bar) > 0.05
+
+
+def test_typical_grows_with_disagreement() -> None:
+    """More disagreement takes more cases, and the typical number exceeds the best one."""
+    quiet = typical_margin(0, 0, 50, 0.05, 0.05)
+    loud = typical_margin(5, 5, 50, 0.05, 0.05)
+    assert 59 < quiet < loud
+    assert typical_margin(0, 0, 0, 0.05, 0.05) > 59
+
+
+def test_typical_min_pass_rate() -> None:
+    """A failure rate at or above the tolerated one never reaches the bar."""
+    assert typical_min_pass_rate(10, 50, 0.9, 0.05) is None
+    typical = typical_min_pass_rate(1, 50, 0.9, 0.05)
+    assert typical is not None
+    assert typical > 50
