@@ -1,0 +1,33 @@
+"""The folder that ProofMap keeps for itself in a project: never committed, never backed up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["FOLDER_NAME", "create_folder"]
+
+FOLDER_NAME = ".proofmap"
+
+_GITIGNORE = "# Created by ProofMap: answers and evidence of local runs are not committed.\n*\n"
+_CACHEDIR_TAG = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# This directory holds files that ProofMap created and can create again.\n"
+    "# What the tag means: https://bford.info/cachedir/\n"
+)
+
+
+def create_folder(directory: Path) -> None:
+    """Create a directory, and mark it as ours where it did not exist before.
+
+    The marks (``.gitignore`` and ``CACHEDIR.TAG``) go into the ``.proofmap`` folder on the way to it, or into
+    the directory itself when it lies elsewhere. A folder that was there before is left as it is.
+
+    Raises:
+        OSError: The directory cannot be created.
+    """
+    marked = next((path for path in [directory, *directory.parents] if path.name == FOLDER_NAME), directory)
+    is_new = not marked.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    if is_new:
+        (marked / ".gitignore").write_text(_GITIGNORE, encoding="utf-8")
+        (marked / "CACHEDIR.TAG").write_text(_CACHEDIR_TAG, encoding="utf-8")

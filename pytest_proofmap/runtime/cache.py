@@ -1,0 +1,257 @@
+"""The response cache on disk: answers that were paid are kept, whatever happens to the files.
+
+Reading never raises: what cannot be read is a miss, with one warning. Writing either keeps the answer or
+raises. A damaged database is left where it is, because another process may be using it: new answers go to a
+database beside it (``overflow-1``), and reading looks into all of them, the newest first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from pytest_proofmap.errors import StoreError
+from pytest_proofmap.own_folder import create_folder
+from pytest_proofmap.runtime.answer import Answer
+from pytest_proofmap.runtime.cache_database import (
+    DATABASE_NAME,
+    CacheDatabase,
+    DamagedDatabaseError,
+    UnusableEntryError,
+    WriteFailedError,
+)
+from pytest_proofmap.runtime.cache_usage import UsageLog
+
+__all__ = ["CacheEntry", "DiskStore"]
+
+_MAX_OVERFLOWS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """One readable answer of the cache."""
+
+    key: str
+    answer: Answer
+    stored_at: float
+    """When it was written, in seconds since the epoch."""
+    bytes: int
+    """Size of its text in bytes."""
+
+
+class DiskStore:
+    """The cache in a folder, shared by any number of processes and threads.
+
+    Opening it costs next to nothing; what writing needs is opened at the first write, or ahead of it by
+    :meth:`prepare_to_write`.
+
+    Args:
+        directory: The folder; it is created unless ``readonly``.
+        warn: Told what cannot be read, once for each kind of trouble.
+        readonly: Only read, also from a folder that cannot be written or does not exist.
+
+    Raises:
+        StoreError: The folder cannot be written, and ``readonly`` was not asked for.
+    """
+
+    def __init__(self, directory: Path, warn: Callable[[str], None], *, readonly: bool = False) -> None:
+        self.directory = directory
+        self._warn = warn
+        self._warned: set[str] = set()
+        self._readonly = readonly
+        if not readonly:
+            self._require_writable()
+        self._databases = [CacheDatabase(directory, readonly=readonly)]
+        while (overflow := self._overflow(len(self._databases))).exists():
+            self._databases.append(CacheDatabase(overflow, readonly=readonly))
+        self._damaged: set[CacheDatabase] = set()
+        self._usage = UsageLog(directory)
+
+    def get(self, key: str) -> Answer | None:
+        """Return the answer of a key, or None; an unreadable entry is a miss and warns once."""
+        for database in reversed(self._databases):
+            try:
+                text = database.read(key)
+                if text is not None:
+                    return Answer.from_json(text)
+            except (UnusableEntryError, ValueError, RecursionError):
+                self._warn_of_entry(key, database)
+            except DamagedDatabaseError as error:
+                self._warn_of_damage(database, error)
+        return None
+
+    def put(self, key: str, answer: Answer) -> None:
+        """Keep an answer; it is on disk when this returns.
+
+        Raises:
+            StoreError: The answer could not be kept; it was paid, so this must be loud.
+        """
+        text = _storable(answer)
+        self._write(
+            lambda database: database.write(key, text), "An answer was received and could not be kept"
+        )
+
+    def prepare_to_write(self) -> None:
+        """Open what writing needs, to be called before an answer is paid.
+
+        Raises:
+            StoreError: Answers could not be kept.
+        """
+        self._write(CacheDatabase.open_writer, "No call was made")
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete answers for good.
+
+        Raises:
+            StoreError: They could not be deleted.
+        """
+        keys = list(keys)
+        for database in self._databases:
+            try:
+                database.delete(keys)
+            except WriteFailedError as error:
+                raise self._write_error(error, "Nothing more was deleted") from error
+            except DamagedDatabaseError as error:
+                self._warn_of_damage(database, error)
+        self._usage.forget(keys)
+
+    def entries(self) -> Iterator[CacheEntry]:
+        """Yield every readable answer, each key once."""
+        seen: set[str] = set()
+        for database in reversed(self._databases):
+            try:
+                for row in database.rows():
+                    if row.key in seen:
+                        continue
+                    seen.add(row.key)
+                    try:
+                        answer = Answer.from_json(row.text)
+                    except (ValueError, RecursionError):
+                        self._warn_of_entry(row.key, database)
+                        continue
+                    yield CacheEntry(row.key, answer, row.stored_at, len(row.text))
+            except DamagedDatabaseError as error:
+                self._warn_of_damage(database, error)
+
+    def mark_used(self, keys: Iterable[str], day: date) -> None:
+        """Record that a run used these keys, in one transaction; a failure only warns."""
+        if self._readonly:
+            return
+        try:
+            self._usage.record(keys, day)
+        except OSError as error:
+            self._warn_once("usage", f"{self.directory}: cannot record which answers were used: {error}.")
+
+    def last_used(self) -> dict[str, date]:
+        """Return the day on which each key was last used by a run, as far as it was recorded."""
+        return self._usage.days()
+
+    def size(self) -> int:
+        """Return how many bytes the cache takes on disk."""
+        return sum(database.size() for database in self._databases)
+
+    def close(self) -> None:
+        """Close the files; a thread that wrote closes for itself, and using the store again reopens them."""
+        for database in self._databases:
+            database.close()
+
+    def _write(self, action: Callable[[CacheDatabase], None], consequence: str) -> None:
+        while True:
+            database = self._databases[-1]
+            if database not in self._damaged:
+                try:
+                    return action(database)
+                except WriteFailedError as error:
+                    raise self._write_error(error, consequence) from error
+                except DamagedDatabaseError as error:
+                    self._warn_of_damage(database, error)
+            self._add_overflow(consequence)
+
+    def _add_overflow(self, consequence: str) -> None:
+        number = len(self._databases)
+        if number > _MAX_OVERFLOWS:
+            raise StoreError(
+                f"{consequence}: the response cache {str(self.directory)!r} and its {_MAX_OVERFLOWS} overflows are "
+                f"damaged. {self._how_to_mend()}"
+            )
+        directory = self._overflow(number)
+        try:
+            directory.mkdir(exist_ok=True)
+        except OSError as error:
+            raise self._write_error(WriteFailedError("readonly", error), consequence) from error
+        self._databases.append(CacheDatabase(directory))
+
+    def _overflow(self, number: int) -> Path:
+        return self.directory / f"overflow-{number}"
+
+    def _require_writable(self) -> None:
+        try:
+            create_folder(self.directory)
+        except OSError as error:
+            raise self._unwritable(error.strerror or str(error)) from error
+        database = self.directory / DATABASE_NAME
+        for path in (self.directory, database):
+            if path.exists() and not os.access(path, os.W_OK):
+                raise self._unwritable(f"{path.name!r} is read-only")
+
+    def _unwritable(self, reason: str) -> StoreError:
+        return StoreError(
+            f"The response cache {str(self.directory)!r} cannot be written ({reason}), so answers that are paid "
+            "could not be kept. Set 'cache_dir' to a folder that can be written, or run with "
+            "--proofmap-cache=replay (reads only, calls nothing) or --proofmap-cache=off (keeps answers for "
+            "this run only)."
+        )
+
+    def _write_error(self, error: WriteFailedError, consequence: str) -> StoreError:
+        where = f"the response cache {str(self.directory)!r}"
+        if error.kind == "full":
+            return StoreError(
+                f"{consequence}: the disk of {where} is full ({error}). Free some space, or set 'cache_dir' to "
+                "another disk; what was kept before is safe."
+            )
+        if error.kind == "locked":
+            return StoreError(
+                f"{consequence}: another process keeps {where} locked ({error}). End that process and run "
+                "again; what was kept before is safe."
+            )
+        return StoreError(f"{consequence}. {self._unwritable(str(error))}")
+
+    def _warn_of_entry(self, key: str, database: CacheDatabase) -> None:
+        self._warn_once(
+            "entry",
+            f"The entry {key[:12]!r} of the response cache {str(database.directory)!r} is not an answer that "
+            "ProofMap wrote and counts as a miss, as do others like it. A new answer replaces it.",
+        )
+
+    def _warn_of_damage(self, database: CacheDatabase, error: DamagedDatabaseError) -> None:
+        self._damaged.add(database)
+        self._warn_once(
+            "damage",
+            f"The response cache {str(database.directory / DATABASE_NAME)!r} is damaged ({error}). What can be "
+            f"read is used, the rest are misses, new answers go to a folder beside it. {self._how_to_mend()}",
+        )
+
+    def _how_to_mend(self) -> str:
+        return (
+            "To mend it, run 'proofmap cache export saved.jsonl', delete "
+            f"{str(self.directory)!r}, and run 'proofmap cache import saved.jsonl'."
+        )
+
+    def _warn_once(self, kind: str, text: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            self._warn(text)
+
+
+def _storable(answer: Answer) -> str:
+    text = answer.to_json()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair, as a model may send it, has no UTF-8 form but has a JSON escape.
+        return json.dumps(json.loads(text))
+    return text

@@ -1,0 +1,341 @@
+"""One database of the cache.
+
+diskcache writes it; reading goes straight to SQLite, so that a run that finds every answer neither imports
+diskcache nor waits for it to open, changes nothing on disk, and works in a directory that cannot be written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+__all__ = [
+    "DATABASE_NAME",
+    "CacheDatabase",
+    "DamagedDatabaseError",
+    "DatabaseRow",
+    "UnusableEntryError",
+    "WriteFailedError",
+]
+
+DATABASE_NAME = "cache.db"
+
+_MODE_TEXT_IN_ROW = 1
+_SELECT = "SELECT mode, filename, value FROM Cache WHERE key = ? AND raw = 1"
+_COLUMNS = "rowid, key, raw, mode, filename, value, store_time"
+_KNOWN_OBJECTS = frozenset(
+    {
+        ("table", "Cache"),
+        ("table", "Settings"),
+        ("index", "sqlite_autoindex_Settings_1"),
+        ("index", "Cache_key_raw"),
+        ("index", "Cache_expire_time"),
+        ("trigger", "Settings_count_insert"),
+        ("trigger", "Settings_count_delete"),
+        ("trigger", "Settings_size_insert"),
+        ("trigger", "Settings_size_update"),
+        ("trigger", "Settings_size_delete"),
+    }
+)
+_KNOWN_SETTINGS = frozenset(
+    "count cull_limit disk_min_file_size disk_pickle_protocol eviction_policy hits misses size size_limit "
+    "sqlite_auto_vacuum sqlite_cache_size sqlite_journal_mode sqlite_mmap_size sqlite_synchronous "
+    "statistics tag_index".split()
+)
+_BATCH = 256
+
+WriteFailure = Literal["full", "readonly", "locked"]
+
+
+class UnusableEntryError(Exception):
+    """An entry is not text written by the cache."""
+
+
+class DamagedDatabaseError(Exception):
+    """The database cannot be read or written as it should be."""
+
+
+class WriteFailedError(Exception):
+    """A write failed for a reason outside the database.
+
+    Attributes:
+        kind: ``full``: the disk; ``readonly``: the place cannot be written; ``locked``: another process.
+    """
+
+    def __init__(self, kind: WriteFailure, cause: BaseException) -> None:
+        super().__init__(str(cause) or type(cause).__name__)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseRow:
+    """One readable entry of a database."""
+
+    key: str
+    text: bytes
+    """The stored answer as JSON."""
+    stored_at: float
+    """When it was written, in seconds since the epoch."""
+
+
+class CacheDatabase:
+    """One database of the cache, safe to use from several threads and after a fork.
+
+    Args:
+        directory: The folder of the database.
+        readonly: Never write, not even what SQLite keeps for itself when the folder can't be written.
+    """
+
+    def __init__(self, directory: Path, *, readonly: bool = False) -> None:
+        self.directory = directory
+        self._path = os.fspath(directory / DATABASE_NAME)
+        self._readonly = readonly
+        self._lock = threading.Lock()
+        self._write_lock = threading.RLock()
+        self._reader: sqlite3.Connection | None = None
+        self._reader_pid = 0
+        self._writer: Any = None
+
+    def read(self, key: str) -> bytes | None:
+        """Return the text of a key, or None.
+
+        Raises:
+            UnusableEntryError: The entry is not text.
+            DamagedDatabaseError: The database cannot be read here.
+        """
+        with self._lock:
+            reader = self._reader_now()
+            if reader is None:
+                return None
+            try:
+                row = reader.execute(_SELECT, (key,)).fetchone()
+            except sqlite3.DatabaseError as error:
+                raise DamagedDatabaseError(str(error)) from error
+        if row is None:
+            return None
+        mode, filename, value = row
+        if mode != _MODE_TEXT_IN_ROW or filename is not None or type(value) is not bytes:
+            raise UnusableEntryError(key)
+        return value
+
+    def rows(self) -> Iterator[DatabaseRow]:
+        """Yield every readable entry in the order of writing; what cannot be read is left out."""
+        last = 0
+        while True:
+            try:
+                batch = self._query(
+                    f"SELECT {_COLUMNS} FROM Cache WHERE rowid > ? ORDER BY rowid LIMIT {_BATCH}", last
+                )
+            except DamagedDatabaseError:
+                yield from self._salvage(last)
+                return
+            if not batch:
+                return
+            last = batch[-1][0]
+            yield from _usable(batch)
+
+    def write(self, key: str, text: str) -> None:
+        """Write an entry, in one transaction.
+
+        Raises:
+            WriteFailedError: The disk is full, the place is read-only or the database stays locked.
+            DamagedDatabaseError: The database cannot be written.
+        """
+        with self._writing() as writer:
+            writer.set(key, text)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete entries, in one transaction.
+
+        Raises:
+            WriteFailedError: The disk is full, the place is read-only or the database stays locked.
+            DamagedDatabaseError: The database cannot be written.
+        """
+        with self._writing() as writer, writer.transact():
+            for key in keys:
+                writer.delete(key)
+
+    def open_writer(self) -> None:
+        """Open the database for writing, and create it where it is missing.
+
+        Raises:
+            WriteFailedError: The disk is full, the place is read-only or the database stays locked.
+            DamagedDatabaseError: The database cannot be written.
+        """
+        with self._writing():
+            pass
+
+    def close(self) -> None:
+        """Close the reader, and the calling thread's connection for writing."""
+        with self._lock:
+            reader, self._reader = self._reader, None
+            # A connection taken over by a fork belongs to the parent.
+            if reader is not None and self._reader_pid == os.getpid():
+                reader.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def size(self) -> int:
+        """Return how many bytes the database takes on disk."""
+        names = (DATABASE_NAME, f"{DATABASE_NAME}-wal")
+        return sum(path.stat().st_size for name in names if (path := self.directory / name).is_file())
+
+    def _reader_now(self) -> sqlite3.Connection | None:
+        if self._reader is not None and self._reader_pid == os.getpid():
+            return self._reader
+        if not os.path.exists(self._path):
+            return None
+        reader = None
+        try:
+            reader = self._connect()
+            is_complete = _check_layout(reader)
+        except sqlite3.DatabaseError as error:
+            if reader is not None:
+                reader.close()
+            raise DamagedDatabaseError(str(error)) from error
+        except DamagedDatabaseError:
+            if reader is not None:
+                reader.close()
+            raise
+        if not is_complete:
+            # Another process is just creating it, or was stopped while it did.
+            reader.close()
+            return None
+        self._reader, self._reader_pid = reader, os.getpid()
+        return reader
+
+    def _connect(self) -> sqlite3.Connection:
+        # In a folder that can be written SQLite needs its usual side files, and "rw" removes them at the end
+        # where "ro" leaves them behind; "rw" never creates a database. In a folder that cannot be written
+        # nobody else writes either, which is what "immutable" promises.
+        mode = "mode=rw" if os.access(self.directory, os.W_OK) else "mode=ro&immutable=1"
+        reader = sqlite3.connect(
+            f"file:{quote(os.path.abspath(self._path))}?{mode}",
+            uri=True,
+            timeout=60.0,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        reader.text_factory = bytes
+        reader.execute("PRAGMA query_only = 1")
+        reader.execute("PRAGMA trusted_schema = 0")
+        return reader
+
+    def _query(self, statement: str, argument: int) -> list[tuple[Any, ...]]:
+        with self._lock:
+            reader = self._reader_now()
+            if reader is None:
+                return []
+            try:
+                return reader.execute(statement, (argument,)).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise DamagedDatabaseError(str(error)) from error
+
+    def _salvage(self, after: int) -> Iterator[DatabaseRow]:
+        """Yield what can be read row by row, where reading in order fails."""
+        try:
+            ((last,),) = self._query("SELECT max(rowid) FROM Cache WHERE rowid > ?", after)
+        except DamagedDatabaseError:
+            last = os.path.getsize(self._path) // 64
+        for rowid in range(after + 1, (last or 0) + 1):
+            with contextlib.suppress(DamagedDatabaseError):
+                yield from _usable(self._query(f"SELECT {_COLUMNS} FROM Cache WHERE rowid = ?", rowid))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Any]:
+        if self._readonly:
+            raise RuntimeError(f"the cache {os.fspath(self.directory)!r} was opened for reading only")
+        import diskcache
+
+        try:
+            with self._write_lock:
+                if self._writer is None:
+                    self._writer = self._open_writer()
+                yield self._writer
+        # A write that fails in the middle leaves diskcache's transaction open: the next one starts afresh.
+        except diskcache.Timeout as error:
+            self._drop_writer()
+            raise _classify(error, self.directory) from error
+        except (sqlite3.Error, sqlite3.Warning, OSError, ValueError, TypeError, AttributeError) as error:
+            self._drop_writer()
+            raise _classify(error, self.directory) from error
+
+    def _open_writer(self) -> Any:
+        from pytest_proofmap.runtime.cache_disk import open_cache
+
+        with self._lock:
+            # diskcache obeys what a database says about itself, so look before it does.
+            self._reader_now()
+        return open_cache(self.directory)
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(sqlite3.Error):
+                writer.close()
+
+
+def _usable(rows: list[tuple[Any, ...]]) -> Iterator[DatabaseRow]:
+    for _, key, raw, mode, filename, value, stored_at in rows:
+        if raw != 1 or mode != _MODE_TEXT_IN_ROW or filename is not None:
+            continue
+        if type(key) is bytes and type(value) is bytes:
+            stored = stored_at if isinstance(stored_at, float) else 0.0
+            yield DatabaseRow(key.decode("utf-8", "replace"), value, stored)
+
+
+def _check_layout(reader: sqlite3.Connection) -> bool:
+    """Return whether the database is complete.
+
+    Raises:
+        DamagedDatabaseError: It holds what the cache never writes.
+        sqlite3.DatabaseError: It cannot be read.
+    """
+    found = reader.execute("SELECT type, name FROM sqlite_master")
+    objects = {(kind.decode(), name.decode("utf-8", "replace")) for kind, name in found}
+    if foreign := objects - _KNOWN_OBJECTS:
+        raise DamagedDatabaseError(f"it holds {sorted(foreign)[0]!r}, which is not the cache's")
+    if ("table", "Settings") in objects:
+        for name, value in reader.execute("SELECT key, value FROM Settings"):
+            # A setting becomes an attribute or a pragma of diskcache, whatever its name.
+            known = type(name) is bytes and name.decode("ascii", "replace") in _KNOWN_SETTINGS
+            if not known or not (isinstance(value, int) or value in (b"none", b"wal")):
+                setting = f"{name!r} = {value!r}"
+                raise DamagedDatabaseError(f"it holds the setting {setting}, which is not the cache's")
+    return _KNOWN_OBJECTS >= objects >= {("table", "Cache"), ("index", "Cache_key_raw")}
+
+
+def _classify(error: BaseException, directory: Path) -> WriteFailedError | DamagedDatabaseError:
+    # diskcache hides the reason behind a Timeout or a failed ROLLBACK; the chain still has it.
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    texts = [str(each).lower() for each in chain]
+    if any(" full" in text or "no space left" in text for text in texts):
+        return WriteFailedError("full", chain[-1])
+    if any("disk i/o error" in text for text in texts):
+        return WriteFailedError("full" if _is_full(directory) else "readonly", chain[-1])
+    if any(words in text for text in texts for words in ("readonly", "read-only", "unable to open")):
+        return WriteFailedError("readonly", chain[-1])
+    if any("locked" in text for text in texts):
+        return WriteFailedError("locked", chain[-1])
+    if isinstance(error, OSError):
+        return WriteFailedError("readonly", error)
+    return DamagedDatabaseError(str(chain[-1]))
+
+
+def _is_full(directory: Path) -> bool:
+    try:
+        return shutil.disk_usage(directory).free < 2**20
+    except OSError:
+        return False
