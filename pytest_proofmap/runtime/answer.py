@@ -55,19 +55,23 @@ class Answer:
     def to_json(self) -> str:
         """Return the answer as one line of JSON, the format of recordings and cache entries."""
         refusal = self.refusal and {"class": self.refusal.error_class, "message": self.refusal.message}
-        return json.dumps(
-            {
-                "request": self.request,
-                "response": self.response,
-                "latency_s": self.latency_s,
-                "made_at": self.made_at,
-                "concurrency": self.concurrency,
-                "usage_estimated": self.usage_estimated,
-                "refusal": refusal,
-                "attempts": self.attempts,
-            },
-            ensure_ascii=False,
-        )
+        content = {
+            "request": self.request,
+            "response": self.response,
+            "latency_s": self.latency_s,
+            "made_at": self.made_at,
+            "concurrency": self.concurrency,
+            "usage_estimated": self.usage_estimated,
+            "refusal": refusal,
+            "attempts": self.attempts,
+        }
+        text = json.dumps(content, ensure_ascii=False)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            # Half a surrogate pair, as a model may send it, has no UTF-8 form but has a JSON escape.
+            return json.dumps(content)
+        return text
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Answer:
@@ -76,7 +80,15 @@ class Answer:
         Raises:
             ValueError: The text is not JSON or not an answer; the message says what is missing.
         """
-        data = json.loads(text)
+        return cls.from_content(json.loads(text))
+
+    @classmethod
+    def from_content(cls, data: object) -> Answer:
+        """Read what :meth:`content` returned.
+
+        Raises:
+            ValueError: It is not an answer; the message says what is missing.
+        """
         if not isinstance(data, dict) or not isinstance(data.get("request"), dict):
             raise ValueError("an answer needs an object 'request'")
         response, refusal = data.get("response"), data.get("refusal")

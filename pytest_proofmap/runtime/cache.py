@@ -7,7 +7,6 @@ database beside it (``overflow-1``), and reading looks into all of them, the new
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -90,7 +89,7 @@ class DiskStore:
         Raises:
             StoreError: The answer could not be kept; it was paid, so this must be loud.
         """
-        text = _storable(answer)
+        text = answer.to_json()
         self._write(
             lambda database: database.write(key, text), "An answer was received and could not be kept"
         )
@@ -175,8 +174,8 @@ class DiskStore:
         number = len(self._databases)
         if number > _MAX_OVERFLOWS:
             raise StoreError(
-                f"{consequence}: the response cache {str(self.directory)!r} and its {_MAX_OVERFLOWS} overflows are "
-                f"damaged. {self._how_to_mend()}"
+                f"{consequence}: the response cache {str(self.directory)!r} is damaged, and so are its "
+                f"{_MAX_OVERFLOWS} overflows. {self._how_to_mend()}"
             )
         directory = self._overflow(number)
         try:
@@ -200,8 +199,8 @@ class DiskStore:
 
     def _unwritable(self, reason: str) -> StoreError:
         return StoreError(
-            f"The response cache {str(self.directory)!r} cannot be written ({reason}), so answers that are paid "
-            "could not be kept. Set 'cache_dir' to a folder that can be written, or run with "
+            f"The response cache {str(self.directory)!r} cannot be written ({reason}), so answers that are "
+            "paid could not be kept. Set 'cache_dir' to a folder that can be written, or run with "
             "--proofmap-cache=replay (reads only, calls nothing) or --proofmap-cache=off (keeps answers for "
             "this run only)."
         )
@@ -210,8 +209,8 @@ class DiskStore:
         where = f"the response cache {str(self.directory)!r}"
         if error.kind == "full":
             return StoreError(
-                f"{consequence}: the disk of {where} is full ({error}). Free some space, or set 'cache_dir' to "
-                "another disk; what was kept before is safe."
+                f"{consequence}: the disk of {where} is full ({error}). Free some space, or set 'cache_dir' "
+                "to another disk; what was kept before is safe."
             )
         if error.kind == "locked":
             return StoreError(
@@ -231,8 +230,9 @@ class DiskStore:
         self._damaged.add(database)
         self._warn_once(
             "damage",
-            f"The response cache {str(database.directory / DATABASE_NAME)!r} is damaged ({error}). What can be "
-            f"read is used, the rest are misses, new answers go to a folder beside it. {self._how_to_mend()}",
+            f"The response cache {str(database.directory / DATABASE_NAME)!r} is damaged ({error}). What can "
+            "be read is used, the rest are misses, and new answers go to a folder beside it. "
+            + self._how_to_mend(),
         )
 
     def _how_to_mend(self) -> str:
@@ -245,13 +245,3 @@ class DiskStore:
         if kind not in self._warned:
             self._warned.add(kind)
             self._warn(text)
-
-
-def _storable(answer: Answer) -> str:
-    text = answer.to_json()
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # Half a surrogate pair, as a model may send it, has no UTF-8 form but has a JSON escape.
-        return json.dumps(json.loads(text))
-    return text

@@ -46,9 +46,24 @@ _KNOWN_OBJECTS = frozenset(
     }
 )
 _KNOWN_SETTINGS = frozenset(
-    "count cull_limit disk_min_file_size disk_pickle_protocol eviction_policy hits misses size size_limit "
-    "sqlite_auto_vacuum sqlite_cache_size sqlite_journal_mode sqlite_mmap_size sqlite_synchronous "
-    "statistics tag_index".split()
+    {
+        "count",
+        "cull_limit",
+        "disk_min_file_size",
+        "disk_pickle_protocol",
+        "eviction_policy",
+        "hits",
+        "misses",
+        "size",
+        "size_limit",
+        "sqlite_auto_vacuum",
+        "sqlite_cache_size",
+        "sqlite_journal_mode",
+        "sqlite_mmap_size",
+        "sqlite_synchronous",
+        "statistics",
+        "tag_index",
+    }
 )
 _BATCH = 256
 

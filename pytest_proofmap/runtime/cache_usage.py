@@ -15,7 +15,9 @@ from pathlib import Path
 __all__ = ["UsageLog"]
 
 _CREATE = "CREATE TABLE IF NOT EXISTS used (key TEXT PRIMARY KEY, day TEXT NOT NULL) WITHOUT ROWID"
-_RECORD = "INSERT INTO used VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET day = excluded.day WHERE day < excluded.day"
+_RECORD = """
+INSERT INTO used VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET day = excluded.day WHERE day < excluded.day
+"""
 
 
 class UsageLog:
