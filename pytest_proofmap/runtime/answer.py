@@ -54,8 +54,19 @@ class Answer:
 
     def to_json(self) -> str:
         """Return the answer as one line of JSON, the format of recordings and cache entries."""
+        content = self.content()
+        text = json.dumps(content, ensure_ascii=False)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            # Half a surrogate pair, as a model may send it, has no UTF-8 form but has a JSON escape.
+            return json.dumps(content)
+        return text
+
+    def content(self) -> dict[str, Any]:
+        """Return what :meth:`to_json` writes, as an object."""
         refusal = self.refusal and {"class": self.refusal.error_class, "message": self.refusal.message}
-        content = {
+        return {
             "request": self.request,
             "response": self.response,
             "latency_s": self.latency_s,
@@ -65,13 +76,6 @@ class Answer:
             "refusal": refusal,
             "attempts": self.attempts,
         }
-        text = json.dumps(content, ensure_ascii=False)
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            # Half a surrogate pair, as a model may send it, has no UTF-8 form but has a JSON escape.
-            return json.dumps(content)
-        return text
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Answer:
