@@ -57,8 +57,8 @@ def find_model() -> Path:
             digest.update(block)
     if digest.hexdigest() != MODEL_SHA256:
         raise CannotServe(
-            f"{files[0]} has the sha256 {digest.hexdigest()!r}, but the responses in recordings/ were made by "
-            f"{MODEL_SHA256!r}. Install the recorded model again:\n{INSTALL}"
+            f"{files[0]} has the sha256 {digest.hexdigest()!r}, but the responses in recordings/ "
+            f"were made by {MODEL_SHA256!r}. Install the recorded model again:\n{INSTALL}"
         )
     return files[0]
 

@@ -82,15 +82,13 @@ def test_order(runtime, text, number):
     assert number in reply.text
 '''
 
-# Written when the run is over: whether anything in it imported litellm.
-CONFTEST = '''
+# Found before the real one by every process of a run that has its folder on PYTHONPATH.
+TRAP = """
 import pathlib
-import sys
 
-
-def pytest_unconfigure(config):
-    pathlib.Path("litellm-imported").write_text(str("litellm" in sys.modules))
-'''
+pathlib.Path(__file__).with_name("imported").touch()
+raise ImportError("litellm was imported although every answer is in the cache")
+"""
 
 CASES = 8
 RUNTIMES = ("chatml", "plain")
@@ -103,13 +101,13 @@ class FinishedRun:
     status: int
     output: str
     evidence: dict[str, Any]
-    imported_litellm: bool
 
 
-def run_project(folder: Path, *command: str) -> FinishedRun:
+def run_project(folder: Path, *command: str, **variables: str) -> FinishedRun:
     """Run a command in the project's folder, without the addresses of any endpoint in its environment."""
     hidden = ("SMOLLM_", "OPENAI_", "PYTEST_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    environment |= variables
     finished = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
     )
@@ -119,7 +117,6 @@ def run_project(folder: Path, *command: str) -> FinishedRun:
         status=finished.returncode,
         output=output,
         evidence=json.loads((folder / ".proofmap" / "evidence.json").read_text(encoding="utf-8")),
-        imported_litellm=(folder / "litellm-imported").read_text() == "True",
     )
 
 
@@ -131,7 +128,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pyproject.toml").write_text(CONFIGURATION, encoding="utf-8")
     (folder / "prompts" / "order.prompt").write_text(PROMPT, encoding="utf-8")
     (folder / "test_order.py").write_text(TESTS, encoding="utf-8")
-    (folder / "conftest.py").write_text(CONFTEST, encoding="utf-8")
     return folder
 
 
@@ -143,9 +139,17 @@ def live(project: Path) -> FinishedRun:
 
 
 @pytest.fixture(scope="module")
-def rerun(project: Path, live: FinishedRun) -> FinishedRun:
-    """The same run again, with no model served any more."""
-    return run_project(project, sys.executable, "-m", "pytest", "--proofmap")
+def trap(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a litellm that must not be imported."""
+    folder = tmp_path_factory.mktemp("trap")
+    (folder / "litellm.py").write_text(TRAP, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rerun(project: Path, live: FinishedRun, trap: Path) -> FinishedRun:
+    """The same run again, with no model served any more and no litellm to be had."""
+    return run_project(project, sys.executable, "-m", "pytest", "--proofmap", PYTHONPATH=str(trap))
 
 
 def test_every_answer_comes_from_the_served_model(live: FinishedRun) -> None:
@@ -181,13 +185,13 @@ def test_a_model_of_unknown_price_costs_nothing_it_could_name(live: FinishedRun)
     assert {call["cost_usd"] for sample in live.evidence["samples"] for call in sample["calls"]} == {None}
 
 
-def test_a_rerun_needs_no_model(live: FinishedRun, rerun: FinishedRun) -> None:
-    """Every answer is replayed: the same outcomes, no call, no endpoint and no litellm."""
+def test_a_rerun_needs_no_model(live: FinishedRun, rerun: FinishedRun, trap: Path) -> None:
+    """Every answer is replayed: the same outcomes, no call, no endpoint and no litellm in any process."""
     assert rerun.status == 0, rerun.output
     totals = rerun.evidence["totals"]
-    assert (totals["calls"], totals["live"], totals["cached"]) == (16, 0, 16)
-    assert live.imported_litellm
-    assert not rerun.imported_litellm
+    answers = CASES * len(RUNTIMES)
+    assert (totals["calls"], totals["live"], totals["cached"]) == (answers, 0, answers)
+    assert not (trap / "imported").exists()
     assert outcomes(rerun) == outcomes(live)
 
 
