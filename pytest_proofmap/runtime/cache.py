@@ -90,9 +90,7 @@ class DiskStore:
             StoreError: The answer could not be kept; it was paid, so this must be loud.
         """
         text = answer.to_json()
-        self._write(
-            lambda database: database.write(key, text), "An answer was received and could not be kept"
-        )
+        self._write(lambda database: database.write(key, text), "A paid answer could not be kept")
 
     def prepare_to_write(self) -> None:
         """Open what writing needs, to be called before an answer is paid.

@@ -65,6 +65,13 @@ _KNOWN_SETTINGS = frozenset(
         "tag_index",
     }
 )
+_NEEDED_OBJECTS = frozenset({("table", "Cache"), ("index", "Cache_key_raw")})
+_READER_PRAGMAS = (
+    "PRAGMA query_only = 1",
+    "PRAGMA trusted_schema = 0",
+    # Read a file that was cut short as far as it goes; nothing can be written through this connection.
+    "PRAGMA writable_schema = 1",
+)
 _BATCH = 256
 
 WriteFailure = Literal["full", "readonly", "locked"]
@@ -208,18 +215,12 @@ class CacheDatabase:
             return self._reader
         if not os.path.exists(self._path):
             return None
-        reader = None
+        reader = self._connect()
         try:
-            reader = self._connect()
-            is_complete = _check_layout(reader)
+            is_complete = _objects(reader) >= _NEEDED_OBJECTS
         except sqlite3.DatabaseError as error:
-            if reader is not None:
-                reader.close()
+            reader.close()
             raise DamagedDatabaseError(str(error)) from error
-        except DamagedDatabaseError:
-            if reader is not None:
-                reader.close()
-            raise
         if not is_complete:
             # Another process is just creating it, or was stopped while it did.
             reader.close()
@@ -232,16 +233,16 @@ class CacheDatabase:
         # where "ro" leaves them behind; "rw" never creates a database. In a folder that cannot be written
         # nobody else writes either, which is what "immutable" promises.
         mode = "mode=rw" if os.access(self.directory, os.W_OK) else "mode=ro&immutable=1"
-        reader = sqlite3.connect(
-            f"file:{quote(os.path.abspath(self._path))}?{mode}",
-            uri=True,
-            timeout=60.0,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        location = f"file:{quote(os.path.abspath(self._path))}?{mode}"
+        try:
+            reader = sqlite3.connect(
+                location, uri=True, timeout=60.0, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.DatabaseError as error:
+            raise DamagedDatabaseError(str(error)) from error
         reader.text_factory = bytes
-        reader.execute("PRAGMA query_only = 1")
-        reader.execute("PRAGMA trusted_schema = 0")
+        for pragma in _READER_PRAGMAS:
+            reader.execute(pragma)
         return reader
 
     def _query(self, statement: str, argument: int) -> list[tuple[Any, ...]]:
@@ -287,8 +288,9 @@ class CacheDatabase:
         from pytest_proofmap.runtime.cache_disk import open_cache
 
         with self._lock:
-            # diskcache obeys what a database says about itself, so look before it does.
-            self._reader_now()
+            if os.path.exists(self._path):
+                with contextlib.closing(self._connect()) as reader:
+                    _require_own(reader)
         return open_cache(self.directory)
 
     def _drop_writer(self) -> None:
@@ -307,25 +309,26 @@ def _usable(rows: list[tuple[Any, ...]]) -> Iterator[DatabaseRow]:
             yield DatabaseRow(key.decode("utf-8", "replace"), value, stored)
 
 
-def _check_layout(reader: sqlite3.Connection) -> bool:
-    """Return whether the database is complete.
-
-    Raises:
-        DamagedDatabaseError: It holds what the cache never writes.
-        sqlite3.DatabaseError: It cannot be read.
-    """
+def _objects(reader: sqlite3.Connection) -> set[tuple[str, str]]:
     found = reader.execute("SELECT type, name FROM sqlite_master")
-    objects = {(kind.decode(), name.decode("utf-8", "replace")) for kind, name in found}
+    return {(kind.decode(), name.decode("utf-8", "replace")) for kind, name in found}
+
+
+def _require_own(reader: sqlite3.Connection) -> None:
+    """Raise DamagedDatabaseError when a database holds what the cache never writes.
+
+    diskcache obeys what it finds: a setting becomes an attribute or a pragma, whatever its name, and
+    triggers run with every write.
+    """
+    objects = _objects(reader)
     if foreign := objects - _KNOWN_OBJECTS:
         raise DamagedDatabaseError(f"it holds {sorted(foreign)[0]!r}, which is not the cache's")
-    if ("table", "Settings") in objects:
-        for name, value in reader.execute("SELECT key, value FROM Settings"):
-            # A setting becomes an attribute or a pragma of diskcache, whatever its name.
-            known = type(name) is bytes and name.decode("ascii", "replace") in _KNOWN_SETTINGS
-            if not known or not (isinstance(value, int) or value in (b"none", b"wal")):
-                setting = f"{name!r} = {value!r}"
-                raise DamagedDatabaseError(f"it holds the setting {setting}, which is not the cache's")
-    return _KNOWN_OBJECTS >= objects >= {("table", "Cache"), ("index", "Cache_key_raw")}
+    if ("table", "Settings") not in objects:
+        return
+    for name, value in reader.execute("SELECT key, value FROM Settings"):
+        is_known = type(name) is bytes and name.decode("ascii", "replace") in _KNOWN_SETTINGS
+        if not is_known or not (isinstance(value, int) or value in (b"none", b"wal")):
+            raise DamagedDatabaseError(f"it holds the setting {name!r} = {value!r}, which is not the cache's")
 
 
 def _classify(error: BaseException, directory: Path) -> WriteFailedError | DamagedDatabaseError:
