@@ -13,14 +13,7 @@ from pytest_proofmap.config import Configuration, CriterionSettings, explain_val
 from pytest_proofmap.errors import ConfigurationError, MarkerError, did_you_mean
 from pytest_proofmap.evidence.models import Bar, BarKind
 
-__all__ = ["DEFAULTS", "MARK", "MARK_HELP", "CriterionPlan", "resolve"]
-
-MARK = "qualify"
-MARK_HELP = (
-    "qualify(baseline, challengers, *, objective, slice_by, samples, min_pass_rate, max_failure_rate, margin, "
-    "confidence, sensitive, baseline_must_pass, prefetch): run this test on a baseline and on challengers, and "
-    "decide which of them may take over (see --proofmap)."
-)
+__all__ = ["DEFAULTS", "CriterionPlan", "resolve"]
 
 POSITIONAL = ("baseline", "challengers")
 SWITCHED_OFF_BY_NONE = frozenset({"margin", "max_failure_rate", "slice_by"})

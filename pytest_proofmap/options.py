@@ -1,4 +1,4 @@
-"""The command-line options of the ``proofmap`` group."""
+"""What ProofMap adds to pytest's surface: the ``proofmap`` option group and the ``qualify`` mark."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import math
 
 import pytest
 
-__all__ = ["CACHE_MODES", "add_options"]
+__all__ = ["CACHE_MODES", "MARK", "MARK_HELP", "add_options"]
+
+MARK = "qualify"
+MARK_HELP = (
+    "qualify(baseline, challengers, *, objective, slice_by, samples, min_pass_rate, max_failure_rate, margin, "
+    "confidence, sensitive, baseline_must_pass, prefetch): run this test on a baseline and on challengers, and "
+    "decide which of them may take over (see --proofmap)."
+)
 
 CACHE_MODES = ("auto", "replay", "refresh", "off")
 

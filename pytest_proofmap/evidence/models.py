@@ -195,6 +195,8 @@ class Sample(Model):
     message: str
     """One line: the assertion, the failure or the reason of the skip; empty when passed."""
     calls: list[Call]
+    latency_s: float | None = None
+    """From first request to last answer on the runtime under test, in seconds; null when unknown."""
 
 
 class Latency(Model):
@@ -284,6 +286,8 @@ class Criterion(Model):
     bar: Bar
     cells: list[Cell] = []
     attribution: list[AttributedDifference] = []
+    challengers: list[str] = []
+    """Challengers that the mark names, the family that its verdicts are corrected for; empty: the objective's."""
 
 
 class ObjectiveVerdict(Model):

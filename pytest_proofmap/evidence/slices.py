@@ -20,12 +20,12 @@ def is_slice_value(value: object) -> bool:
 
 
 def slice_name(values: Mapping[str, SliceValue]) -> str:
-    """Return the name of the slice that the values select, in the order of the mapping.
+    """Return the name of the slice that the values select, sorted by argument.
 
     Enum members count by their value when that is a string or whole number, else by their name; truth
     values are written ``true`` and ``false``.
     """
-    return ",".join(f"{quote(name, safe='')}={quote(_text(value), safe='')}" for name, value in values.items())
+    return ",".join(f"{quote(name, safe='')}={quote(_text(value), safe='')}" for name, value in sorted(values.items()))
 
 
 def _text(value: SliceValue) -> str:

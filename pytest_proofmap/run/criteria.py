@@ -1,0 +1,233 @@
+"""The criteria of a session: found while pytest collects, with their cases, slices and fingerprints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from pytest_proofmap.config import Configuration
+from pytest_proofmap.errors import MarkerError
+from pytest_proofmap.evidence.models import Role
+from pytest_proofmap.evidence.slices import is_slice_value, slice_name
+from pytest_proofmap.marker import CriterionPlan, resolve
+from pytest_proofmap.options import MARK
+
+__all__ = ["CollectedCriterion", "CriteriaRegistry", "RuntimeParam", "SampleId"]
+
+RUNTIME_FIXTURE = "runtime"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeParam:
+    """The value that parametrizes the ``runtime`` fixture."""
+
+    name: str
+    role: Role
+    sample: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleId:
+    """Which sample a test item is."""
+
+    criterion: str
+    case: str
+    slice: str | None
+    runtime: str
+    role: Role
+    sample: int
+
+
+@dataclass(slots=True)
+class CollectedCriterion:
+    """A marked test function with its cases, before anything was deselected."""
+
+    id: str
+    plan: CriterionPlan
+    objective: str
+    module: str
+    """Node id of the test module."""
+    cases: dict[str, dict[str, object]]
+    """Parametrized values by case id, in the order of collection."""
+    slices: dict[str, str | None] = field(default_factory=dict)
+    """Slice by case id."""
+
+
+class CriteriaRegistry:
+    """All criteria that this process collected.
+
+    Args:
+        configuration: The project's configuration.
+        runtimes: Runtimes that the command line restricts the run to; None: all.
+        samples: The command line's number of samples; None: as marked.
+    """
+
+    def __init__(
+        self, configuration: Configuration, *, runtimes: tuple[str, ...] | None, samples: int | None
+    ) -> None:
+        self._configuration = configuration
+        self._runtimes = runtimes
+        self._samples = samples
+        self.criteria: dict[str, CollectedCriterion] = {}
+
+    def parametrize(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrize a marked test by runtime, last in its id, and register its criterion.
+
+        Raises:
+            MarkerError: The mark's arguments are bad, or it does not go with the test.
+        """
+        definition = metafunc.definition
+        marks = list(definition.iter_markers(MARK))
+        uses_runtime = RUNTIME_FIXTURE in metafunc.fixturenames
+        if not marks and not uses_runtime:
+            return
+        where = definition.nodeid
+        _check_usage(where, marked=bool(marks), uses_runtime=uses_runtime)
+        plan = resolve(marks, self._configuration, samples=self._samples, where=where)
+        criterion = _collect(metafunc, plan)
+        self._register(criterion)
+        params = list(self._params(plan))
+        metafunc.parametrize(RUNTIME_FIXTURE, params, ids=[param.id for param in params], indirect=True)
+
+    def identify(self, item: pytest.Item) -> SampleId | None:
+        """Return which sample an item is, or None for an item that is not marked."""
+        callspec = getattr(item, "callspec", None)
+        param = callspec.params.get(RUNTIME_FIXTURE) if callspec is not None else None
+        if not isinstance(param, RuntimeParam):
+            return None
+        parent = item.parent
+        assert callspec is not None
+        assert parent is not None
+        criterion = self.criteria[f"{parent.nodeid}::{getattr(item, 'originalname', item.name)}"]
+        case = callspec.id[: -len(param.id)].removesuffix("-")
+        return SampleId(
+            criterion=criterion.id,
+            case=case,
+            slice=criterion.slices[case],
+            runtime=param.name,
+            role=param.role,
+            sample=param.sample,
+        )
+
+    def plan_of(self, sample: SampleId) -> CriterionPlan:
+        """Return the settings of a sample's criterion."""
+        return self.criteria[sample.criterion].plan
+
+    def expected(self) -> Iterator[tuple[str, str, str, int]]:
+        """Yield (criterion, case, runtime, sample) of every sample that a whole run would hold."""
+        for criterion in self.criteria.values():
+            for case in criterion.cases:
+                for name in criterion.plan.runtimes:
+                    for sample in range(criterion.plan.bar.samples):
+                        yield criterion.id, case, name, sample
+
+    def _params(self, plan: CriterionPlan) -> Iterator[RuntimeParam]:
+        for name in plan.runtimes:
+            if self._runtimes is not None and name not in self._runtimes:
+                continue
+            role: Role = "baseline" if name == plan.baseline else "challenger"
+            for sample in range(plan.bar.samples):
+                suffix = f"-s{sample}" if plan.bar.samples > 1 else ""
+                yield RuntimeParam(name, role, sample, id=f"{name}{suffix}")
+
+    def _register(self, criterion: CollectedCriterion) -> None:
+        for other in self.criteria.values():
+            if other.id != criterion.id and other.objective == criterion.objective:
+                _check_same_objective(criterion, other)
+        self.criteria[criterion.id] = criterion
+
+
+def _check_usage(where: str, *, marked: bool, uses_runtime: bool) -> None:
+    if marked and not uses_runtime:
+        raise MarkerError(
+            f"{where}: marked 'qualify' but does not use the fixture 'runtime', so nothing would be qualified. "
+            "Add 'runtime' to its arguments, or remove the mark."
+        )
+    if uses_runtime and not marked:
+        raise MarkerError(
+            f"{where}: uses the fixture 'runtime' but is not marked, so it has no runtimes to run on. "
+            "Add @pytest.mark.qualify(...) to the test, its class or its module."
+        )
+
+
+def _collect(metafunc: pytest.Metafunc, plan: CriterionPlan) -> CollectedCriterion:
+    definition = metafunc.definition
+    where = definition.nodeid
+    module = definition.getparent(pytest.Module)
+    assert module is not None
+    cases = _cases(metafunc, where)
+    default = module.path.stem.removeprefix("test_")
+    criterion = CollectedCriterion(
+        id=where,
+        plan=plan,
+        objective=plan.objective or default,
+        module=module.nodeid,
+        cases=cases,
+    )
+    for case, values in cases.items():
+        criterion.slices[case] = _slice(plan.slice_by, values, where)
+    return criterion
+
+
+def _cases(metafunc: pytest.Metafunc, where: str) -> dict[str, dict[str, object]]:
+    """Return the parametrized values by case id, before ``runtime`` is added.
+
+    pytest offers no public view of the calls that were parametrized so far.
+    """
+    calls = metafunc._calls
+    if not calls:
+        return {"": {}}
+    cases: dict[str, dict[str, object]] = {}
+    for call in calls:
+        if call.id in cases:
+            raise MarkerError(
+                f"{where}: two cases have the id {call.id!r}, so their evidence could not be told apart. "
+                "Give parametrize() ids that are unique."
+            )
+        cases[call.id] = dict(call.params)
+    return cases
+
+
+def _slice(slice_by: Iterable[str], values: dict[str, object], where: str) -> str | None:
+    chosen = {}
+    for name in slice_by:
+        if name not in values:
+            raise MarkerError(
+                f"{where}: slice_by names {name!r}, which is no parametrized argument of the test. "
+                f"Allowed: {', '.join(values) or 'none, as the test is not parametrized'}."
+            )
+        value = values[name]
+        if not is_slice_value(value):
+            raise MarkerError(
+                f"{where}: slice_by={name!r} has the value {value!r}; a slice is named by a string, whole "
+                "number, truth value or enum member."
+            )
+        chosen[name] = value
+    return slice_name(chosen) if chosen else None  # type: ignore[arg-type]  # checked by is_slice_value
+
+
+def _check_same_objective(criterion: CollectedCriterion, other: CollectedCriterion) -> None:
+    name = criterion.objective
+    if criterion.plan.objective is None and other.plan.objective is None and criterion.module != other.module:
+        raise MarkerError(
+            f"{criterion.id}: its objective would be named {name!r} after its module, and so would that of "
+            f"{other.module}. Name the objective: qualify(objective=...) in one of the modules."
+        )
+    for attribute, mine, theirs in (
+        ("baseline", criterion.plan.baseline, other.plan.baseline),
+        ("confidence", criterion.plan.bar.confidence, other.plan.bar.confidence),
+    ):
+        if mine != theirs:
+            raise MarkerError(
+                f"{criterion.id}: {attribute} {mine!r} differs from {theirs!r} of {other.id}; all criteria of "
+                f"the objective {name!r} share one. Make them equal, or give another objective."
+            )
+    mine_by, theirs_by = criterion.plan.slice_by, other.plan.slice_by
+    if mine_by and theirs_by and set(mine_by) != set(theirs_by):
+        raise MarkerError(
+            f"{criterion.id}: slice_by {list(mine_by)!r} differs from {list(theirs_by)!r} of {other.id}; "
+            f"an objective ({name!r}) has one set of slices. Make them equal, or give another objective."
+        )

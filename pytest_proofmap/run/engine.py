@@ -1,0 +1,305 @@
+"""Finds the answer to a request: recordings, then the cache, then the model.
+
+One engine serves one process. It never imports LiteLLM: live calls are made by the call service, another
+process, which is started at the first request that needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pytest_proofmap.config import Configuration, RuntimeConfig, expand_environment
+from pytest_proofmap.errors import (
+    BudgetError,
+    CallError,
+    ConfigurationError,
+    ReplayMissError,
+    StoreError,
+)
+from pytest_proofmap.evidence.models import Price, PromptRef, Source
+from pytest_proofmap.run.connection import CallResult, Connection, HookRunner, LiveCall
+from pytest_proofmap.run.handle import RenderedMessages
+from pytest_proofmap.run.sample import CallRecord, SampleRecord
+from pytest_proofmap.run.suspension import Suspended
+from pytest_proofmap.runtime.answer import Answer
+from pytest_proofmap.runtime.prices import cost_usd, price_of
+from pytest_proofmap.runtime.prompts import PromptLibrary
+from pytest_proofmap.runtime.recordings import Recordings
+from pytest_proofmap.runtime.store import AnswerStore
+
+__all__ = ["CacheMode", "Engine", "Found"]
+
+CacheMode = Literal["auto", "replay", "refresh", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer and where this run first got it."""
+
+    answer: Answer
+    source: Source
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a process has called so far."""
+
+    live: dict[str, int] = field(default_factory=dict)
+    """Attempts by key of the answers that this run paid for."""
+    failed: dict[str, tuple[CallError, int]] = field(default_factory=dict)
+    """Failure and attempts by key: a failed request is not sent again in the same run."""
+    misses: list[str] = field(default_factory=list)
+    """Keys that a replay did not find."""
+    unkept: str | None = None
+    """Why answers cannot be kept, once that has happened."""
+
+
+class Engine:
+    """Answers requests in one process.
+
+    Args:
+        configuration: The project's configuration.
+        mode: What ``--proofmap-cache`` says.
+        recordings: The committed recordings.
+        store: Where answers are kept.
+        connect: Starts or joins the call service; called at most once.
+        hook: Runs the project's own client (``pytest_proofmap_call``), or None when there is none.
+        warn: Shows a warning to the user.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        mode: CacheMode,
+        recordings: Recordings,
+        store: AnswerStore,
+        connect: Callable[[], Connection],
+        hook: HookRunner | None,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.configuration = configuration
+        self.mode = mode
+        self.tally = Tally()
+        self.prompts = PromptLibrary(configuration.prompts_path, rootdir=configuration.rootdir)
+        self.exploring = False
+        """True during the prefetch pass: a miss suspends the test and does not wait."""
+        self._recordings = recordings
+        self._store = store
+        self._connect = connect
+        self._connection: Connection | None = None
+        self._hook = hook
+        self._warn = warn
+        self._flights: dict[str, Future[CallResult]] = {}
+        self._prices: dict[str, Price | None] = {}
+        self._warned_settings: set[str] = set()
+
+    def runtime_config(self, name: str) -> RuntimeConfig:
+        """Return a runtime by name.
+
+        Raises:
+            ConfigurationError: It is not configured and no LiteLLM model id.
+        """
+        return self.configuration.runtime(name)
+
+    def runtime_names(self) -> list[str]:
+        """Return the names of the configured runtimes."""
+        return sorted(self.configuration.runtimes)
+
+    def price(self, runtime: RuntimeConfig) -> Price | None:
+        """Return a runtime's price: declared, else LiteLLM's bundled one, else None."""
+        if runtime.name not in self._prices:
+            declared = runtime.price
+            self._prices[runtime.name] = (
+                Price(**declared.model_dump(), source="declared") if declared else price_of(runtime.model)
+            )
+        return self._prices[runtime.name]
+
+    def render(self, package: str, variant: str | None, variables: dict[str, Any]) -> RenderedMessages:
+        """Render a prompt package.
+
+        Raises:
+            PromptError: The package, its variant or a variable does not fit.
+        """
+        template = self.prompts.get(package, variant)
+        if template.ignored_settings and template.file not in self._warned_settings:
+            self._warned_settings.add(template.file)
+            settings = ", ".join(template.ignored_settings)
+            self._warn(f"{template.file}: {settings} in the front matter is ignored: the runtime decides it.")
+        return RenderedMessages(template.render(variables), PromptRef(name=package, variant=template.variant))
+
+    def fetch(
+        self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
+    ) -> None:
+        """Give a call its answer or its failure, waiting for the model if need be.
+
+        Raises:
+            StoreError: The answer was paid but cannot be kept.
+            Suspended: This is the prefetch pass and the answer is on its way.
+        """
+        if self._settle(call, runtime, record):
+            return
+        flight = self._fly(call, runtime, transport, record)
+        if self.exploring:
+            record.suspended = True
+            raise Suspended
+        self._land(call.key, flight.result())
+        self._settle(call, runtime, record)
+
+    async def afetch(
+        self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
+    ) -> None:
+        """Do what :meth:`fetch` does without blocking the event loop."""
+        # The calls that a test gathers must all have begun before the first one ends: they are one round,
+        # and in the prefetch pass they are all asked for before the test is suspended.
+        for _ in range(TURNS_FOR_SIBLINGS):
+            await asyncio.sleep(0)
+        if self._settle(call, runtime, record):
+            return
+        flight = self._fly(call, runtime, transport, record)
+        if self.exploring:
+            for _ in range(TURNS_FOR_SIBLINGS):
+                await asyncio.sleep(0)
+            record.suspended = True
+            raise Suspended
+        self._land(call.key, await asyncio.wrap_future(flight))
+        self._settle(call, runtime, record)
+
+    def find(self, key: str) -> Found | None:
+        """Return the answer of a key from this run, the recordings or the cache, or None."""
+        paid = key in self.tally.live
+        if not paid and self.mode in ("auto", "replay"):
+            answer = self._recordings.get(key)
+            if answer is not None:
+                return Found(answer, "recording")
+        if paid or self.mode in ("auto", "replay"):
+            answer = self._store.get(key)
+            if answer is not None:
+                return Found(answer, "live" if paid else "cache")
+        return None
+
+    def close(self) -> None:
+        """End the call service, if one was started, and close the store."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._store.close()
+
+    def _settle(self, call: CallRecord, runtime: RuntimeConfig, record: SampleRecord) -> bool:
+        """Finish a call from what is known; return False when the model must be asked."""
+        if call.done:
+            return True
+        flight = self._flights.get(call.key)
+        if flight is not None and flight.done():
+            self._land(call.key, flight.result())
+        failed = self.tally.failed.get(call.key)
+        if failed is not None:
+            record.fail(call, failed[0], attempts=failed[1])
+            return True
+        if call.key in self._flights:
+            return False
+        found = self.find(call.key)
+        if found is None:
+            return False
+        attempts = self.tally.live.get(call.key, found.answer.attempts)
+        cost = cost_usd(found.answer.usage, self.price(runtime))
+        record.finish(call, found.answer, source=found.source, attempts=attempts, cost_usd=cost)
+        return True
+
+    def _fly(
+        self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
+    ) -> Future[CallResult]:
+        """Return the flight of a call, asking the model unless that is under way.
+
+        Raises:
+            Suspended: The test was suspended before, so what it asks now may rest on nothing.
+        """
+        if record.suspended:
+            raise Suspended
+        if call.key not in self._flights:
+            self._flights[call.key] = self._ask(call, runtime, transport)
+        return self._flights[call.key]
+
+    def _ask(
+        self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any]
+    ) -> Future[CallResult]:
+        if self.mode == "replay":
+            self.tally.misses.append(call.key)
+            return _settled(_replay_miss(call, runtime))
+        if self.tally.unkept is not None:
+            return _settled(CallResult.failed("StoreError", f"not called: {self.tally.unkept}", kind="store"))
+        try:
+            expanded = self._transport(runtime, transport)
+        except ConfigurationError as error:
+            return _settled(CallResult.failed("ConfigurationError", str(error)))
+        if self._connection is None:
+            self._connection = self._connect()
+        return self._connection.submit(
+            LiveCall(
+                key=call.key,
+                runtime=runtime.name,
+                provider=runtime.provider,
+                request=call.request.content(),
+                transport=expanded,
+                price=self.price(runtime),
+            ),
+            hook=self._hook,
+        )
+
+    def _transport(self, runtime: RuntimeConfig, transport: dict[str, Any]) -> dict[str, Any]:
+        where = f"runtime {runtime.name!r}"
+        expanded: dict[str, Any] = {
+            "api_base": expand_environment(runtime.api_base, f"{where}: api_base"),
+            "timeout_s": transport.pop("timeout", None) or runtime.timeout_s,
+        }
+        for name in ("max_retries", "num_retries"):
+            transport.pop(name, None)
+        for name, value in transport.items():
+            expanded[name] = expand_environment(value, f"{where}: {name}")
+        return expanded
+
+    def _land(self, key: str, result: CallResult) -> None:
+        """Take in what came of a flight.
+
+        Raises:
+            StoreError: The answer was paid but cannot be kept.
+        """
+        if self._flights.pop(key, None) is None:
+            return
+        if result.kind == "store":
+            self.tally.unkept = result.message
+        if result.answer is None:
+            error_type = _ERROR_TYPES.get(result.kind, CallError)
+            self.tally.failed[key] = (error_type(result.error_class, result.message), result.attempts)
+            if result.kind == "store":
+                raise StoreError(result.message)
+            return
+        if self.mode == "off":
+            self._store.put(key, result.answer)
+        if not result.shared or self.mode in ("refresh", "off"):
+            self.tally.live[key] = result.answer.attempts
+
+
+TURNS_FOR_SIBLINGS = 3
+"""Turns of the event loop that sibling tasks get to make their own calls."""
+
+_ERROR_TYPES: dict[str, type[CallError]] = {"replay": ReplayMissError, "budget": BudgetError}
+
+
+def _settled(result: CallResult) -> Future[CallResult]:
+    future: Future[CallResult] = Future()
+    future.set_result(result)
+    return future
+
+
+def _replay_miss(call: CallRecord, runtime: RuntimeConfig) -> CallResult:
+    message = (
+        f"no recorded or cached answer of {runtime.name!r} for request {call.key[:12]} and calls are off "
+        "(--proofmap-cache=replay). Run with --proofmap-cache=auto to make the call, or see why with: "
+        f"proofmap cache explain --key {call.key[:12]}"
+    )
+    return CallResult.failed("ReplayMissError", message, kind="replay")

@@ -1,0 +1,236 @@
+"""The objects behind the fixtures ``runtime`` and ``runtimes``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pytest_proofmap.config import RuntimeConfig
+from pytest_proofmap.errors import PromptError, RefusalError, RequestError
+from pytest_proofmap.evidence.models import PromptRef, Role
+from pytest_proofmap.run.sample import CallRecord, SampleRecord
+from pytest_proofmap.runtime.reply import Reply
+from pytest_proofmap.runtime.request import TRANSPORT_PARAMS, Request
+
+if TYPE_CHECKING:
+    from pytest_proofmap.run.engine import Engine
+
+__all__ = ["Message", "RenderedMessages", "Runtime", "Runtimes"]
+
+Message = dict[str, Any]
+DECIDED_ELSEWHERE = {
+    "model": "the runtime's configuration",
+    "messages": "the first argument",
+    "api_base": "the runtime's configuration",
+    "base_url": "the runtime's configuration",
+}
+
+
+class RenderedMessages(list[Message]):
+    """The messages of a rendered prompt package; they remember which one."""
+
+    __slots__ = ("prompt",)
+
+    def __init__(self, messages: list[Message], prompt: PromptRef) -> None:
+        super().__init__(messages)
+        self.prompt = prompt
+
+
+class Runtime:
+    """A runtime, as a test calls it.
+
+    Every call is recorded in the sample that the test is; its answer comes from the recordings, the cache or
+    the model, whichever has it first.
+    """
+
+    __slots__ = ("_auxiliary", "_config", "_engine", "_record")
+
+    def __init__(
+        self, config: RuntimeConfig, record: SampleRecord, engine: Engine, *, auxiliary: bool = False
+    ) -> None:
+        self._config = config
+        self._record = record
+        self._engine = engine
+        self._auxiliary = auxiliary
+
+    @property
+    def name(self) -> str:
+        """The runtime's name."""
+        return self._config.name
+
+    @property
+    def role(self) -> Role:
+        """``baseline`` or ``challenger``: the role of the sample."""
+        return self._record.id.role
+
+    @property
+    def model(self) -> str:
+        """The LiteLLM model id that is asked."""
+        return self._config.model
+
+    @property
+    def sample(self) -> int:
+        """Index of this attempt at the case, from 0."""
+        return self._record.id.sample
+
+    def complete(self, prompt: str | list[Message], **params: Any) -> Reply:
+        """Ask the runtime and wait for its answer.
+
+        Args:
+            prompt: A user message, or a list of OpenAI-format messages.
+            **params: LiteLLM's parameters, such as ``tools``, ``temperature`` or ``response_format`` (also a
+                pydantic class); the runtime's own are the defaults.
+
+        Raises:
+            RequestError: The prompt or a parameter is not something that can be sent.
+            RefusalError: The model refused: content policy or context window.
+            CallError: No usable answer came; the sample's outcome is then ``error``.
+        """
+        return self._complete(prompt, params)
+
+    async def acomplete(self, prompt: str | list[Message], **params: Any) -> Reply:
+        """Ask the runtime without blocking the event loop; see :meth:`complete`."""
+        return await self._acomplete(prompt, params)
+
+    def run(self, package: str, /, *, params: dict[str, Any] | None = None, **variables: Any) -> Reply:
+        """Render a prompt package in this runtime's variant and ask.
+
+        Args:
+            package: Name of the package: ``triage`` for ``prompts/triage.prompt``.
+            params: Parameters of the call, as in :meth:`complete`.
+            **variables: Variables of the prompt.
+
+        Raises:
+            PromptError: The package, its variant or a variable does not fit.
+            RefusalError: As in :meth:`complete`.
+            CallError: As in :meth:`complete`.
+        """
+        return self._complete(self.render(package, **variables), params or {})
+
+    async def arun(self, package: str, /, *, params: dict[str, Any] | None = None, **variables: Any) -> Reply:
+        """Render a prompt package and ask without blocking the event loop; see :meth:`run`."""
+        return await self._acomplete(self.render(package, **variables), params or {})
+
+    def render(self, package: str, /, **variables: Any) -> list[Message]:
+        """Render a prompt package in this runtime's variant, to start a conversation from it.
+
+        Raises:
+            PromptError: The package, its variant or a variable does not fit.
+        """
+        if not isinstance(package, str):
+            raise PromptError(f"the prompt package is named by a string, not by {package!r}")
+        return self._engine.render(package, self._config.variant, variables)
+
+    def _complete(self, prompt: str | list[Message], params: dict[str, Any]) -> Reply:
+        request, transport, response_class = self._request(prompt, params)
+        call = self._begin(request, getattr(prompt, "prompt", None))
+        if not call.done:
+            self._engine.fetch(call, self._config, transport, self._record)
+        return self._reply(call, response_class)
+
+    async def _acomplete(self, prompt: str | list[Message], params: dict[str, Any]) -> Reply:
+        request, transport, response_class = self._request(prompt, params)
+        call = self._begin(request, getattr(prompt, "prompt", None))
+        if not call.done:
+            await self._engine.afetch(call, self._config, transport, self._record)
+        return self._reply(call, response_class)
+
+    def _request(
+        self, prompt: str | list[Message], params: dict[str, Any]
+    ) -> tuple[Request, dict[str, Any], type[Any] | None]:
+        merged = {**self._config.params, **params}
+        for name in DECIDED_ELSEWHERE.keys() & params.keys():
+            raise RequestError(f"{name}={params[name]!r} cannot be given here: {DECIDED_ELSEWHERE[name]} sets it.")
+        if merged.get("stream"):
+            raise RequestError("stream=True cannot be qualified: leave it out and read Reply.text.")
+        transport = {name: merged.pop(name) for name in TRANSPORT_PARAMS & merged.keys()}
+        tools = merged.pop("tools", None)
+        response_format, response_class = _response_format(merged.pop("response_format", None))
+        request = Request(
+            model=self._config.model,
+            messages=_messages(prompt),
+            params=merged,
+            api_base=self._config.api_base,
+            tools=tools,
+            response_format=response_format,
+            sample=self._record.id.sample,
+        )
+        return request, transport, response_class
+
+    def _begin(self, request: Request, package: PromptRef | None) -> CallRecord:
+        try:
+            key = request.key()
+        except (TypeError, ValueError) as error:
+            raise RequestError(
+                f"the request to {self.name!r} holds a value that JSON cannot express: {error}. "
+                "Messages and parameters are made of strings, numbers, lists and dicts."
+            ) from None
+        auxiliary = self._config.name if self._auxiliary else None
+        return self._record.begin(key, request, auxiliary=auxiliary, prompt=package)
+
+    def _reply(self, call: CallRecord, response_class: type[Any] | None) -> Reply:
+        answer = call.outcome()
+        if answer.refusal is not None:
+            raise RefusalError(f"{answer.refusal.error_class}: {answer.refusal.message}")
+        return Reply(
+            answer, cached=call.source != "live", cost_usd=call.cost_usd, response_class=response_class
+        )
+
+    def __repr__(self) -> str:
+        return f"<Runtime {self.name!r} ({self.role}) {self.model}>"
+
+
+class Runtimes:
+    """Any configured runtime by name, for auxiliary calls: a judge, a rewriter.
+
+    Their calls are cached and costed, apart from those of the runtime under test, and are never evidence for
+    it.
+    """
+
+    __slots__ = ("_engine", "_record")
+
+    def __init__(self, record: SampleRecord, engine: Engine) -> None:
+        self._record = record
+        self._engine = engine
+
+    def __getitem__(self, name: str) -> Runtime:
+        """Return a runtime by name.
+
+        Raises:
+            ConfigurationError: The name is not configured and is not a LiteLLM model id.
+        """
+        return Runtime(self._engine.runtime_config(name), self._record, self._engine, auxiliary=True)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._engine.runtime_names())
+
+
+def _messages(prompt: str | list[Message]) -> list[Message]:
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    if not isinstance(prompt, list) or not prompt:
+        raise RequestError(
+            f"the prompt is {prompt!r}; give a string, or a list of messages such as "
+            '[{"role": "user", "content": "..."}].'
+        )
+    for message in prompt:
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise RequestError(
+                f"the message {message!r} is not allowed: a message is a dict with a 'role' and 'content', "
+                "such as Reply.message."
+            )
+    return list(prompt)
+
+
+def _response_format(value: Any) -> tuple[dict[str, Any] | None, type[Any] | None]:
+    if value is None or isinstance(value, dict):
+        return value, None
+    if inspect.isclass(value) and hasattr(value, "model_json_schema"):
+        from pytest_proofmap.runtime.structured import response_format_of
+
+        return response_format_of(value), value
+    raise RequestError(
+        f"response_format={value!r} is not allowed: give a pydantic class or an OpenAI-format dict."
+    )
+

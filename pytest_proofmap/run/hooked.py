@@ -1,0 +1,100 @@
+"""The project's own client: the hook ``pytest_proofmap_call``."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from pytest_proofmap.errors import CallError
+from pytest_proofmap.runtime.answer import Answer
+from pytest_proofmap.runtime.request import Request
+
+__all__ = ["HookClient"]
+
+
+class HookClient:
+    """Asks the implementations of ``pytest_proofmap_call``, sync or async, from any thread."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._hook = config.hook.pytest_proofmap_call
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> HookClient | None:
+        """Return the client, or None when no plugin implements the hook."""
+        return cls(config) if config.hook.pytest_proofmap_call.get_hookimpls() else None
+
+    def __call__(self, runtime: str, request: Request) -> Answer | None:
+        """Return the answer of the first implementation that gives one, else None.
+
+        Raises:
+            CallError: The implementation raised, or returned something that is no answer.
+        """
+        started = time.perf_counter()
+        try:
+            given = self._hook(runtime=runtime, request=request)
+            if inspect.isawaitable(given):
+                given = self._run(_await(given)).result()
+        except Exception as error:
+            raise CallError(type(error).__name__, str(error)) from error
+        if given is None:
+            return None
+        return _answer(given, request, time.perf_counter() - started)
+
+    def close(self) -> None:
+        """Stop the event loop, if one was needed."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop = None
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=_run_until_stopped, args=(self._loop,), name="proofmap-hook", daemon=True
+                ).start()
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+
+async def _await(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def _run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _answer(given: object, request: Request, latency_s: float) -> Answer:
+    if isinstance(given, str):
+        message = {"role": "assistant", "content": given}
+        response: dict[str, Any] = {
+            "model": request.model,
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+        }
+    elif isinstance(given, dict) and isinstance(given.get("choices"), list) and given["choices"]:
+        response = given
+    else:
+        raise CallError(
+            "TypeError",
+            f"pytest_proofmap_call returned {given!r}; allowed: the answer's text, an OpenAI-format chat "
+            "completion with 'choices', or None to leave the request to the next client",
+        )
+    return Answer(
+        request=request.content(),
+        response=response,
+        latency_s=latency_s,
+        made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )

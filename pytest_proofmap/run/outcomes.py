@@ -1,0 +1,123 @@
+"""From a test's reports to the outcome of a sample, and from the outcome to what pytest shows.
+
+=============  ==============================  =====================================
+sample         baseline                        challenger
+=============  ==============================  =====================================
+``passed``     passed                          passed
+``failed``     failed, or UNMET when the bar   UNMET: xfailed, letter ``u``
+               takes a miss as data
+``error``      failed                          UNAVAILABLE: skipped, letter ``U``
+``skipped``    skipped                         skipped
+=============  ==============================  =====================================
+
+A failing fixture of the project stays pytest's own error for every role; its sample counts as ``error``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from pytest_proofmap.errors import CallError, ProofmapError, StoreError
+from pytest_proofmap.evidence.models import Bar
+from pytest_proofmap.run.sample import SampleRecord
+
+__all__ = ["Shown", "observe_call", "observe_setup", "one_line", "show"]
+
+Shown = Literal["unmet", "unavailable"]
+MESSAGE_LIMIT = 300
+
+
+def observe_setup(record: SampleRecord, call: pytest.CallInfo[None]) -> None:
+    """Take the outcome from a test's setup, where that has decided it."""
+    if call.excinfo is None:
+        return
+    error = call.excinfo.value
+    if isinstance(error, pytest.skip.Exception):
+        record.outcome, record.message = "skipped", one_line(str(error.msg))
+    elif isinstance(error, pytest.xfail.Exception):
+        record.outcome, record.message = "skipped", one_line(f"not run: {error.msg}")
+    elif isinstance(error, CallError):
+        record.outcome, record.message = "error", one_line(str(error))
+    elif isinstance(error, ProofmapError) and not isinstance(error, StoreError):
+        record.outcome, record.message = "failed", one_line(str(error))
+    else:
+        record.outcome, record.message = "error", one_line(f"setup failed: {_describe(error)}")
+        record.fixture_failed = True
+
+
+def observe_call(record: SampleRecord, call: pytest.CallInfo[None]) -> None:
+    """Take the outcome from a test's body, or from one of its subtests while the body runs."""
+    error = call.excinfo.value if call.excinfo is not None else None
+    if record.running:
+        if error is not None and not isinstance(error, pytest.skip.Exception):
+            record.subtest_failure = record.subtest_failure or one_line(_describe(error))
+        return
+    unusable = record.error or (error if isinstance(error, CallError | StoreError) else None)
+    if unusable is not None:
+        record.outcome, record.message = "error", one_line(str(unusable))
+    elif isinstance(error, pytest.skip.Exception):
+        record.outcome, record.message = "skipped", one_line(str(error.msg))
+    elif error is not None:
+        record.outcome, record.message = "failed", one_line(_describe(error))
+    elif record.subtest_failure is not None:
+        record.outcome, record.message = "failed", record.subtest_failure
+    else:
+        record.outcome, record.message = "passed", ""
+
+
+def show(report: pytest.TestReport, record: SampleRecord, bar: Bar) -> Shown | None:
+    """Change a report so that pytest shows a miss that is evidence, and no broken build.
+
+    Returns:
+        How the terminal words it, or None when the report was left to pytest.
+    """
+    challenger = record.id.role == "challenger"
+    if record.running:
+        if report.failed and (challenger or takes_misses_as_data(bar)):
+            _as_xfailed(report, record.subtest_failure or "")
+        return None
+    if record.fixture_failed:
+        return None
+    if record.outcome == "error":
+        if not challenger:
+            if not report.failed:
+                report.outcome = "failed"
+                report.longrepr = f"the call gave no usable answer, and the test went on: {record.message}"
+            return None
+        report.outcome = "skipped"
+        report.__dict__.pop("wasxfail", None)
+        path, line, _ = report.location
+        report.longrepr = (path, (line or 0) + 1, record.message)
+        return "unavailable"
+    if record.outcome == "failed" and (challenger or takes_misses_as_data(bar)):
+        if hasattr(report, "wasxfail"):
+            return None
+        _as_xfailed(report, record.message)
+        return "unmet"
+    return None
+
+
+def takes_misses_as_data(bar: Bar) -> bool:
+    """Return whether a miss of the baseline is data and does not fail its test."""
+    return bar.kind != "all_pass" or not bar.baseline_must_pass
+
+
+def one_line(text: str) -> str:
+    """Return the first line that says something, shortened."""
+    line = next((part.strip() for part in text.splitlines() if part.strip()), "")
+    return line if len(line) <= MESSAGE_LIMIT else f"{line[: MESSAGE_LIMIT - 3]}..."
+
+
+def _as_xfailed(report: pytest.TestReport, message: str) -> None:
+    report.outcome = "skipped"
+    report.wasxfail = message  # type: ignore[attr-defined]  # pytest's own way to say "expected to fail"
+
+
+def _describe(error: BaseException) -> str:
+    text = str(error)
+    if isinstance(error, AssertionError | pytest.fail.Exception):
+        return text or "assertion failed"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+

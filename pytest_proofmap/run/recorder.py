@@ -1,0 +1,237 @@
+"""Collects the samples of a run on the process that writes the artifact.
+
+Samples go to a file as they come, so that memory stays flat; what decisions and tables need is kept as slim
+rows. A worker of pytest-xdist sends each sample as one JSON string on the report of its teardown, so that
+the evidence of finished tests survives the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from pytest_proofmap.decide.observation import Observation, observe
+from pytest_proofmap.evidence.models import Outcome, PromptRef, RecordedRequest, Source, Totals
+from pytest_proofmap.run.sample import SampleRecord
+
+__all__ = ["Charge", "Miss", "Recorder", "SamplePayload"]
+
+ANSWER_LIMIT = 200
+SOURCE_RANK: dict[Source, int] = {"live": 0, "cache": 1, "recording": 2}
+
+
+class Charge(NamedTuple):
+    """What one distinct request cost and where its answer came from."""
+
+    key: str
+    source: Source
+    cost_usd: float | None
+    answered: bool
+
+
+class Miss(NamedTuple):
+    """A sample that did not pass, as tables show it."""
+
+    criterion: str
+    case: str
+    slice: str | None
+    runtime: str
+    sample: int
+    outcome: Outcome
+    message: str
+    answer: str
+    """Beginning of the last answer, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePayload:
+    """One finished sample on its way to the recorder."""
+
+    sample: str
+    """The sample as JSON."""
+    observation: Observation
+    charges: list[Charge]
+    requests: dict[str, str]
+    """JSON of the requests that this process has not sent before, by key."""
+    prompts: list[tuple[str, str | None]]
+    miss: Miss | None
+
+    @classmethod
+    def of(cls, record: SampleRecord, sent: set[str], *, repeated: bool) -> SamplePayload:
+        """Build the payload of a finished sample.
+
+        Args:
+            record: The sample.
+            sent: Keys of the requests that this process has sent; grows.
+            repeated: Whether the criterion is sampled more than once a case.
+        """
+        sample = record.to_model()
+        requests = {}
+        for call in record.calls:
+            if call.key not in sent:
+                sent.add(call.key)
+                request = call.request
+                requests[call.key] = RecordedRequest(
+                    messages=request.messages,
+                    tools=request.tools,
+                    response_format=request.response_format,
+                    params=request.params,
+                ).model_dump_json()
+        answer = " ".join(sample.calls[-1].text.split())[:ANSWER_LIMIT] if sample.calls else ""
+        miss = None
+        if sample.outcome in ("failed", "error"):
+            identity = (sample.criterion, sample.case, sample.slice, sample.runtime, sample.sample)
+            miss = Miss(*identity, sample.outcome, sample.message, answer)
+        prompts: list[PromptRef] = [call.prompt for call in record.calls if call.prompt is not None]
+        return cls(
+            sample=sample.model_dump_json(by_alias=True),
+            observation=observe([sample], [sample.criterion] if repeated else [])[0],
+            charges=[
+                Charge(call.key, call.source, call.cost_usd, call.answer is not None) for call in record.calls
+            ],
+            requests=requests,
+            prompts=[(prompt.name, prompt.variant) for prompt in prompts],
+            miss=miss,
+        )
+
+    def to_json(self) -> str:
+        """Return the payload as one JSON string of plain values."""
+        return json.dumps(
+            [self.sample, self.observation, self.charges, self.requests, self.prompts, self.miss]
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> SamplePayload:
+        """Read what :meth:`to_json` wrote."""
+        sample, observation, charges, requests, prompts, miss = json.loads(text)
+        return cls(
+            sample=sample,
+            observation=Observation(*observation),
+            charges=[Charge(*charge) for charge in charges],
+            requests=requests,
+            prompts=[(name, variant) for name, variant in prompts],
+            miss=Miss(*miss) if miss else None,
+        )
+
+
+@dataclass(slots=True)
+class Recorder:
+    """The evidence of a run as it comes in."""
+
+    folder: Path
+    """Where the samples are kept until the artifact is written; the artifact's own folder."""
+    observations: list[Observation] = field(default_factory=list)
+    misses: list[Miss] = field(default_factory=list)
+    charges: dict[str, Charge] = field(default_factory=dict)
+    prompts: set[tuple[str, str | None]] = field(default_factory=set)
+    _seen: set[tuple[str, str, str, int]] = field(default_factory=set)
+    _requests: set[str] = field(default_factory=set)
+    _samples_file: IO[str] | None = None
+    _requests_file: IO[str] | None = None
+
+    def add(self, payload: SamplePayload) -> None:
+        """Take in a finished sample; the same sample again is ignored.
+
+        Raises:
+            OSError: The sample cannot be written.
+        """
+        observation = payload.observation
+        identity = (observation.criterion, observation.case, observation.runtime, observation.sample)
+        if identity in self._seen:
+            return
+        self._seen.add(identity)
+        self.observations.append(observation)
+        if payload.miss is not None:
+            self.misses.append(payload.miss)
+        for charge in payload.charges:
+            known = self.charges.get(charge.key)
+            if known is None or SOURCE_RANK[charge.source] < SOURCE_RANK[known.source]:
+                self.charges[charge.key] = charge
+        self.prompts.update(payload.prompts)
+        if self._samples_file is None:
+            self._samples_file = self._open()
+        self._samples_file.write(payload.sample + "\n")
+        for key, text in payload.requests.items():
+            if key not in self._requests:
+                self._requests.add(key)
+                if self._requests_file is None:
+                    self._requests_file = self._open()
+                self._requests_file.write(f"{key} {text}\n")
+
+    @property
+    def samples_count(self) -> int:
+        """How many samples came in."""
+        return len(self._seen)
+
+    def has(self, criterion: str, case: str, runtime: str, sample: int) -> bool:
+        """Return whether a sample came in."""
+        return (criterion, case, runtime, sample) in self._seen
+
+    def samples(self) -> Iterator[str]:
+        """Yield the samples as JSON texts, in the order in which they came in."""
+        return _lines(self._samples_file)
+
+    def requests(self) -> Iterator[tuple[str, str]]:
+        """Yield key and JSON text of each request."""
+        for line in _lines(self._requests_file):
+            key, _, text = line.partition(" ")
+            yield key, text
+
+    def totals(self) -> Totals:
+        """Return the totals over the distinct requests."""
+        return total(self.charges.values())
+
+    def close(self) -> None:
+        """Drop the files; the artifact was written or never will be."""
+        for file in (self._samples_file, self._requests_file):
+            if file is not None:
+                with contextlib.suppress(OSError):
+                    file.close()
+
+    def _open(self) -> IO[str]:
+        # An unnamed file goes with the process, however that ends.
+        return tempfile.TemporaryFile(
+            "w+", encoding="utf-8", errors="surrogatepass", newline="\n", dir=self.folder
+        )
+
+
+def total(charges: Iterable[Charge]) -> Totals:
+    """Return the totals over distinct requests."""
+    counts: dict[Source, int] = {"live": 0, "cache": 0, "recording": 0}
+    spent = listed = 0.0
+    unpriced = calls = 0
+    for charge in charges:
+        calls += 1
+        if not charge.answered:
+            continue
+        counts[charge.source] += 1
+        if charge.cost_usd is None:
+            unpriced += 1
+            continue
+        listed += charge.cost_usd
+        if charge.source == "live":
+            spent += charge.cost_usd
+    return Totals(
+        calls=calls,
+        live=counts["live"],
+        cached=counts["cache"],
+        recorded=counts["recording"],
+        spent_usd=spent,
+        list_usd=listed,
+        unpriced=unpriced,
+    )
+
+
+def _lines(file: IO[str] | None) -> Iterator[str]:
+    if file is None:
+        return
+    file.flush()
+    file.seek(0)
+    for line in file:
+        yield line.rstrip("\n")
+    file.seek(0, 2)

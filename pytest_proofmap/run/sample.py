@@ -1,0 +1,161 @@
+"""The record of one sample while its test runs: the calls it made and what came of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pytest_proofmap.errors import CallError
+from pytest_proofmap.evidence.models import Call, CallFailure, Outcome, PromptRef, Sample, Source
+from pytest_proofmap.run.criteria import SampleId
+from pytest_proofmap.runtime.answer import Answer
+from pytest_proofmap.runtime.request import Request
+
+__all__ = ["CallRecord", "SampleRecord"]
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """One call of a sample."""
+
+    key: str
+    request: Request
+    auxiliary: str | None
+    """Name of the runtime of an auxiliary call; None for the runtime under test."""
+    round: int
+    """Calls that were under way together share a round."""
+    prompt: PromptRef | None = None
+    source: Source = "live"
+    attempts: int = 0
+    answer: Answer | None = None
+    cost_usd: float | None = None
+    error: CallError | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the call has its answer or its failure."""
+        return self.answer is not None or self.error is not None
+
+    def outcome(self) -> Answer:
+        """Return the answer of a finished call.
+
+        Raises:
+            CallError: The call gave no usable answer.
+        """
+        if self.error is not None:
+            raise self.error
+        assert self.answer is not None
+        return self.answer
+
+    @property
+    def failure(self) -> CallFailure | None:
+        """Why the call gave no usable answer, as the artifact holds it."""
+        error = self.error
+        return CallFailure(class_=error.error_class, message=error.message) if error else None
+
+    def to_model(self) -> Call:
+        """Return the call as the artifact holds it."""
+        answer = self.answer
+        usage = answer.usage if answer else None
+        return Call(
+            key=self.key,
+            prompt=self.prompt,
+            source=self.source,
+            attempts=self.attempts,
+            error=self.failure,
+            model=(answer.model if answer else None) or self.request.model,
+            input_tokens=usage.input_tokens if usage else None,
+            output_tokens=usage.output_tokens if usage else None,
+            cached_input_tokens=usage.cached_input_tokens if usage else None,
+            cost_usd=self.cost_usd,
+            latency_s=answer.latency_s if answer else None,
+            finish_reason=answer.finish_reason if answer else None,
+            text=answer.text if answer else "",
+            tool_calls=answer.tool_calls if answer else None,
+            runtime=self.auxiliary,
+            concurrency=answer.concurrency if answer else None,
+            usage_estimated=answer.usage_estimated if answer else False,
+        )
+
+
+@dataclass(slots=True)
+class SampleRecord:
+    """One sample in the making."""
+
+    id: SampleId
+    calls: list[CallRecord] = field(default_factory=list)
+    outcome: Outcome | None = None
+    message: str = ""
+    running: bool = False
+    """True while the test's body runs: a report made meanwhile is that of a subtest."""
+    subtest_failure: str | None = None
+    """Message of the first subtest that failed."""
+    fixture_failed: bool = False
+    """True when a fixture of the project failed: pytest reports that as usual."""
+    suspended: bool = False
+    """True once a call suspended the test in the prefetch pass: whatever else it asks is ignored."""
+    _pending: int = 0
+    _round: int = -1
+
+    def begin(
+        self, key: str, request: Request, *, auxiliary: str | None, prompt: PromptRef | None
+    ) -> CallRecord:
+        """Start to record a call; the same request again is the same call."""
+        for call in self.calls:
+            if call.key == key and call.auxiliary == auxiliary:
+                return call
+        if self._pending == 0:
+            self._round += 1
+        self._pending += 1
+        call = CallRecord(key, request, auxiliary, self._round, prompt)
+        self.calls.append(call)
+        return call
+
+    def finish(
+        self, call: CallRecord, answer: Answer, *, source: Source, attempts: int, cost_usd: float | None
+    ) -> None:
+        """Give a call its answer."""
+        if not call.done:
+            self._pending -= 1
+            call.answer, call.source, call.attempts, call.cost_usd = answer, source, attempts, cost_usd
+
+    def fail(self, call: CallRecord, error: CallError, *, attempts: int) -> None:
+        """Say that a call gave no usable answer."""
+        if not call.done:
+            self._pending -= 1
+            call.error, call.attempts = error, attempts
+
+    @property
+    def error(self) -> CallError | None:
+        """Why the first call that failed gave no usable answer, also when the test swallowed the exception."""
+        return next((call.error for call in self.calls if call.error), None)
+
+    def latency_s(self) -> float | None:
+        """Return the time from the first request to the last answer, in seconds.
+
+        Calls of one round ran side by side, so the slowest counts; rounds ran one after another. None when
+        a call's latency is unknown or the sample made no call.
+        """
+        slowest: dict[int, float] = {}
+        for call in self.calls:
+            if call.auxiliary is not None:
+                continue
+            latency = call.answer.latency_s if call.answer else None
+            if latency is None:
+                return None
+            slowest[call.round] = max(latency, slowest.get(call.round, 0.0))
+        return sum(slowest.values()) if slowest else None
+
+    def to_model(self) -> Sample:
+        """Return the sample as the artifact holds it; one without an outcome was not run to its end."""
+        return Sample(
+            criterion=self.id.criterion,
+            case=self.id.case,
+            slice=self.id.slice,
+            runtime=self.id.runtime,
+            role=self.id.role,
+            sample=self.id.sample,
+            outcome=self.outcome or "error",
+            message=self.message,
+            calls=[call.to_model() for call in self.calls],
+            latency_s=self.latency_s(),
+        )

@@ -1,0 +1,278 @@
+"""One process of a qualification run: it ties pytest's events to the engine and the recorder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, timezone
+from functools import cached_property
+from typing import Any
+
+import pytest
+
+from pytest_proofmap.config import Configuration, load, parse_runtime
+from pytest_proofmap.errors import ConfigurationError, MarkerError, RecordingsError
+from pytest_proofmap.evidence.artifact import claim_folder
+from pytest_proofmap.run import xdist
+from pytest_proofmap.run.connection import Connection, ServiceSettings
+from pytest_proofmap.run.criteria import CriteriaRegistry, RuntimeParam
+from pytest_proofmap.run.engine import CacheMode, Engine
+from pytest_proofmap.run.facts import CriterionFacts, facts_of
+from pytest_proofmap.run.handle import Runtime, Runtimes
+from pytest_proofmap.run.hooked import HookClient
+from pytest_proofmap.run.outcomes import observe_call, observe_setup, show
+from pytest_proofmap.run.recorder import Recorder, SamplePayload
+from pytest_proofmap.run.sample import SampleRecord
+from pytest_proofmap.runtime.cache import DiskStore
+from pytest_proofmap.runtime.recordings import Recordings
+from pytest_proofmap.runtime.store import AnswerStore, MemoryStore
+
+__all__ = ["RECORD", "SESSION", "QualificationSession"]
+
+PAYLOAD_ATTRIBUTE = "proofmap_evidence"
+SHOWN_ATTRIBUTE = "proofmap_shown"
+
+
+class QualificationSession:
+    """The run as one process sees it: the only process, the controller of xdist, or a worker.
+
+    Args:
+        config: pytest's configuration, with ``--proofmap`` given.
+
+    Raises:
+        ConfigurationError: The configuration or an option is not allowed.
+        StoreError: Answers could not be kept.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.started_at = datetime.now(timezone.utc)
+        self.mode: CacheMode = config.option.proofmap_cache
+        self.configuration = _configuration(config)
+        self.registry = CriteriaRegistry(
+            self.configuration,
+            runtimes=_restriction(config, self.configuration),
+            samples=config.option.proofmap_samples,
+        )
+        self.is_worker = xdist.is_worker(config)
+        self.warnings: list[str] = []
+        self.facts: dict[str, CriterionFacts] = {}
+        self.recorder: Recorder | None = None
+        if not self.is_worker:
+            self.recorder = Recorder(self.artifact_path.parent)
+        self._sent: set[str] = set()
+        self._announced = False
+
+    @property
+    def artifact_path(self) -> Any:
+        """Where the artifact is written."""
+        return self.config.rootpath / self.config.option.proofmap_json
+
+    @property
+    def concurrency(self) -> int:
+        """Calls under way at once; 0: no prefetch, one call at a time."""
+        option = self.config.option.proofmap_concurrency
+        return self.configuration.concurrency if option is None else int(option)
+
+    @property
+    def budget_usd(self) -> float | None:
+        """The most that this run may spend, in USD."""
+        option = self.config.option.proofmap_budget
+        return self.configuration.budget_usd if option is None else float(option)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What answers requests; made when the first test needs it."""
+        configuration = self.configuration
+        return Engine(
+            configuration,
+            mode=self.mode,
+            recordings=self._recordings(),
+            store=self._store,
+            connect=self._connect,
+            hook=HookClient.of(self.config),
+            warn=self.warn,
+        )
+
+    @cached_property
+    def _store(self) -> AnswerStore:
+        if self.mode == "off":
+            return MemoryStore()
+        return DiskStore(self.configuration.cache_path, self.warn, readonly=self.mode == "replay")
+
+    def warn(self, message: str) -> None:
+        """Keep a warning for the summary, once."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+
+    def check_store(self) -> None:
+        """Make sure, before anything is spent, that answers can be kept.
+
+        Raises:
+            StoreError: They cannot.
+        """
+        if self.mode in ("auto", "refresh") and self.registry.criteria:
+            assert isinstance(self._store, DiskStore)
+
+    def begin(self, item: pytest.Item) -> None:
+        """Start the record of a marked item."""
+        sample = self.registry.identify(item)
+        if sample is not None:
+            item.stash[RECORD] = SampleRecord(sample)
+
+    @contextmanager
+    def body(self, item: pytest.Item) -> Iterator[None]:
+        """Say that the test's body runs: reports made meanwhile are those of subtests."""
+        record = item.stash.get(RECORD, None)
+        if record is None:
+            yield
+            return
+        record.running = True
+        try:
+            yield
+        finally:
+            record.running = False
+
+    def report(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+        """Take the outcome from a report, and word the report."""
+        record = item.stash.get(RECORD, None)
+        if record is None:
+            return
+        if call.when == "setup":
+            observe_setup(record, call)
+        elif call.when == "call":
+            observe_call(record, call)
+        else:
+            self._deliver(record, report)
+            return
+        shown = show(report, record, self.registry.plan_of(record.id).bar)
+        if shown is not None:
+            setattr(report, SHOWN_ATTRIBUTE, shown)
+
+    def receive(self, report: pytest.TestReport) -> None:
+        """Take in the sample that a worker attached to a report."""
+        text = report.__dict__.pop(PAYLOAD_ATTRIBUTE, None)
+        if text is None or self.recorder is None:
+            return
+        payload, extra = json.loads(text)
+        self._take(SamplePayload.from_json(payload))
+        for fact in extra["criteria"]:
+            facts = CriterionFacts.model_validate_json(fact)
+            self.facts.setdefault(facts.criterion.id, facts)
+        for warning in extra["warnings"]:
+            self.warn(warning)
+
+    def runtime(self, item: pytest.Item, param: RuntimeParam) -> Runtime:
+        """Return the runtime under test of an item."""
+        return Runtime(self.configuration.runtime(param.name), item.stash[RECORD], self.engine)
+
+    def runtimes(self, item: pytest.Item) -> Runtimes:
+        """Return the runtimes for auxiliary calls of an item.
+
+        Raises:
+            MarkerError: The item is not marked.
+        """
+        record = item.stash.get(RECORD, None)
+        if record is None:
+            raise MarkerError(
+                f"{item.nodeid}: uses the fixture 'runtimes' but is not qualified. "
+                "Add @pytest.mark.qualify(...) and the fixture 'runtime' to the test."
+            )
+        return Runtimes(record, self.engine)
+
+    def collected_facts(self) -> dict[str, CriterionFacts]:
+        """Return the facts of the criteria: of this process, or as the workers sent them."""
+        if not self.facts and self.registry.criteria:
+            self.facts = facts_of(self.registry, self.config.rootpath)
+        return self.facts
+
+    def close(self) -> None:
+        """End the call service and close the store."""
+        if "engine" in self.__dict__:
+            engine = self.engine
+            if isinstance(self._store, DiskStore):
+                self._store.mark_used(engine.used_keys(), date.today())
+            engine.close()
+        if self.recorder is not None:
+            self.recorder.close()
+
+    def _deliver(self, record: SampleRecord, report: pytest.TestReport) -> None:
+        if record.outcome is None:
+            return
+        repeated = self.registry.plan_of(record.id).bar.samples > 1
+        payload = SamplePayload.of(record, self._sent, repeated=repeated)
+        if self.recorder is not None:
+            self._take(payload)
+            return
+        extra: dict[str, list[str]] = {"criteria": [], "warnings": list(self.warnings)}
+        if not self._announced:
+            self._announced = True
+            extra["criteria"] = [facts.model_dump_json() for facts in self.collected_facts().values()]
+        setattr(report, PAYLOAD_ATTRIBUTE, json.dumps([payload.to_json(), extra]))
+
+    def _take(self, payload: SamplePayload) -> None:
+        assert self.recorder is not None
+        claim_folder_of(self.artifact_path, self.config.rootpath)
+        self.recorder.add(payload)
+
+    def _recordings(self) -> Recordings:
+        configuration = self.configuration
+        index = configuration.cache_path if configuration.cache_path.is_dir() else None
+        patterns = configuration.recordings if self.mode in ("auto", "replay") else []
+        return Recordings(patterns, configuration.rootdir, index)
+
+    def _connect(self) -> Connection:
+        address = xdist.service_address(self.config)
+        if address is not None:
+            return Connection.join(address)
+        return Connection.start(self.service_settings())
+
+    def service_settings(self) -> ServiceSettings:
+        """Return what the call service needs to know."""
+        configuration = self.configuration
+        return ServiceSettings(
+            store_directory=None if self.mode == "off" else configuration.cache_path,
+            concurrency=max(1, self.concurrency),
+            limits={name: limits.model_dump() for name, limits in configuration.limits.items()},
+            budget_usd=self.budget_usd,
+            refresh=self.mode == "refresh",
+        )
+
+
+SESSION = pytest.StashKey[QualificationSession]()
+"""The run of this process, on ``config.stash``."""
+
+RECORD = pytest.StashKey[SampleRecord]()
+"""The sample that an item is, on ``item.stash``."""
+
+
+def claim_folder_of(artifact: Any, rootdir: Any) -> None:
+    """Make the artifact's folder; ProofMap's own folder is kept out of version control."""
+    if artifact.parent == rootdir / ".proofmap":
+        claim_folder(artifact.parent)
+    else:
+        artifact.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _configuration(config: pytest.Config) -> Configuration:
+    configuration = load(config.rootpath)
+    for runtimes in config.hook.pytest_proofmap_runtimes(config=config):
+        for name, table in (runtimes or {}).items():
+            if name in configuration.runtimes:
+                raise ConfigurationError(
+                    f"pytest_proofmap_runtimes: the runtime {name!r} is configured in {configuration.source} "
+                    "too. Remove one of the two."
+                )
+            configuration.runtimes[name] = parse_runtime(name, dict(table), "pytest_proofmap_runtimes")
+    return configuration
+
+
+def _restriction(config: pytest.Config, configuration: Configuration) -> tuple[str, ...] | None:
+    names: tuple[str, ...] | None = config.option.proofmap_runtimes
+    for name in names or ():
+        try:
+            configuration.runtime(name)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--proofmap-runtimes: {error}") from None
+    return names
