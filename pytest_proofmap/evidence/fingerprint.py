@@ -1,0 +1,129 @@
+"""Content hashes of what evidence is about: runtimes, prompt variants and criteria.
+
+Each is the first 12 hexadecimal digits of a SHA-256, the same on every machine and supported Python version.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_proofmap.evidence.models import Bar
+
+__all__ = [
+    "bar_fingerprint",
+    "cases_fingerprint",
+    "criterion_fingerprint",
+    "prompt_key",
+    "runtime_fingerprint",
+    "runtime_key",
+]
+
+DEPTH_LIMIT = 32
+"""Values nested deeper than this count by their type."""
+
+PLAIN_TEXT_TYPES = (
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    decimal.Decimal,
+    uuid.UUID,
+    complex,
+    range,
+)
+"""Types whose text says their whole value."""
+
+
+def runtime_fingerprint(
+    *, model: str, provider: str, params: Mapping[str, Any], variant: str | None, api_base: str | None
+) -> str:
+    """Return the fingerprint of a runtime: all that makes it what it is, but for its name and price."""
+    return _digest(
+        {"model": model, "provider": provider, "params": params, "variant": variant, "api_base": api_base}
+    )
+
+
+def runtime_key(name: str, fingerprint: str) -> str:
+    """Return the key of a runtime in the lock: ``gpt-4o-mini@1a2b3c4d5e6f``."""
+    return f"{name}@{fingerprint}"
+
+
+def prompt_key(name: str, variant: str, sha256: str) -> str:
+    """Return the key of a prompt variant in the lock: ``triage.mini@9f8e7d6c5b4a``."""
+    return f"{name}.{variant}@{sha256[:12]}"
+
+
+def criterion_fingerprint(*, source: str, bar: str, cases: str) -> str:
+    """Return the fingerprint of a criterion from those of its three parts."""
+    return f"source:{source}/bar:{bar}/cases:{cases}"
+
+
+def bar_fingerprint(bar: Bar) -> str:
+    """Return the fingerprint of what a criterion's verdicts are decided by."""
+    return _digest(
+        {
+            "kind": bar.kind,
+            "min_pass_rate": bar.min_pass_rate,
+            "max_failure_rate": bar.max_failure_rate,
+            "margin": bar.margin,
+            "confidence": bar.confidence,
+            "samples": bar.samples,
+        }
+    )
+
+
+def cases_fingerprint(cases: Iterable[tuple[str, Mapping[str, object]]]) -> str:
+    """Return the fingerprint of a criterion's cases, whatever their order.
+
+    Args:
+        cases: Case ids with the parametrized values. Text, numbers, enum members, dates, dataclasses,
+            pydantic models and containers of these count by value; anything else counts by its type, so
+            that no memory address gets in.
+    """
+    return _digest(sorted((case, _stable(dict(values), 0)) for case, values in cases))
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def _stable(value: object, depth: int) -> str:
+    """Return a value as text that depends on nothing but the value."""
+    kind = type(value)
+    if depth > DEPTH_LIMIT:
+        return f"<{kind.__qualname__}>"
+    if isinstance(value, Enum):
+        return f"{kind.__qualname__}.{value.name}"
+    if value is None or kind in (str, bytes, int, float, bool):
+        return f"{kind.__name__}:{value!a}"
+    if isinstance(value, Mapping):
+        items = sorted((_stable(key, depth + 1), _stable(item, depth + 1)) for key, item in value.items())
+        return f"{kind.__name__}{{{','.join(f'{key}={item}' for key, item in items)}}}"
+    if isinstance(value, (list, tuple)):
+        return f"{kind.__name__}[{','.join(_stable(item, depth + 1) for item in value)}]"
+    if isinstance(value, (set, frozenset)):
+        return f"{kind.__name__}({','.join(sorted(_stable(item, depth + 1) for item in value))})"
+    if isinstance(value, PLAIN_TEXT_TYPES):
+        return f"{kind.__name__}:{value}"
+    if isinstance(value, PurePath):
+        # The folders above an absolute path are those of one machine.
+        return f"Path:{value.name if value.is_absolute() else value.as_posix()}"
+    if isinstance(value, type) or callable(value):
+        return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', kind.__qualname__)}"
+    fields: Iterable[str] = ()
+    if dataclasses.is_dataclass(value):
+        fields = (field.name for field in dataclasses.fields(value))
+    elif isinstance(getattr(kind, "model_fields", None), dict):
+        fields = kind.model_fields  # type: ignore[attr-defined]  # a pydantic model, not imported for this
+    parts = (f"{name}={_stable(getattr(value, name), depth + 1)}" for name in fields)
+    return f"{kind.__qualname__}({','.join(parts)})"
