@@ -97,6 +97,7 @@ class Engine:
         self._flights: dict[str, Future[CallResult]] = {}
         self._prices: dict[str, Price | None] = {}
         self._warned_settings: set[str] = set()
+        self._used: set[str] = set()
 
     def runtime_config(self, name: str) -> RuntimeConfig:
         """Return a runtime by name.
@@ -113,10 +114,7 @@ class Engine:
     def price(self, runtime: RuntimeConfig) -> Price | None:
         """Return a runtime's price: declared, else LiteLLM's bundled one, else None."""
         if runtime.name not in self._prices:
-            declared = runtime.price
-            self._prices[runtime.name] = (
-                Price(**declared.model_dump(), source="declared") if declared else price_of(runtime.model)
-            )
+            self._prices[runtime.name] = price_of(runtime)
         return self._prices[runtime.name]
 
     def render(self, package: str, variant: str | None, variables: dict[str, Any]) -> RenderedMessages:
@@ -179,14 +177,21 @@ class Engine:
         if paid or self.mode in ("auto", "replay"):
             answer = self._store.get(key)
             if answer is not None:
+                self._used.add(key)
                 return Found(answer, "live" if paid else "cache")
         return None
+
+    def used_keys(self) -> set[str]:
+        """Return the keys whose answers came from the cache or were kept there."""
+        return self._used
 
     def close(self) -> None:
         """End the call service, if one was started, and close the store."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._hook is not None:
+            self._hook.close()
         self._store.close()
 
     def _settle(self, call: CallRecord, runtime: RuntimeConfig, record: SampleRecord) -> bool:

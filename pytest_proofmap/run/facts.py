@@ -82,6 +82,7 @@ def _facts(criterion: CollectedCriterion, sources: SourceFingerprints) -> Criter
             fingerprint=fingerprint,
             collected=list(criterion.cases),
             bar=plan.bar,
+            challengers=list(plan.challengers),
         ),
         baseline=plan.baseline,
         challengers=list(plan.challengers),

@@ -15,6 +15,7 @@ A failing fixture of the project stays pytest's own error for every role; its sa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import pytest
@@ -23,9 +24,10 @@ from pytest_proofmap.errors import CallError, ProofmapError, StoreError
 from pytest_proofmap.evidence.models import Bar
 from pytest_proofmap.run.sample import SampleRecord
 
-__all__ = ["Shown", "observe_call", "observe_setup", "one_line", "show"]
+__all__ = ["Shown", "observe_call", "observe_setup", "one_line", "show", "status"]
 
 Shown = Literal["unmet", "unavailable"]
+SHOWN_ATTRIBUTE = "proofmap_shown"
 MESSAGE_LIMIT = 300
 
 
@@ -67,12 +69,14 @@ def observe_call(record: SampleRecord, call: pytest.CallInfo[None]) -> None:
         record.outcome, record.message = "passed", ""
 
 
-def show(report: pytest.TestReport, record: SampleRecord, bar: Bar) -> Shown | None:
-    """Change a report so that pytest shows a miss that is evidence, and no broken build.
+def show(report: pytest.TestReport, record: SampleRecord, bar: Bar) -> None:
+    """Change a report so that pytest shows a miss that is evidence, and no broken build."""
+    shown = _show(report, record, bar)
+    if shown is not None:
+        setattr(report, SHOWN_ATTRIBUTE, shown)
 
-    Returns:
-        How the terminal words it, or None when the report was left to pytest.
-    """
+
+def _show(report: pytest.TestReport, record: SampleRecord, bar: Bar) -> Shown | None:
     challenger = record.id.role == "challenger"
     if record.running:
         if report.failed and (challenger or takes_misses_as_data(bar)):
@@ -121,3 +125,14 @@ def _describe(error: BaseException) -> str:
         return text or "assertion failed"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
+
+
+def status(report: pytest.TestReport) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
+    """Return pytest's category, letter and word for a report that :func:`show` changed, else None."""
+    shown: Shown | None = getattr(report, SHOWN_ATTRIBUTE, None)
+    if shown is None:
+        return None
+    yellow = {"yellow": True}
+    if shown == "unmet":
+        return "xfailed", "u", ("UNMET", yellow)
+    return "skipped", "U", ("UNAVAILABLE", yellow)

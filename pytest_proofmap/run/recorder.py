@@ -44,6 +44,8 @@ class Miss(NamedTuple):
     sample: int
     outcome: Outcome
     message: str
+    error_class: str | None
+    """Class of the failure when the outcome is ``error``."""
     answer: str
     """Beginning of the last answer, in one line."""
 
@@ -86,7 +88,8 @@ class SamplePayload:
         miss = None
         if sample.outcome in ("failed", "error"):
             identity = (sample.criterion, sample.case, sample.slice, sample.runtime, sample.sample)
-            miss = Miss(*identity, sample.outcome, sample.message, answer)
+            error_class = record.error.error_class if record.error else None
+            miss = Miss(*identity, sample.outcome, sample.message, error_class, answer)
         prompts: list[PromptRef] = [call.prompt for call in record.calls if call.prompt is not None]
         return cls(
             sample=sample.model_dump_json(by_alias=True),

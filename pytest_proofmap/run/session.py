@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timezone
 from functools import cached_property
-from typing import Any
+from pathlib import Path
 
 import pytest
 
 from pytest_proofmap.config import Configuration, load, parse_runtime
-from pytest_proofmap.errors import ConfigurationError, MarkerError, RecordingsError
+from pytest_proofmap.decide.planning import PlannedCriterion, shortfalls
+from pytest_proofmap.errors import ConfigurationError, MarkerError
 from pytest_proofmap.evidence.artifact import claim_folder
 from pytest_proofmap.run import xdist
 from pytest_proofmap.run.connection import Connection, ServiceSettings
@@ -22,6 +24,7 @@ from pytest_proofmap.run.facts import CriterionFacts, facts_of
 from pytest_proofmap.run.handle import Runtime, Runtimes
 from pytest_proofmap.run.hooked import HookClient
 from pytest_proofmap.run.outcomes import observe_call, observe_setup, show
+from pytest_proofmap.run.reruns import refuse_reruns
 from pytest_proofmap.run.recorder import Recorder, SamplePayload
 from pytest_proofmap.run.sample import SampleRecord
 from pytest_proofmap.runtime.cache import DiskStore
@@ -31,7 +34,6 @@ from pytest_proofmap.runtime.store import AnswerStore, MemoryStore
 __all__ = ["RECORD", "SESSION", "QualificationSession"]
 
 PAYLOAD_ATTRIBUTE = "proofmap_evidence"
-SHOWN_ATTRIBUTE = "proofmap_shown"
 
 
 class QualificationSession:
@@ -63,11 +65,13 @@ class QualificationSession:
             self.recorder = Recorder(self.artifact_path.parent)
         self._sent: set[str] = set()
         self._announced = False
+        self._shared: Connection | None = None
 
     @property
-    def artifact_path(self) -> Any:
+    def artifact_path(self) -> Path:
         """Where the artifact is written."""
-        return self.config.rootpath / self.config.option.proofmap_json
+        path: Path = self.config.rootpath / self.config.option.proofmap_json
+        return path
 
     @property
     def concurrency(self) -> int:
@@ -106,14 +110,31 @@ class QualificationSession:
         if message not in self.warnings:
             self.warnings.append(message)
 
-    def check_store(self) -> None:
-        """Make sure, before anything is spent, that answers can be kept.
+    def check_before_spending(self, session: pytest.Session) -> None:
+        """Check, before the first test runs, what would waste what is spent.
 
         Raises:
-            StoreError: They cannot.
+            ConfigurationError: A plugin would run marked tests again.
+            RecordingsError: A recordings file cannot be read.
+            StoreError: Answers could not be kept.
         """
-        if self.mode in ("auto", "refresh") and self.registry.criteria:
-            assert isinstance(self._store, DiskStore)
+        marked = [item for item in session.items if self.registry.identify(item) is not None]
+        if marked and not self.config.option.collectonly:
+            refuse_reruns(self.config, marked)
+            assert self.engine is not None
+
+    def foresee(self) -> list[str]:
+        """Return, for the line after the collection, which criteria cannot reach a verdict."""
+        planned = [
+            PlannedCriterion(
+                criterion.id,
+                criterion.plan.bar,
+                len(criterion.plan.challengers),
+                {None: len(criterion.cases), **_sizes(criterion.slices.values())},
+            )
+            for criterion in self.registry.criteria.values()
+        ]
+        return [f"proofmap: {shortfall.text}" for shortfall in shortfalls(planned)]
 
     def begin(self, item: pytest.Item) -> None:
         """Start the record of a marked item."""
@@ -146,9 +167,7 @@ class QualificationSession:
         else:
             self._deliver(record, report)
             return
-        shown = show(report, record, self.registry.plan_of(record.id).bar)
-        if shown is not None:
-            setattr(report, SHOWN_ATTRIBUTE, shown)
+        show(report, record, self.registry.plan_of(record.id).bar)
 
     def receive(self, report: pytest.TestReport) -> None:
         """Take in the sample that a worker attached to a report."""
@@ -194,6 +213,8 @@ class QualificationSession:
             if isinstance(self._store, DiskStore):
                 self._store.mark_used(engine.used_keys(), date.today())
             engine.close()
+        if self._shared is not None:
+            self._shared.close()
         if self.recorder is not None:
             self.recorder.close()
 
@@ -213,8 +234,29 @@ class QualificationSession:
 
     def _take(self, payload: SamplePayload) -> None:
         assert self.recorder is not None
-        claim_folder_of(self.artifact_path, self.config.rootpath)
+        if not self.recorder.samples_count:
+            self.claim_artifact_folder()
         self.recorder.add(payload)
+
+    def claim_artifact_folder(self) -> None:
+        """Make the artifact's folder; ProofMap's own folder is kept out of version control.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        folder = self.artifact_path.parent
+        if folder == self.config.rootpath / ".proofmap":
+            claim_folder(folder)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def share_service(self) -> str | None:
+        """Return where the workers of xdist find the call service, started for all of them; None in a replay."""
+        if self.mode == "replay":
+            return None
+        if self._shared is None:
+            self._shared = Connection.start(self.service_settings())
+        return self._shared.address
 
     def _recordings(self) -> Recordings:
         configuration = self.configuration
@@ -247,14 +289,6 @@ RECORD = pytest.StashKey[SampleRecord]()
 """The sample that an item is, on ``item.stash``."""
 
 
-def claim_folder_of(artifact: Any, rootdir: Any) -> None:
-    """Make the artifact's folder; ProofMap's own folder is kept out of version control."""
-    if artifact.parent == rootdir / ".proofmap":
-        claim_folder(artifact.parent)
-    else:
-        artifact.parent.mkdir(parents=True, exist_ok=True)
-
-
 def _configuration(config: pytest.Config) -> Configuration:
     configuration = load(config.rootpath)
     for runtimes in config.hook.pytest_proofmap_runtimes(config=config):
@@ -276,3 +310,7 @@ def _restriction(config: pytest.Config, configuration: Configuration) -> tuple[s
         except ConfigurationError as error:
             raise ConfigurationError(f"--proofmap-runtimes: {error}") from None
     return names
+
+
+def _sizes(slices: Iterable[str | None]) -> dict[str | None, int]:
+    return {name: count for name, count in Counter(slices).items() if name is not None}

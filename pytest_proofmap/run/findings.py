@@ -1,0 +1,80 @@
+"""What fails a run at its end, beyond its tests, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_proofmap.decide.binomial import binomial_at_least
+from pytest_proofmap.evidence.models import Cell, Criterion
+
+if TYPE_CHECKING:
+    from pytest_proofmap.run.finish import RunResult
+    from pytest_proofmap.run.session import QualificationSession
+
+__all__ = ["Finding", "baseline_misses_bar", "find"]
+
+
+class Finding(NamedTuple):
+    """A reason why the run fails."""
+
+    text: str
+    next_step: str
+
+
+def find(run: QualificationSession, result: RunResult) -> list[Finding]:
+    """Return why the run fails at its end."""
+    return [*_replay_misses(result), *_baselines(result), *_strict(run, result)]
+
+
+def baseline_misses_bar(criterion: Criterion, cell: Cell) -> bool:
+    """Return whether a baseline's pass rate is below the criterion's own bar, beyond chance.
+
+    Only a ``min_pass_rate`` below 1 is a bar of the baseline's own that its tests do not enforce. The test is
+    the mirror of the challengers' verdict: P(Bin(n, 1 - p) >= failures) <= 1 - confidence. Without a
+    confidence the observed rate decides.
+    """
+    rate, confidence = criterion.bar.min_pass_rate, criterion.bar.confidence
+    if criterion.bar.kind not in ("min_pass_rate", "both") or rate is None or cell.pass_rate is None:
+        return False
+    if confidence == 0:
+        return cell.pass_rate < rate
+    return binomial_at_least(cell.failed, cell.passed + cell.failed, 1 - rate) <= 1 - confidence
+
+
+def _replay_misses(result: RunResult) -> Iterator[Finding]:
+    missed = [miss for miss in result.recorder.misses if miss.error_class == "ReplayMissError"]
+    if missed:
+        first = missed[0]
+        runtimes = ", ".join(sorted({miss.runtime for miss in missed}))
+        yield Finding(
+            f"{len(missed)} samples found no answer and calls are off (--proofmap-cache=replay): {runtimes}",
+            "see why: proofmap cache explain --criterion "
+            f"{first.criterion!r} --case {first.case!r} --runtime {first.runtime}; "
+            "make the calls: pytest --proofmap --proofmap-cache=auto",
+        )
+
+
+def _baselines(result: RunResult) -> Iterator[Finding]:
+    for criterion in result.criteria:
+        for cell in criterion.cells:
+            if cell.role == "baseline" and cell.slice is None and baseline_misses_bar(criterion, cell):
+                rate = criterion.bar.min_pass_rate or 0.0
+                yield Finding(
+                    f"the baseline {cell.runtime} does not meet its own bar on {criterion.id}: "
+                    f"{cell.passed} of {cell.cases - cell.skipped} cases passed, the bar is {rate:.0%}",
+                    "mend the baseline or the criterion, or lower min_pass_rate",
+                )
+
+
+def _strict(run: QualificationSession, result: RunResult) -> Iterator[Finding]:
+    if not run.config.option.proofmap_strict:
+        return
+    for objective in result.objectives:
+        for verdict in objective.verdicts:
+            if verdict.slice is None and verdict.status != "qualified":
+                yield Finding(
+                    f"--proofmap-strict: {verdict.runtime} is {verdict.status.replace('_', ' ')} on "
+                    f"{objective.name}: {verdict.reason}",
+                    "leave the challenger out, or add the cases that the verdict needs",
+                )

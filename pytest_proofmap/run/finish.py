@@ -1,0 +1,247 @@
+"""The end of a run: decide, find what fails it, and write the evidence."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_proofmap._version import __version__
+from pytest_proofmap.config import Configuration
+from pytest_proofmap.decide.decision import decide
+from pytest_proofmap.evidence.artifact import ArtifactParts, claim_folder, write_evidence
+from pytest_proofmap.evidence.fingerprint import runtime_fingerprint
+from pytest_proofmap.evidence.memo import PValueMemo
+from pytest_proofmap.evidence.models import (
+    Criterion,
+    Evidence,
+    GitState,
+    Objective,
+    RunInfo,
+    RuntimeInfo,
+    Totals,
+    Versions,
+)
+from pytest_proofmap.run.facts import CriterionFacts, objectives_of
+from pytest_proofmap.run.findings import Finding, find
+from pytest_proofmap.run.recorder import Recorder
+from pytest_proofmap.run.session import QualificationSession
+from pytest_proofmap.runtime.prices import price_of
+from pytest_proofmap.runtime.prompts import PromptLibrary
+
+__all__ = ["RESULT", "RunResult", "finish"]
+
+MEMO_FILE = "p-values.json"
+GIT_TIMEOUT_S = 5.0
+
+
+@dataclass(slots=True)
+class RunResult:
+    """What a finished run shows."""
+
+    run: RunInfo
+    runtimes: dict[str, RuntimeInfo]
+    criteria: list[Criterion]
+    objectives: list[Objective]
+    totals: Totals
+    recorder: Recorder
+    findings: list[Finding] = field(default_factory=list)
+    """What fails the run at its end."""
+    warnings: list[str] = field(default_factory=list)
+    artifact: Path | None = None
+    """Where the evidence was written; None when it could not be."""
+
+
+RESULT = pytest.StashKey[RunResult]()
+"""The result of the run, on ``config.stash``."""
+
+
+def finish(run: QualificationSession, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+    """Decide on what came in, write the artifact and fail the session where the run has failed.
+
+    Does nothing in a worker, and in a run without marked tests.
+    """
+    recorder = run.recorder
+    facts = run.collected_facts()
+    if recorder is None or not facts:
+        return
+    config = session.config
+    result = _result(run, recorder, list(facts.values()), interrupted=_interrupted(exitstatus))
+    result.findings = find(run, result)
+    config.stash[RESULT] = result
+    try:
+        _write(run, result)
+        result.artifact = run.artifact_path
+    except OSError as error:
+        result.findings.append(
+            Finding(
+                f"the evidence could not be written to {run.artifact_path}: {error.strerror or error}",
+                "make room or choose another place with --proofmap-json=PATH, and run again: answers come "
+                "from the cache",
+            )
+        )
+    if result.findings and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _result(
+    run: QualificationSession, recorder: Recorder, facts: list[CriterionFacts], *, interrupted: bool
+) -> RunResult:
+    configuration = run.configuration
+    runtimes = _runtimes(facts, configuration)
+    folder = run.configuration.rootdir / ".proofmap"
+    memo = PValueMemo(folder / MEMO_FILE)
+    decision = decide(
+        [fact.criterion for fact in facts],
+        objectives_of(facts, configuration),
+        runtimes,
+        recorder.observations,
+        memo=memo,
+    )
+    warnings = list(run.warnings)
+    try:
+        claim_folder(folder)
+        memo.save()
+    except OSError as error:
+        warnings.append(f"p-values could not be kept in {folder}: {error.strerror or error}")
+    reasons = list(_incomplete(run, recorder, facts, interrupted=interrupted))
+    info = RunInfo(
+        id=uuid.uuid4().hex,
+        started_at=_timestamp(run.started_at),
+        finished_at=_timestamp(datetime.now(timezone.utc)),
+        versions=_versions(recorder),
+        git=_git(run.config.rootpath),
+        complete=not reasons,
+        incomplete_reasons=reasons,
+        strict=bool(run.config.option.proofmap_strict),
+    )
+    return RunResult(
+        info, runtimes, decision.criteria, decision.objectives, recorder.totals(), recorder, [], warnings
+    )
+
+
+def _write(run: QualificationSession, result: RunResult) -> None:
+    recorder = result.recorder
+    parts = ArtifactParts(
+        run=result.run,
+        runtimes=result.runtimes,
+        prompts_json=_prompts_json(recorder, run.configuration),
+        requests=recorder.requests(),
+        objectives=result.objectives,
+        criteria=result.criteria,
+        samples=recorder.samples(),
+        totals=result.totals,
+    )
+    run.claim_artifact_folder()
+    write_evidence(run.artifact_path, parts)
+    if run.config.hook.pytest_proofmap_evidence.get_hookimpls():
+        _annotate(run.config, run.artifact_path)
+
+
+def _annotate(config: pytest.Config, path: Path) -> None:
+    """Let the project annotate or redact the artifact, and check what it made of it."""
+    from pytest_proofmap.evidence.artifact import write_whole
+
+    evidence: dict[str, Any] = json.loads(path.read_bytes())
+    config.hook.pytest_proofmap_evidence(config=config, evidence=evidence)
+    Evidence.model_validate(evidence)
+    with write_whole(path) as file:
+        json.dump(evidence, file, ensure_ascii=False)
+
+
+def _incomplete(
+    run: QualificationSession, recorder: Recorder, facts: list[CriterionFacts], *, interrupted: bool
+) -> Iterator[str]:
+    if interrupted:
+        yield "the run was interrupted"
+    restriction = run.config.option.proofmap_runtimes
+    used = {name for fact in facts for name in fact.runtimes}
+    if restriction is not None and used - set(restriction):
+        yield f"--proofmap-runtimes left out {', '.join(sorted(used - set(restriction)))}"
+    expected = sum(
+        fact.criterion.bar.samples
+        * len(fact.criterion.collected)
+        * sum(restriction is None or name in restriction for name in fact.runtimes)
+        for fact in facts
+    )
+    missing = expected - recorder.samples_count
+    if missing > 0:
+        yield f"{missing} of {expected} samples did not run: deselected, stopped or interrupted"
+
+
+def _interrupted(exitstatus: int | pytest.ExitCode) -> bool:
+    return exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
+
+
+def _runtimes(facts: Iterable[CriterionFacts], configuration: Configuration) -> dict[str, RuntimeInfo]:
+    names = dict.fromkeys(name for fact in facts for name in fact.runtimes)
+    return {name: _runtime_info(configuration, name) for name in names}
+
+
+def _runtime_info(configuration: Configuration, name: str) -> RuntimeInfo:
+    runtime = configuration.runtime(name)
+    return RuntimeInfo(
+        model=runtime.model,
+        provider=runtime.provider,
+        params=runtime.key_params,
+        variant=runtime.variant,
+        api_base=runtime.api_base,
+        price=price_of(runtime),
+        fingerprint=runtime_fingerprint(
+            model=runtime.model,
+            provider=runtime.provider,
+            params=runtime.key_params,
+            variant=runtime.variant,
+            api_base=runtime.api_base,
+        ),
+    )
+
+
+def _prompts_json(recorder: Recorder, configuration: Configuration) -> str:
+    library = PromptLibrary(configuration.prompts_path, rootdir=configuration.rootdir)
+    for name, variant in recorder.prompts:
+        library.get(name, variant)
+    used = {
+        name: {variant: prompt.model_dump() for variant, prompt in sorted(variants.items())}
+        for name, variants in sorted(library.used().items())
+    }
+    return json.dumps(used, ensure_ascii=False)
+
+
+def _versions(recorder: Recorder) -> Versions:
+    called = any(charge.source == "live" for charge in recorder.charges.values())
+    return Versions(
+        proofmap=__version__,
+        pytest=pytest.__version__,
+        python=platform.python_version(),
+        litellm=metadata.version("litellm") if called else None,
+    )
+
+
+def _git(folder: Path) -> GitState | None:
+    commit = _ask_git(folder, "rev-parse", "HEAD")
+    status = _ask_git(folder, "status", "--porcelain", "--untracked-files=no") if commit else None
+    return GitState(commit=commit, dirty=bool(status)) if commit and status is not None else None
+
+
+def _ask_git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
