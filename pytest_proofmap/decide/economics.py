@@ -1,0 +1,131 @@
+"""What a runtime costs and how long it takes beside the baseline, over the same cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import median as middle
+from typing import NamedTuple
+
+from pytest_proofmap.decide.ratios import (
+    CASES_FOR_P95,
+    LatencyFigures,
+    Ratio,
+    cost_ratio,
+    latency_figures,
+    speed_up,
+)
+from pytest_proofmap.decide.tally import CaseTally, CriterionTally
+
+__all__ = ["CaseRef", "Economics", "compare", "own_figures"]
+
+_CONCURRENCY_FACTOR = 1.5
+_NOTHING = CaseTally()
+
+
+class CaseRef(NamedTuple):
+    """One case of one criterion."""
+
+    tally: CriterionTally
+    case: str
+
+    def of(self, runtime: str) -> CaseTally | None:
+        """Return what a runtime did on the case, or None when it did nothing."""
+        return self.tally.of(runtime, self.case)
+
+
+class OwnFigures(NamedTuple):
+    """A runtime's own cost and latency on some cases."""
+
+    cost_per_1k: float | None
+    """Cost of 1,000 samples, or None when a price is unknown."""
+    latency: LatencyFigures
+
+    @property
+    def slow_end(self) -> float | None:
+        """The 95th percentile of latency, for which the maximum stands when there are few samples."""
+        return self.latency.p95 if self.latency.n >= CASES_FOR_P95 else self.latency.max
+
+
+class Economics(NamedTuple):
+    """A challenger beside the baseline."""
+
+    cost: Ratio | None
+    """Cost of the baseline divided by that of the challenger; None when a price is unknown."""
+    speed: Ratio | None
+    """Median ratio of latency; None when unknown or not comparable."""
+    speed_withheld: str | None
+    """Why no speed-up is given, in words."""
+
+
+def own_figures(cases: Sequence[CaseRef], runtime: str) -> OwnFigures:
+    """Return a runtime's own cost and latency over the cases that it was run on."""
+    rows = [row for ref in cases for row in (ref.of(runtime) or _NOTHING).rows]
+    costs = [row.cost_usd for row in rows if row.cost_usd is not None]
+    per_1k = 1000.0 * math.fsum(costs) / len(rows) if rows and len(costs) == len(rows) else None
+    latencies = [row.latency_s for row in rows if row.latency_s is not None and row.outcome != "error"]
+    return OwnFigures(per_1k, latency_figures(latencies))
+
+
+def compare(cases: Iterable[CaseRef], baseline: str, challenger: str, confidence: float) -> Economics:
+    """Compare cost and latency over the cases that both were run on.
+
+    Failed answers count with what they cost. A case on which a side has no answer at all is left out of both
+    totals: not having answered is not cheap.
+    """
+    costs: list[tuple[float, float]] = []
+    latencies: list[tuple[float, float]] = []
+    concurrencies: tuple[list[int], list[int]] = ([], [])
+    prices_known = True
+    for ref in cases:
+        ours, theirs = ref.of(baseline), ref.of(challenger)
+        if ours is None or theirs is None:
+            continue
+        our_latencies, their_latencies = ours.latencies, theirs.latencies
+        if our_latencies and their_latencies:
+            latencies.append((_mean(our_latencies), _mean(their_latencies)))
+            concurrencies[0].extend(ours.concurrencies)
+            concurrencies[1].extend(theirs.concurrencies)
+        if _unanswered(ours) or _unanswered(theirs):
+            continue
+        our_cost, their_cost = ours.cost_per_sample, theirs.cost_per_sample
+        if our_cost is None or their_cost is None:
+            prices_known = False
+        else:
+            costs.append((our_cost, their_cost))
+    two_sided = confidence or 0.95
+    cost = None
+    if prices_known and costs:
+        cost = cost_ratio([pair[0] for pair in costs], [pair[1] for pair in costs], two_sided)
+    if not latencies:
+        return Economics(cost, None, "no latency is known")
+    withheld = _conditions_differ(*concurrencies)
+    if withheld:
+        return Economics(cost, None, withheld)
+    speed = speed_up([pair[0] for pair in latencies], [pair[1] for pair in latencies], two_sided)
+    return Economics(cost, speed, None)
+
+
+def _unanswered(tally: CaseTally) -> bool:
+    """Return whether a side of a case only errored and paid nothing for it."""
+    return tally.errors == len(tally.rows) and not any(row.cost_usd for row in tally.rows)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean."""
+    return math.fsum(values) / len(values)
+
+
+def _conditions_differ(baseline: Sequence[int], challenger: Sequence[int]) -> str | None:
+    """Return why two sets of latencies are not comparable, or None when they are."""
+    if not baseline and not challenger:
+        return None
+    if not baseline or not challenger:
+        return "the speed-up is withheld: the concurrency of one side is unknown"
+    ours, theirs = middle(baseline), middle(challenger)
+    if max(ours, theirs) > _CONCURRENCY_FACTOR * max(1, min(ours, theirs)):
+        return (
+            "the speed-up is withheld: the two sides were measured at different concurrency "
+            f"({ours:g} and {theirs:g})"
+        )
+    return None

@@ -1,0 +1,228 @@
+"""Verdicts in words: what was seen, what it excludes, and what it leaves open."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pytest_proofmap.decide.bars import Assessment, absolute_rate, has_margin, is_observed
+from pytest_proofmap.decide.binomial import all_pass_bound, lower_bound
+from pytest_proofmap.decide.loss import loss_bound
+from pytest_proofmap.evidence.models import Bar, Needs
+
+__all__ = [
+    "FOOTER",
+    "count",
+    "insufficient_reason",
+    "name_cases",
+    "not_qualified_reason",
+    "percent",
+    "points",
+    "qualified_reason",
+]
+
+FOOTER = (
+    "These verdicts assume that the cases resemble production and that no prompt was tuned on them.",
+    "The stated confidence holds per slice, not for all slices together.",
+    "Adding cases after a look at the verdict is a second look and adds to the error.",
+)
+"""What every report says below its verdicts."""
+
+_NAMED = 3
+
+
+def percent(rate: float) -> str:
+    """Return a rate in per cent with the digits that tell it from its neighbours."""
+    value = 100.0 * rate
+    return f"{value:.0f} %" if abs(value - round(value)) < 0.005 else f"{value:.1f} %"
+
+
+def points(difference: float) -> str:
+    """Return a difference of rates in points."""
+    value = 100.0 * difference
+    return f"{value:.1f}" if abs(value - round(value, 1)) < 1e-9 else f"{value:.2f}"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun in the right form."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def name_cases(cases: Sequence[str]) -> str:
+    """Return the first few cases by name and how many more there are."""
+    named = ", ".join(case or "the only case" for case in cases[:_NAMED])
+    rest = len(cases) - _NAMED
+    return f"{named} and {rest} more" if rest > 0 else named
+
+
+def qualified_reason(bar: Bar, found: Assessment, baseline: str) -> str:
+    """Return why a challenger qualifies."""
+    counts = found.counts
+    rate = absolute_rate(bar)
+    parts = []
+    if is_observed(bar):
+        return f"observed: {_observed(bar, found, baseline)}"
+    if has_margin(bar) and bar.margin is not None:
+        parts.append(
+            f"no worse than {baseline} by more than {points(bar.margin)} points ({_confidence(bar)}): "
+            f"{_disagreement(found)} in {count(_pairs(found), 'case')}"
+        )
+    if rate == 1.0:
+        parts.append(f"{counts.passed}/{counts.total} cases pass{_bound(bar, counts.total)}")
+    elif rate is not None:
+        low = lower_bound(counts.passed, counts.total, 1.0 - bar.confidence)
+        parts.append(
+            f"at least {percent(rate)} of the cases pass ({_confidence(bar)}): "
+            f"{counts.passed}/{counts.total} passed, so at least {_rounded_down(low)} do"
+        )
+    return "; ".join(parts) + _missing(found)
+
+
+def not_qualified_reason(bar: Bar, found: Assessment, baseline: str) -> str:
+    """Return why a challenger is not acceptable, with the cases that show it."""
+    counts = found.counts
+    failed = f"{counts.failed} of {count(counts.total, 'case')} fail: {name_cases(found.failed_cases)}"
+    if found.hard_failure:
+        return failed
+    if is_observed(bar):
+        regressed = found.pairs.regressed if found.pairs and has_margin(bar) else found.failed_cases
+        names = f": {name_cases(regressed)}" if regressed else ""
+        return f"observed: {_observed(bar, found, baseline)}{names}"
+    rate = absolute_rate(bar)
+    below = None
+    if rate is not None and rate < 1.0:
+        below = f"fewer than {percent(rate)} of the cases pass ({_confidence(bar)}): {failed}"
+    if has_margin(bar) and bar.margin is not None and found.pairs is not None:
+        worse = (
+            f"worse than {baseline} by more than {points(bar.margin)} points ({_confidence(bar)}): "
+            f"{_disagreement(found)} in {count(_pairs(found), 'case')}: {name_cases(found.pairs.regressed)}"
+        )
+        if below is None or not _falls_below(bar, found, rate):
+            return worse
+    return below or failed
+
+
+def insufficient_reason(
+    bar: Bar, found: Assessment, baseline: str, needs: Needs | None, level: float, challengers: int
+) -> str:
+    """Return why there is no verdict yet, and what would bring one.
+
+    Args:
+        bar: The criterion's bar.
+        found: What was assessed.
+        baseline: Name of the baseline.
+        needs: Additional cases for a verdict.
+        level: The p-value that would do, after correction for several challengers.
+        challengers: How many challengers share the error.
+    """
+    if found.block:
+        return found.block
+    counts = found.counts
+    rate = absolute_rate(bar)
+    parts = []
+    if rate == 1.0:
+        parts.append(f"{counts.passed}/{counts.total} cases pass{_bound(bar, counts.total)}")
+    elif rate is not None:
+        low = lower_bound(counts.passed, counts.total, level)
+        parts.append(
+            f"{counts.passed}/{counts.total} passed, which leaves a pass rate of {_rounded_down(low)} "
+            f"possible ({percent(rate)} is asked for)"
+        )
+    if has_margin(bar) and bar.margin is not None and found.pairs is not None:
+        parts.append(_open_loss(bar.margin, found, level))
+    text = "; ".join(parts) + _missing(found)
+    if needs is not None and needs.best is not None:
+        total = (found.pairs.total if has_margin(bar) and found.pairs else counts.total) + needs.best
+        if has_margin(bar):
+            text += f"; {total} would, if all {'others ' if _disagrees(found) else ''}agree"
+        else:
+            text += f"; {total} would do, if all {'others ' if counts.failed else ''}pass"
+        if challengers > 1:
+            text += f" (one of {challengers} challengers)"
+    return text
+
+
+def _falls_below(bar: Bar, found: Assessment, rate: float | None) -> bool:
+    """Return whether it is the absolute part of a double bar that is missed."""
+    return rate is not None and found.counts.passed < rate * found.counts.total and bool(found.failed_cases)
+
+
+def _observed(bar: Bar, found: Assessment, baseline: str) -> str:
+    """Return the observed rates that decide when no confidence is asked for."""
+    counts = found.counts
+    parts = []
+    rate = absolute_rate(bar)
+    if rate is not None:
+        parts.append(f"{counts.passed}/{counts.total} cases pass, {percent(rate)} is asked for")
+    if has_margin(bar) and bar.margin is not None and found.pairs is not None:
+        table = found.pairs.safe_mean
+        difference = (table.improvements - table.regressions) / table.pairs
+        sign = "+" if difference > 0 else "−" if difference < 0 else "±"
+        parts.append(
+            f"{sign}{points(abs(difference))} points against {baseline}, −{points(bar.margin)} is tolerated: "
+            f"{_disagreement(found)} in {count(_pairs(found), 'case')}"
+        )
+    return "; ".join(parts) + _missing(found)
+
+
+def _open_loss(margin: float, found: Assessment, level: float) -> str:
+    """Return which loss the pairs leave possible: more than the margin, or there would be a verdict."""
+    assert found.pairs is not None
+    table = found.pairs.safe_flips
+    loss = max(loss_bound(*found.pairs.safe_mean, margin, level, found.p_unsafe), margin)
+    value = 100.0 * loss
+    digits = next((d for d in (0, 1, 2) if round(value, d) > 100.0 * margin + 1e-9), None)
+    size = f"{value:.{digits}f}-point" if digits is not None else f"{points(margin)}-point"
+    n = table.pairs
+    if not _disagrees(found) and not found.counts.missing:
+        return f"{n}/{n} agree, but {count(n, 'case')} cannot exclude a {size} loss"
+    return f"{_disagreement(found)} in {count(n, 'case')} cannot exclude a {size} loss"
+
+
+def _disagrees(found: Assessment) -> bool:
+    """Return whether any pair counts as a regression or an improvement."""
+    if found.pairs is None:
+        return False
+    table = found.pairs.safe_mean
+    return bool(table.regressions or table.improvements)
+
+
+def _disagreement(found: Assessment) -> str:
+    """Return how many cases got worse and better."""
+    assert found.pairs is not None
+    regressions, improvements = len(found.pairs.regressed), len(found.pairs.improved)
+    return f"{count(regressions, 'regression')}, {count(improvements, 'improvement')}"
+
+
+def _pairs(found: Assessment) -> int:
+    """Return the number of pairs."""
+    return found.pairs.total if found.pairs else 0
+
+
+def _missing(found: Assessment) -> str:
+    """Return the warning that cases without an outcome counted against the challenger."""
+    pairs = found.pairs
+    missing = _pairs(found) - pairs.compared if pairs else found.counts.missing
+    missing = max(missing, found.counts.missing)
+    if not missing:
+        return ""
+    return f"; {count(missing, 'case')} without an outcome counted against it"
+
+
+def _bound(bar: Bar, n: int) -> str:
+    """Return the failure rate that all-passing cases exclude."""
+    if n == 0:
+        return ""
+    alpha = 1.0 - bar.confidence if bar.confidence else 0.05
+    bound = 100.0 * all_pass_bound(n, alpha)
+    return f", which excludes failure rates above {bound:.1f} % ({100 * (1 - alpha):.3g} %)"
+
+
+def _confidence(bar: Bar) -> str:
+    """Return the confidence in per cent."""
+    return f"{100.0 * bar.confidence:.3g} %"
+
+
+def _rounded_down(rate: float) -> str:
+    """Return a lower bound so rounded that it never claims more than was shown."""
+    return f"{math.floor(1000.0 * rate + 1e-9) / 10.0:.1f} %"
