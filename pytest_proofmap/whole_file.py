@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 __all__ = ["write_whole"]
 
 
-def write_whole(path: Path, chunks: Iterable[str]) -> None:
-    """Write a text file in UTF-8 so that a reader sees the old file or the new one, never a part.
+@contextlib.contextmanager
+def write_whole(path: Path) -> Iterator[IO[str]]:
+    """Open a text file that takes its place only when it was written to the end.
 
-    Args:
-        path: The file; its folder is created where it is missing.
-        chunks: The text, in pieces.
+    A reader sees the old file or the new one, never a part. The folder is created where it is missing.
 
     Raises:
         OSError: The file could not be written; the old one is untouched.
@@ -27,8 +27,8 @@ def write_whole(path: Path, chunks: Iterable[str]) -> None:
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(chunks)
+        with open(handle, "w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, mode)

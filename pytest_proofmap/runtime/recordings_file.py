@@ -65,7 +65,8 @@ def write_recordings(path: Path, answers: Iterable[Answer]) -> None:
     """
     lines = sorted(((_order(answer.request), answer) for answer in answers), key=lambda pair: pair[0])
     try:
-        write_whole(path, (answer.to_json() + "\n" for _, answer in lines))
+        with write_whole(path) as file:
+            file.writelines(answer.to_json() + "\n" for _, answer in lines)
     except OSError as error:
         raise RecordingsError(
             f"{path}: the recordings cannot be written ({error.strerror or error}); nothing was changed."

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pytest_proofmap.errors import RecordingsError
+from pytest_proofmap.own_folder import create_folder
 from pytest_proofmap.runtime.recordings_file import read_recordings
 from pytest_proofmap.runtime.request import KEY_SCHEMA
 from pytest_proofmap.whole_file import write_whole
@@ -54,7 +55,9 @@ def places(file: Path, index_dir: Path | None = None) -> list[Place]:
     if stamp == _stamp(file) and time.time_ns() - max(stamp[1:3]) > _SETTLED_NS:
         # The index saves time and nothing else: a folder that cannot be written is fine.
         with contextlib.suppress(OSError):
-            write_whole(kept, [json.dumps([[_FORMAT, KEY_SCHEMA, path, stamp], *found])])
+            create_folder(index_dir)
+            with write_whole(kept) as index:
+                index.write(json.dumps([[_FORMAT, KEY_SCHEMA, path, stamp], *found]))
     return found
 
 
