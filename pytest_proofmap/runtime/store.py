@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pytest_proofmap.runtime.answer import Answer
 
-__all__ = ["AnswerStore"]
+__all__ = ["AnswerStore", "MemoryStore"]
 
 
 class AnswerStore(Protocol):
@@ -27,3 +27,21 @@ class AnswerStore(Protocol):
 
     def close(self) -> None:
         """Release files and connections; closing twice is fine."""
+
+
+class MemoryStore:
+    """Keeps answers for as long as the process runs."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, Answer] = {}
+
+    def get(self, key: str) -> Answer | None:
+        """Return the answer of a key, or None."""
+        return self._answers.get(key)
+
+    def put(self, key: str, answer: Answer) -> None:
+        """Keep an answer."""
+        self._answers[key] = answer
+
+    def close(self) -> None:
+        """Do nothing: what is in memory ends with the process."""

@@ -1,0 +1,459 @@
+"""pytest's side of the call service: starts it or joins one, and hands out futures.
+
+There is no event loop here: one reader thread, and a thread for each of the user's own hooks that is running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+
+# Plugins that block sockets replace socket.socket later; this module keeps the one it found.
+import socket as socket_module
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from pytest_proofmap.errors import CallError, StoreError
+from pytest_proofmap.run.wire import ServiceSettings, decode, encode, encode_call
+from pytest_proofmap.runtime.answer import Answer
+from pytest_proofmap.runtime.attempt import LiveCall
+from pytest_proofmap.runtime.redaction import Redactor
+
+__all__ = ["CallResult", "Connection", "HookRunner", "LiveCall", "ResultKind", "ServiceSettings"]
+
+HookRunner = Callable[[LiveCall], "Answer | None"]
+"""Answers a call by the user's own client; None passes it on to LiteLLM. Runs in a thread of its own."""
+
+ResultKind = Literal["answer", "call", "budget", "store", "circuit", "replay"]
+
+_SOCKET = socket_module.socket
+_LONGEST_SOCKET_PATH = 100
+_START_TIMEOUT_S = 60.0
+_END_TIMEOUT_S = 10.0
+_HOOK_THREADS = 64
+_LOG_LINES = 12
+_NOT_SHARED = frozenset({"PYTEST_CURRENT_TEST", "PYTEST_VERSION"})
+"""Names that pytest changes at every test and no client reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What came of a call."""
+
+    answer: Answer | None
+    kind: ResultKind = "answer"
+    error_class: str = ""
+    message: str = ""
+    attempts: int = 0
+    shared: bool = False
+    """The answer was paid for by another call, or was in the store already."""
+    cost_usd: float | None = None
+    """What this call cost; None when it is unknown or the answer is shared."""
+    unkept: Answer | None = None
+    """The answer that was paid and could not be kept (kind ``store``)."""
+
+    @classmethod
+    def failed(
+        cls, error_class: str, message: str, *, kind: ResultKind = "call", attempts: int = 0
+    ) -> CallResult:
+        """Return the result of a call without an answer."""
+        return cls(None, kind, error_class, message, attempts)
+
+
+class Connection:
+    """A connection to a call service.
+
+    Use :meth:`start` in the process that owns the run and :meth:`join` in the others.
+    """
+
+    def __init__(self, open_socket: Callable[[], _Link]) -> None:
+        self._open_socket = open_socket
+        self._lock = threading.Lock()
+        self._link: _Link | None = None
+        self._queued: list[bytes] = []
+        self._pending: dict[int, _Pending] = {}
+        self._statuses: list[Future[dict[str, Any]]] = []
+        self._next = 0
+        self._ended: str | None = None
+        self._closing = False
+        self._environment = _environment()
+        self._hooks: ThreadPoolExecutor | None = None
+        self._ready: Future[str] = Future()
+        self._process: _ServiceProcess | None = None
+        self._reader = threading.Thread(target=self._read, name="proofmap-calls", daemon=True)
+
+    @classmethod
+    def start(cls, settings: ServiceSettings) -> Connection:
+        """Start a call service and connect to it; returns at once, the service comes up meanwhile."""
+        process = _ServiceProcess(settings)
+        connection = cls(process.connect)
+        connection._process = process
+        connection._reader.start()
+        return connection
+
+    @classmethod
+    def join(cls, address: str) -> Connection:
+        """Connect to the service of another process.
+
+        Args:
+            address: What that process's :attr:`address` said.
+        """
+        connection = cls(lambda: _connect(address))
+        connection._reader.start()
+        return connection
+
+    @property
+    def address(self) -> str:
+        """Where other processes can join; a secret. Waits until the service is up.
+
+        Raises:
+            StoreError: The service could not open the store.
+            CallError: The service did not come up.
+        """
+        return self._ready.result(_START_TIMEOUT_S)
+
+    def submit(self, call: LiveCall, *, hook: HookRunner | None = None) -> Future[CallResult]:
+        """Ask for a call.
+
+        Args:
+            call: What to ask.
+            hook: The user's own client, which is asked in place of LiteLLM.
+
+        Returns:
+            A future that always gets a result and never an exception.
+        """
+        future: Future[CallResult] = Future()
+        with self._lock:
+            if self._ended is not None or self._closing:
+                future.set_result(
+                    CallResult.failed("CallServiceError", self._ended or "the call service is closed")
+                )
+                return future
+            self._next += 1
+            self._pending[self._next] = _Pending(future, call, hook)
+            self._send_environment()
+            self._send(encode_call(self._next, call, hooked=hook is not None))
+        return future
+
+    def warm(self) -> None:
+        """Have the service import LiteLLM now, because calls will come."""
+        with self._lock:
+            self._send(encode({"op": "warm"}))
+
+    def status(self) -> Future[dict[str, Any]]:
+        """Ask for the service's figures: ``in_flight``, ``waiting``, ``done``, ``spent_usd``, ``providers``.
+
+        The result is empty when the service has ended.
+        """
+        future: Future[dict[str, Any]] = Future()
+        with self._lock:
+            if self._ended is not None or self._closing:
+                future.set_result({})
+            else:
+                self._statuses.append(future)
+                self._send(encode({"op": "status"}))
+        return future
+
+    def close(self) -> None:
+        """Leave the service; the one who started it ends it. What is under way may still be kept."""
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+            link = self._link
+        if link is not None:
+            if self._process is not None:
+                with contextlib.suppress(OSError):
+                    link.send(encode({"op": "bye"}))
+            link.close()
+        if self._process is not None:
+            self._process.end()
+        if self._reader.is_alive() and threading.current_thread() is not self._reader:
+            self._reader.join(_END_TIMEOUT_S)
+        if self._hooks is not None:
+            self._hooks.shutdown(wait=False, cancel_futures=True)
+        self._end("the call service was closed")
+
+    def _send_environment(self) -> None:
+        """Tell the service what changed in the environment, such as a key that a test has set."""
+        now = _environment()
+        if now == self._environment:
+            return
+        changed = {name: value for name, value in now.items() if self._environment.get(name) != value}
+        removed = [name for name in self._environment if name not in now]
+        self._environment = now
+        self._send(encode({"op": "env", "set": changed, "unset": removed}))
+
+    def _send(self, line: bytes) -> None:
+        """Send a line, or keep it until the service is up; the caller holds the lock."""
+        if self._link is None:
+            self._queued.append(line)
+        else:
+            # A broken link is noticed, and reported, by the reader.
+            with contextlib.suppress(OSError):
+                self._link.send(line)
+
+    def _read(self) -> None:
+        try:
+            link = self._open_socket()
+            with self._lock:
+                for line in self._queued:
+                    link.send(line)
+                self._queued.clear()
+                self._link = link
+                if self._closing:
+                    link.close()
+            self._ready.set_result(link.address)
+            for line in link.lines():
+                self._take(decode(line))
+            reason = self._obituary()
+        except (OSError, ValueError, CallError, StoreError) as error:
+            reason = str(error)
+            if not self._ready.done():
+                self._ready.set_exception(error)
+            kind: ResultKind = "store" if isinstance(error, StoreError) else "call"
+            self._end(reason, kind)
+            return
+        self._end(reason)
+
+    def _obituary(self) -> str:
+        """Return why there is no service any more."""
+        if self._closing:
+            return "the call service was closed"
+        return self._process.obituary() if self._process else "the call service ended the connection"
+
+    def _take(self, message: dict[str, Any]) -> None:
+        op = message.get("op")
+        if op == "status":
+            with self._lock:
+                future = self._statuses.pop(0) if self._statuses else None
+            if future is not None:
+                future.set_result(message)
+            return
+        number = message["id"]
+        if op == "attempt":
+            with self._lock:
+                pending = self._pending.get(number)
+                if self._hooks is None:
+                    self._hooks = ThreadPoolExecutor(_HOOK_THREADS, thread_name_prefix="proofmap-hook")
+            if pending is not None:
+                self._hooks.submit(self._run_hook, number, pending)
+            return
+        with self._lock:
+            pending = self._pending.pop(number, None)
+        if pending is not None:
+            pending.future.set_result(_result(message))
+
+    def _run_hook(self, number: int, pending: _Pending) -> None:
+        """Run the user's hook and send what it gave."""
+        message: dict[str, Any] = {"op": "result", "id": number, "answer": None, "error": None}
+        try:
+            answer = pending.hook(pending.call) if pending.hook is not None else None
+            if answer is not None:
+                message["answer"] = answer.content()
+        except CallError as error:
+            message["error"] = {"class": error.error_class, "message": error.message}
+        except BaseException as error:
+            # Whatever it is, the sample's outcome tells it; a thread has nobody else to raise it to.
+            message["error"] = {"class": type(error).__name__, "message": str(error)}
+        with self._lock:
+            self._send(encode(message))
+
+    def _end(self, reason: str, kind: ResultKind = "call") -> None:
+        """Give every call that is still open its failure."""
+        with self._lock:
+            if self._ended is None:
+                self._ended = reason
+            pending, self._pending = self._pending, {}
+            statuses, self._statuses = self._statuses, []
+            if not self._ready.done():
+                self._ready.set_exception(CallError("CallServiceError", reason))
+        error_class = "StoreError" if kind == "store" else "CallServiceError"
+        for call in pending.values():
+            call.future.set_result(CallResult.failed(error_class, reason, kind=kind))
+        for status in statuses:
+            status.set_result({})
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    future: Future[CallResult]
+    call: LiveCall
+    hook: HookRunner | None
+
+
+def _result(message: dict[str, Any]) -> CallResult:
+    content = message.get("answer")
+    answer = None if content is None else Answer.from_content(content)
+    if message["op"] == "answer":
+        shared, cost = message["shared"], message["cost_usd"]
+        attempts = answer.attempts if answer is not None else 0
+        return CallResult(answer, attempts=attempts, shared=shared, cost_usd=cost)
+    return CallResult(
+        None,
+        message["kind"],
+        message["class"],
+        message["message"],
+        message["attempts"],
+        unkept=answer,
+    )
+
+
+def _environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    for name in _NOT_SHARED:
+        environment.pop(name, None)
+    return environment
+
+
+class _Link:
+    """A socket to a service that has been told the token."""
+
+    def __init__(self, socket: socket_module.socket, address: str) -> None:
+        self.address = address
+        self._socket = socket
+        self._lines = socket.makefile("rb")
+
+    def send(self, line: bytes) -> None:
+        self._socket.sendall(line)
+
+    def lines(self) -> IO[bytes]:
+        return self._lines
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket_module.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+
+def _connect(address: str) -> _Link:
+    """Connect to an address.
+
+    Raises:
+        OSError: Nobody listens there.
+        ValueError: It is no address.
+    """
+    where, _, token = address.rpartition("#")
+    family, _, rest = where.partition(":")
+    target: Any
+    if family == "unix":
+        socket, target = _SOCKET(socket_module.AF_UNIX, socket_module.SOCK_STREAM), rest
+    elif family == "tcp":
+        host, _, port = rest.rpartition(":")
+        socket, target = _SOCKET(socket_module.AF_INET, socket_module.SOCK_STREAM), (host, int(port))
+    else:
+        raise ValueError(f"not the address of a call service: {where!r}")
+    try:
+        socket.connect(target)
+        if family == "tcp":
+            socket.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_NODELAY, 1)
+        link = _Link(socket, address)
+        link.send(encode({"op": "hello", "token": token}))
+    except OSError:
+        socket.close()
+        raise
+    return link
+
+
+class _ServiceProcess:
+    """The child process of a service that this process started."""
+
+    def __init__(self, settings: ServiceSettings, environment: Mapping[str, str] | None = None) -> None:
+        self._token = secrets.token_hex(16)
+        self._folder = Path(tempfile.mkdtemp(prefix="proofmap-"))
+        self._log = (self._folder / "log").open("w+b")
+        path = str(self._folder / "calls.sock")
+        fits = hasattr(socket_module, "AF_UNIX") and len(os.fsencode(path)) < _LONGEST_SOCKET_PATH
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pytest_proofmap.run.service"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=_child_environment(environment),
+            start_new_session=True,
+        )
+        self._send_settings(
+            {
+                "token": self._token,
+                "socket": path if fits else None,
+                "store": settings.store,
+                "concurrency": settings.concurrency,
+                "limits": settings.limits,
+                "budget_usd": settings.budget_usd,
+                "refresh": settings.refresh,
+                "cwd": os.getcwd(),
+            }
+        )
+
+    def connect(self) -> _Link:
+        """Wait until the service is up and connect.
+
+        Raises:
+            StoreError: It could not open the store.
+            CallError: It did not come up.
+        """
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            line = output.readline()
+        message = decode(line) if line else {}
+        if "error" in message:
+            raise StoreError(message["error"]["message"])
+        if "ready" not in message:
+            raise CallError("CallServiceError", self.obituary())
+        return _connect(f"{message['ready']}#{self._token}")
+
+    def obituary(self) -> str:
+        """Return how the service ended, with the last lines that it wrote."""
+        try:
+            status: object = self._process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            status = "none, it still runs but closed its connection"
+        self._log.seek(0)
+        lines = self._log.read().decode("utf-8", "replace").splitlines()[-_LOG_LINES:]
+        text = Redactor(os.environ).redact("\n".join(lines)).strip()
+        said = f" It wrote last:\n{text}" if text else ""
+        return (
+            f"the process that makes the calls ended (exit status: {status}); what it had answered is kept, so "
+            f"that running again only repeats the rest.{said}"
+        )
+
+    def end(self) -> None:
+        """Cut the lifeline and wait until the process is gone."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+        for path in self._folder.glob("*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()
+
+    def _send_settings(self, settings: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        # A child that died at once is reported by connect().
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(encode(settings))
+            self._process.stdin.flush()
+
+
+def _child_environment(environment: Mapping[str, str] | None) -> dict[str, str]:
+    child = dict(os.environ if environment is None else environment)
+    # What measures or changes pytest's own process has no business in the child.
+    for name in ("COV_CORE_SOURCE", "COV_CORE_CONFIG", "COV_CORE_DATAFILE", "PYTHONWARNINGS"):
+        child.pop(name, None)
+    return child

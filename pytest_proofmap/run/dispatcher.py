@@ -1,0 +1,308 @@
+"""Makes live calls: one flight per key, limits, retries, budget; each answer is kept before it is handed out.
+
+It knows neither sockets nor LiteLLM: an attempt is whatever it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pytest_proofmap.errors import StoreError
+from pytest_proofmap.run.budget import Budget, input_tokens_at_most, output_tokens_at_most, worst_case_usd
+from pytest_proofmap.run.landing import Failure, Landing
+from pytest_proofmap.runtime.answer import Answer
+from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
+from pytest_proofmap.runtime.limits import Limits
+from pytest_proofmap.runtime.prices import cost_usd, max_output_tokens
+from pytest_proofmap.runtime.retries import RetryPolicy
+from pytest_proofmap.runtime.store import AnswerStore
+
+__all__ = ["Attempt", "AttemptGoneError", "Dispatcher"]
+
+Attempt = Callable[[LiveCall], Awaitable[Answer]]
+"""Sends a request once; raises :class:`AttemptError`."""
+
+BYTES_PER_TOKEN = 4
+"""For counting against tokens per minute, where the typical size matters and not the worst one."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a dispatcher has done so far."""
+
+    in_flight: int = 0
+    waiting: int = 0
+    done: int = 0
+
+
+@dataclass(slots=True)
+class _Flight:
+    landing: asyncio.Future[Landing]
+    attempts: list[Attempt] = field(default_factory=list)
+    """The ways to make the call; the second is for when the first one's client is gone."""
+
+
+class AttemptGoneError(AttemptError):
+    """The process that was to make the attempt is gone."""
+
+    def __init__(self) -> None:
+        super().__init__("CallServiceError", "the process that was making this call is gone")
+
+
+class Dispatcher:
+    """Answers live calls.
+
+    Args:
+        store: Where answers are kept.
+        attempt: Sends a request once.
+        concurrency: Calls under way at once, all providers together.
+        limits: By provider: ``rpm``, ``tpm`` and ``concurrency``.
+        budget_usd: What may be spent, or None.
+        refresh: Call each key once although the store has it.
+        policy: When to try again.
+        clock: Monotonic time in seconds.
+        sleep: Waits for a number of seconds.
+        rng: Returns a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        store: AnswerStore,
+        attempt: Attempt,
+        *,
+        concurrency: int = 32,
+        limits: Mapping[str, Mapping[str, Any]] | None = None,
+        budget_usd: float | None = None,
+        refresh: bool = False,
+        policy: RetryPolicy | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        self.budget = Budget(budget_usd)
+        self.limits = Limits(concurrency, limits or {}, clock=clock)
+        self.progress = Progress()
+        self.closing = False
+        """Once set, no further attempt is started."""
+        self._store = store
+        self._attempt = attempt
+        self._refresh = refresh
+        self._policy = policy or RetryPolicy()
+        self._clock = clock
+        self._sleep = sleep
+        self._random = rng
+        self._flights: dict[str, _Flight] = {}
+        self._answered: set[str] = set()
+        self._stopped: dict[str, Failure] = {}
+        self._unkept: str | None = None
+        self._settled = asyncio.Event()
+        # One thread: SQLite and a server elsewhere both block, and neither gains from more.
+        self._store_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+
+    async def call(self, call: LiveCall, attempt: Attempt | None = None) -> Landing:
+        """Answer a call: by the flight of its key that is under way, from the store, or live.
+
+        Args:
+            call: What to ask.
+            attempt: Another way than the dispatcher's own to send it.
+        """
+        flight = self._flights.get(call.key)
+        if flight is not None:
+            if attempt is not None:
+                flight.attempts.append(attempt)
+            landing = await asyncio.shield(flight.landing)
+            return replace(landing, shared=landing.answer is not None, cost_usd=None)
+        flight = _Flight(asyncio.get_running_loop().create_future(), [attempt or self._attempt])
+        self._flights[call.key] = flight
+        self.progress.waiting += 1
+        try:
+            landing = await self._fly(call, flight)
+        except BaseException as error:
+            flight.landing.set_result(
+                Landing(None, Failure("call", type(error).__name__, f"the call service failed: {error}"))
+            )
+            raise
+        finally:
+            del self._flights[call.key]
+            self.progress.waiting -= 1
+            self.progress.done += 1
+        flight.landing.set_result(landing)
+        return landing
+
+    def forget_failures(self) -> None:
+        """Call stopped runtimes again: what they were told to use has changed."""
+        self._stopped.clear()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Start nothing more and wait for what is under way, so that what is paid is kept."""
+        self.closing = True
+        under_way = [flight.landing for flight in self._flights.values()] if self.progress.in_flight else []
+        deadline = self._clock() + timeout_s
+        while self.progress.in_flight and under_way and self._clock() < deadline:
+            await asyncio.wait(
+                under_way, timeout=max(0.0, deadline - self._clock()), return_when=asyncio.FIRST_COMPLETED
+            )
+            under_way = [landing for landing in under_way if not landing.done()]
+
+    def close(self) -> None:
+        """Finish the writes and close the store."""
+        self._store_thread.shutdown(wait=True)
+        self._store.close()
+
+    async def _fly(self, call: LiveCall, flight: _Flight) -> Landing:
+        worst_usd = 0.0
+        tokens = self._typical_tokens(call)
+        attempts, spent_s = 0, 0.0
+        while True:
+            await self.limits.acquire(call.provider, tokens, again=attempts > 0)
+            held = True
+            try:
+                refusal = self._refusal(call, attempts)
+                if refusal is not None:
+                    return Landing(None, refusal)
+                if attempts == 0:
+                    found = await self._find(call.key)
+                    if found is not None:
+                        return Landing(found, shared=True)
+                granted = await self._reserve(call)
+                if isinstance(granted, Failure):
+                    return Landing(None, granted)
+                worst_usd = granted
+                attempts += 1
+                began_at = self._clock()
+                outcome = await self._try(call, flight, attempts, worst_usd)
+                if isinstance(outcome, Answer):
+                    self.limits.release(call.provider)
+                    held = False
+                    return await self._keep(call, outcome)
+            finally:
+                if held:
+                    self.limits.release(call.provider)
+            spent_s += self._clock() - began_at
+            if isinstance(outcome, AttemptGoneError) and len(flight.attempts) > 1:
+                flight.attempts.pop(0)
+                continue
+            delay_s = self._policy.delay_s(outcome, attempts, spent_s, self._random)
+            if delay_s is None:
+                return Landing(None, self._give_up(call, outcome, attempts))
+            spent_s += delay_s
+            await self._sleep(delay_s)
+
+    async def _try(
+        self, call: LiveCall, flight: _Flight, attempts: int, worst_usd: float
+    ) -> Answer | AttemptError:
+        """Send the request once and tell limits and budget what came of it."""
+        state = self.limits.provider(call.provider)
+        under_way = state.limit.in_flight
+        started_at = self._clock()
+        self.progress.in_flight += 1
+        self.progress.waiting -= 1
+        try:
+            answer = await flight.attempts[0](call)
+        except AttemptError as error:
+            if error.maybe_paid:
+                self.budget.doubt(worst_usd)
+            else:
+                self.budget.settle(worst_usd, 0.0)
+            if error.status == 429:
+                self.limits.rate_limited(call.provider, started_at, error.retry_after_s)
+            return error
+        except BaseException:
+            self.budget.doubt(worst_usd)
+            raise
+        finally:
+            self.progress.in_flight -= 1
+            self.progress.waiting += 1
+            self._settled.set()
+        self.limits.succeeded(call.provider)
+        cost = cost_usd(answer.usage, call.price)
+        self.budget.saw(call.request["model"], answer.usage.output_tokens)
+        # Without usage nobody knows what it cost: the worst case stays reserved for good.
+        if cost is None and answer.refusal is None:
+            self.budget.doubt(worst_usd)
+        else:
+            self.budget.settle(worst_usd, cost or 0.0)
+        return replace(answer, attempts=attempts, concurrency=under_way)
+
+    async def _keep(self, call: LiveCall, answer: Answer) -> Landing:
+        try:
+            await self._in_store_thread(self._store.put, call.key, answer)
+        except StoreError as error:
+            self._unkept = f"the answers cannot be kept: {error}"
+            return Landing(
+                answer,
+                Failure("store", "StoreError", str(error), answer.attempts),
+                cost_usd=cost_usd(answer.usage, call.price),
+            )
+        self._answered.add(call.key)
+        return Landing(answer, cost_usd=cost_usd(answer.usage, call.price))
+
+    async def _find(self, key: str) -> Answer | None:
+        if self._refresh and key not in self._answered:
+            return None
+        return await self._in_store_thread(self._store.get, key)
+
+    async def _in_store_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._store_thread, function, *arguments)
+
+    async def _reserve(self, call: LiveCall) -> float | Failure:
+        """Reserve a call's worst case and return it, once it fits."""
+        if self.budget.limit_usd is None:
+            return 0.0
+        if call.price is None:
+            message = (
+                f"not called: the price of {call.request['model']!r} is unknown, so the budget cannot hold. "
+                f"Declare it at runtime {call.runtime!r}: "
+                "price = { input_per_mtok = ..., output_per_mtok = ... }"
+            )
+            return Failure("budget", "BudgetError", message)
+        while True:
+            model = call.request["model"]
+            unbounded = self.budget.completion_tokens(model, max_output_tokens(model))
+            worst_usd = worst_case_usd(call.request, call.price, unbounded)
+            grant = self.budget.reserve(worst_usd)
+            if grant == "granted":
+                return worst_usd
+            if grant == "refused":
+                return Failure("budget", "BudgetError", self.budget.refusal(worst_usd))
+            self._settled.clear()
+            await self._settled.wait()
+
+    def _refusal(self, call: LiveCall, attempts: int) -> Failure | None:
+        """Return why a call is not to be made now, or None."""
+        if self.closing:
+            return Failure("call", "CallServiceError", "not called: the run is over", attempts)
+        if self._unkept is not None:
+            return Failure("store", "StoreError", f"not called: {self._unkept}", attempts)
+        stopped = self._stopped.get(call.runtime)
+        if stopped is not None:
+            return stopped
+        closed = self.limits.provider(call.provider).closed
+        if closed is not None:
+            return Failure("circuit", "ProviderUnavailableError", closed, attempts)
+        return None
+
+    def _give_up(self, call: LiveCall, error: AttemptError, attempts: int) -> Failure:
+        if error.provider_fault:
+            self.limits.failed(call.provider, str(error))
+        if error.fatal_for_runtime:
+            message = (
+                f"not called: runtime {call.runtime!r} was stopped by its first {error.error_class}: "
+                f"{error.message}"
+            )
+            self._stopped.setdefault(call.runtime, Failure("circuit", error.error_class, message))
+        return Failure("call", error.error_class, error.message, attempts)
+
+    def _typical_tokens(self, call: LiveCall) -> int:
+        state = self.limits.provider(call.provider)
+        if state.limit.tpm is None:
+            return 0
+        longest = self.budget.longest_completion.get(call.request["model"], 256)
+        tokens = input_tokens_at_most(call.request) // BYTES_PER_TOKEN
+        return tokens + min(output_tokens_at_most(call.request, longest), 2 * longest)

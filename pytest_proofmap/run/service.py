@@ -1,0 +1,247 @@
+"""The call service: one process that makes all live calls of a run.
+
+``python -m pytest_proofmap.run.service`` reads its settings as one JSON line from standard input, answers with
+one line that holds its address, and serves the run's processes over a socket until standard input ends: that pipe
+is the parent's lifeline, so the service never outlives a parent, however it died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import os
+import shutil
+import signal
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_proofmap.errors import ProofmapError, StoreError
+from pytest_proofmap.run.dispatcher import AttemptGoneError, Dispatcher
+from pytest_proofmap.run.wire import MAX_LINE, decode, decode_call, encode, encode_landing
+from pytest_proofmap.runtime.answer import Answer
+from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
+from pytest_proofmap.runtime.client import LiteLLMClient
+from pytest_proofmap.runtime.redaction import Redactor
+from pytest_proofmap.runtime.store import AnswerStore, MemoryStore
+
+__all__ = ["CallService", "main"]
+
+DRAIN_S = 5.0
+"""What is under way when the parent goes may still arrive and be kept for so long."""
+
+_FORCE_EXIT_S = 3.0
+
+
+def main() -> None:
+    """Serve until the parent is gone."""
+    # Ctrl-C goes to the whole terminal; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ready = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    settings = decode(sys.stdin.buffer.readline())
+    os.chdir(settings["cwd"])
+    try:
+        store = open_store(settings["store"])
+    except ProofmapError as error:
+        ready.write(encode({"error": {"class": type(error).__name__, "message": str(error)}}))
+        ready.close()
+        os._exit(1)
+    status = 1
+    try:
+        asyncio.run(_serve(settings, store, ready))
+        status = 0
+    finally:
+        if settings.get("socket"):
+            shutil.rmtree(Path(settings["socket"]).parent, ignore_errors=True)
+        sys.stderr.flush()
+        # LiteLLM's atexit hooks and threads would hold up the end, or open new event loops.
+        os._exit(status)
+
+
+def open_store(settings: dict[str, Any]) -> AnswerStore:
+    """Open the store that the settings name.
+
+    Raises:
+        StoreError: It cannot be opened.
+    """
+    kind = settings.get("kind")
+    if kind == "memory":
+        return MemoryStore()
+    if kind == "disk":
+        from pytest_proofmap.runtime.cache import DiskStore
+
+        return DiskStore(Path(settings["directory"]), lambda text: print(text, file=sys.stderr))
+    raise StoreError(f"unknown kind of store {kind!r}; allowed are 'disk' and 'memory'")
+
+
+async def _serve(settings: dict[str, Any], store: AnswerStore, ready: Any) -> None:
+    loop = asyncio.get_running_loop()
+    service = CallService(settings, store)
+    path = settings.get("socket")
+    if path:
+        server = await asyncio.start_unix_server(service.handle, path, limit=MAX_LINE)
+        address = f"unix:{path}"
+    else:
+        server = await asyncio.start_server(service.handle, "127.0.0.1", 0, limit=MAX_LINE)
+        address = f"tcp:127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    threading.Thread(target=_hold_lifeline, args=(loop, service.over), name="lifeline", daemon=True).start()
+    with ready:
+        ready.write(encode({"ready": address}))
+    await service.over.wait()
+    server.close()
+    await service.dispatcher.drain(DRAIN_S)
+    service.dispatcher.close()
+
+
+def _hold_lifeline(loop: asyncio.AbstractEventLoop, over: asyncio.Event) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(0, 65536):
+            pass
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(over.set)
+    # Should the event loop be stuck, the process must not stay behind.
+    threading.Event().wait(DRAIN_S + _FORCE_EXIT_S)
+    os._exit(1)
+
+
+@dataclass(eq=False, slots=True)
+class _Client:
+    writer: asyncio.StreamWriter
+    results: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
+    """What this client was asked to answer by itself."""
+
+    def send(self, line: bytes) -> None:
+        if not self.writer.is_closing():
+            self.writer.write(line)
+
+
+class CallService:
+    """Serves calls to the processes of a run.
+
+    Args:
+        settings: As the parent sent them.
+        store: Where answers are kept.
+    """
+
+    def __init__(self, settings: dict[str, Any], store: AnswerStore) -> None:
+        self.over = asyncio.Event()
+        """Set when the service is to end."""
+        self._token = str(settings["token"])
+        self._redactor = Redactor(os.environ)
+        self._client = LiteLLMClient(self._redactor)
+        self.dispatcher = Dispatcher(
+            store,
+            self._client.attempt,
+            concurrency=settings.get("concurrency") or 1,
+            limits=settings.get("limits") or {},
+            budget_usd=settings.get("budget_usd"),
+            refresh=bool(settings.get("refresh")),
+        )
+        self._clients: set[_Client] = set()
+        self._leaving = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client until it closes the connection."""
+        client = _Client(writer)
+        try:
+            if not self._is_welcome(await reader.readline()):
+                return
+            self._clients.add(client)
+            while line := await reader.readline():
+                self._take(client, decode(line))
+        except (ConnectionError, asyncio.IncompleteReadError, ValueError) as error:
+            print(f"call service: a connection ended: {error}", file=sys.stderr)
+        finally:
+            self._clients.discard(client)
+            for result in client.results.values():
+                if not result.done():
+                    result.set_exception(AttemptGoneError())
+            writer.close()
+            if self._leaving and not self._clients:
+                self.over.set()
+
+    def _is_welcome(self, line: bytes) -> bool:
+        try:
+            hello = decode(line)
+        except ValueError:
+            return False
+        given = str(hello.get("token", ""))
+        return hello.get("op") == "hello" and hmac.compare_digest(given.encode(), self._token.encode())
+
+    def _take(self, client: _Client, message: dict[str, Any]) -> None:
+        op = message.get("op")
+        if op == "call":
+            self._spawn(self._call(client, message))
+        elif op == "result":
+            result = client.results.pop(message["id"], None)
+            if result is not None and not result.done():
+                result.set_result(message)
+        elif op == "env":
+            self._change_environment(message.get("set") or {}, message.get("unset") or [])
+        elif op == "warm":
+            self._spawn(self._warm())
+        elif op == "status":
+            client.send(encode(self._status()))
+        elif op == "bye":
+            self._leaving = True
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _warm(self) -> None:
+        with contextlib.suppress(Exception):
+            # A failing import is reported by the first call, which needs it.
+            await self._client.prepare()
+
+    async def _call(self, client: _Client, message: dict[str, Any]) -> None:
+        number = message["id"]
+        call = decode_call(message)
+
+        async def ask_client(call: LiveCall) -> Answer:
+            return await self._attempt_by_client(client, number, call)
+
+        landing = await self.dispatcher.call(call, ask_client if message.get("hooked") else None)
+        client.send(encode_landing(number, landing))
+
+    async def _attempt_by_client(self, client: _Client, number: int, call: LiveCall) -> Answer:
+        """Let the client run the user's own hook; when that passes, call the model."""
+        if client not in self._clients:
+            raise AttemptGoneError
+        result = client.results[number] = asyncio.get_running_loop().create_future()
+        client.send(encode({"op": "attempt", "id": number}))
+        message = await result
+        error = message.get("error")
+        if error:
+            raise AttemptError(str(error["class"]), self._redactor.redact(str(error["message"])))
+        if message.get("answer") is None:
+            return await self._client.attempt(call)
+        return Answer.from_content(message["answer"])
+
+    def _change_environment(self, changed: dict[str, str], removed: list[str]) -> None:
+        os.environ.update(changed)
+        for name in removed:
+            os.environ.pop(name, None)
+        self._redactor.add_environment(changed)
+        self.dispatcher.forget_failures()
+
+    def _status(self) -> dict[str, Any]:
+        progress = self.dispatcher.progress
+        return {
+            "op": "status",
+            "in_flight": progress.in_flight,
+            "waiting": progress.waiting,
+            "done": progress.done,
+            "spent_usd": self.dispatcher.budget.spent_usd,
+            "providers": self.dispatcher.limits.status(),
+        }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The lines that pytest's side and the call service exchange: one JSON object each, UTF-8."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_proofmap.evidence.models import Price
+from pytest_proofmap.run.landing import Landing
+from pytest_proofmap.runtime.attempt import LiveCall
+
+__all__ = ["MAX_LINE", "ServiceSettings", "decode", "decode_call", "encode", "encode_call", "encode_landing"]
+
+MAX_LINE = 256 * 1024 * 1024
+"""Longest line that is read, in bytes: messages may hold pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """What the call service is started with."""
+
+    store: dict[str, Any]
+    """``{"kind": "disk", "directory": ...}``, ``{"kind": "memory"}`` or ``{"kind": "redis", "url": ...}``."""
+    concurrency: int = 32
+    """Calls under way at once, all providers together."""
+    limits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By provider: ``rpm``, ``tpm`` and ``concurrency``."""
+    budget_usd: float | None = None
+    refresh: bool = False
+    """Call each key once although the store has it."""
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """Return a message as a line."""
+    # ASCII only, because half a surrogate pair has a JSON escape and no UTF-8 form.
+    return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """Return the message of a line.
+
+    Raises:
+        ValueError: The line is not a JSON object.
+    """
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError("a message is a JSON object")
+    return message
+
+
+def encode_call(number: int, call: LiveCall, *, hooked: bool) -> bytes:
+    """Return the line that asks for a call."""
+    return encode(
+        {
+            "op": "call",
+            "id": number,
+            "key": call.key,
+            "runtime": call.runtime,
+            "provider": call.provider,
+            "request": call.request,
+            "transport": call.transport,
+            "price": call.price.model_dump() if call.price is not None else None,
+            "hooked": hooked,
+        }
+    )
+
+
+def decode_call(message: dict[str, Any]) -> LiveCall:
+    """Return the call that a message asks for."""
+    price = message.get("price")
+    return LiveCall(
+        key=message["key"],
+        runtime=message["runtime"],
+        provider=message["provider"],
+        request=message["request"],
+        transport=message["transport"],
+        price=Price(**price) if price else None,
+    )
+
+
+def encode_landing(number: int, landing: Landing) -> bytes:
+    """Return the line that answers a call."""
+    answer = landing.answer and landing.answer.content()
+    if landing.failure is None:
+        return encode(
+            {
+                "op": "answer",
+                "id": number,
+                "answer": answer,
+                "shared": landing.shared,
+                "cost_usd": landing.cost_usd,
+            }
+        )
+    failure = landing.failure
+    line = {
+        "op": "error",
+        "id": number,
+        "class": failure.error_class,
+        "message": failure.message,
+        "attempts": failure.attempts,
+        "kind": failure.kind,
+    }
+    if answer is not None:
+        line["answer"] = answer
+    return encode(line)

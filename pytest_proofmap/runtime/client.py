@@ -1,0 +1,251 @@
+"""The one file that imports LiteLLM, and what it takes to keep its habits to itself.
+
+It is used by the call service only, a process of its own, so what is set here for the whole process (environment
+variables, warnings, the default executor) touches nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import gc
+import os
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timezone
+from typing import Any
+
+from pytest_proofmap.runtime.answer import Answer, Refusal
+from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
+from pytest_proofmap.runtime.failures import REFUSALS, classify, readable_message
+from pytest_proofmap.runtime.redaction import Redactor
+
+__all__ = ["LiteLLMClient"]
+
+DEFAULT_TIMEOUT_S = 60.0
+
+_GRACE_S = 2.0
+"""LiteLLM's timeout bounds each read; what trickles in for longer is cut off after this much more."""
+
+_DIRECT = contextvars.ContextVar("direct", default=False)
+"""True while a call goes to OpenAI's API or one that speaks it, whose preparation never blocks."""
+
+
+class LiteLLMClient:
+    """Makes single attempts at calls through LiteLLM.
+
+    Args:
+        redactor: Takes secrets out of messages.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._litellm: Any = None
+        self._importing: asyncio.Future[Any] | None = None
+
+    @property
+    def version(self) -> str | None:
+        """LiteLLM's version, once it is imported."""
+        from importlib.metadata import version
+
+        return None if self._litellm is None else version("litellm")
+
+    async def prepare(self) -> None:
+        """Import LiteLLM, once, without holding up the event loop."""
+        if self._litellm is None:
+            loop = asyncio.get_running_loop()
+            if self._importing is None:
+                self._importing = loop.run_in_executor(None, _import_litellm)
+            self._litellm = await asyncio.shield(self._importing)
+            if not isinstance(getattr(loop, "_default_executor", None), _DirectExecutor):
+                loop.set_default_executor(_DirectExecutor(max_workers=4, thread_name_prefix="litellm"))
+
+    async def attempt(self, call: LiveCall) -> Answer:
+        """Send a request once.
+
+        Returns:
+            The answer, or the model's refusal.
+
+        Raises:
+            AttemptError: No usable answer came.
+        """
+        await self.prepare()
+        arguments = self._arguments(call)
+        timeout_s = arguments["timeout"]
+        _DIRECT.set(call.request["model"].startswith("openai/"))
+        self._check_key(call, arguments)
+        made_at = datetime.now(timezone.utc)
+        started = time.perf_counter()
+        try:
+            response = await asyncio.wait_for(self._litellm.acompletion(**arguments), timeout_s + _GRACE_S)
+        except Exception as error:
+            if type(error).__name__ in REFUSALS:
+                refusal = Refusal(type(error).__name__, readable_message(str(error), self._redactor))
+                return self._answer(call, None, refusal, started, made_at)
+            if isinstance(error, asyncio.TimeoutError):
+                raise AttemptError(
+                    "Timeout",
+                    f"no complete response within {timeout_s:g} s",
+                    retryable=True,
+                    provider_fault=True,
+                    maybe_paid=True,
+                ) from None
+            raise classify(error, self._redactor) from error
+        return self._answer(call, _plain(response), None, started, made_at)
+
+    def _arguments(self, call: LiveCall) -> dict[str, Any]:
+        request, transport = call.request, call.transport
+        arguments: dict[str, Any] = {
+            **(request.get("params") or {}),
+            "model": request["model"],
+            "messages": request["messages"],
+            "timeout": float(transport.get("timeout_s") or DEFAULT_TIMEOUT_S),
+            "max_retries": 0,
+            "num_retries": 0,
+        }
+        headers = {**(transport.get("headers") or {}), **(transport.get("extra_headers") or {})}
+        if headers:
+            arguments["extra_headers"] = headers
+        optional = {
+            "tools": request.get("tools"),
+            "response_format": request.get("response_format"),
+            "api_base": transport.get("api_base"),
+            "api_key": transport.get("api_key"),
+            "organization": transport.get("organization"),
+        }
+        arguments.update({name: value for name, value in optional.items() if value is not None})
+        if isinstance(arguments.get("api_key"), str):
+            self._redactor.add(arguments["api_key"])
+        return arguments
+
+    def _check_key(self, call: LiveCall, arguments: dict[str, Any]) -> None:
+        """Refuse a call to OpenAI itself without a key: it would only be told so by the network."""
+        if not call.request["model"].startswith("openai/") or "api_key" in arguments:
+            return
+        if "api_base" in arguments or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE"):
+            # LiteLLM and OpenAI's client insist on a key; a server of one's own often has none.
+            if not os.environ.get("OPENAI_API_KEY"):
+                arguments["api_key"] = "none"
+        elif not any(os.environ.get(name) for name in ("OPENAI_API_KEY", "OPENAI_WORKLOAD_IDENTITY")):
+            raise AttemptError(
+                "AuthenticationError",
+                f"no API key for {call.request['model']!r}: set OPENAI_API_KEY, or give the runtime's params an "
+                'api_key = "os.environ/NAME"',
+                status=401,
+                fatal_for_runtime=True,
+            )
+
+    def _answer(
+        self,
+        call: LiveCall,
+        response: dict[str, Any] | None,
+        refusal: Refusal | None,
+        started: float,
+        made_at: datetime,
+    ) -> Answer:
+        return Answer(
+            request=call.request,
+            response=response,
+            refusal=refusal,
+            latency_s=round(time.perf_counter() - started, 6),
+            made_at=made_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        )
+
+
+def _import_litellm() -> Any:
+    # At import LiteLLM fetches a price map from the network, and loads .env into the environment unless it is in
+    # production.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    os.environ["LITELLM_MODE"] = "PRODUCTION"
+    os.environ["PYTHON_DOTENV_DISABLED"] = "1"
+    warnings.simplefilter("ignore")
+    gc.disable()  # A collection would visit every one of the million objects made here: a fifth of the time.
+    try:
+        import litellm
+    finally:
+        gc.enable()
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    litellm.drop_params = False
+    litellm.modify_params = False
+    litellm.num_retries = None
+    # ProofMap computes costs itself; LiteLLM's own arithmetic is a fifth of its time for a call.
+    litellm.response_cost_calculator = _no_cost
+    _use_plain_http(litellm)
+    gc.collect()
+    gc.freeze()
+    return litellm
+
+
+def _use_plain_http(litellm: Any) -> None:
+    """Let calls to OpenAI's API take LiteLLM's own HTTP path instead of OpenAI's client.
+
+    Most other providers take that path anyway, and it needs less than half of the processor time. It does not
+    send OpenAI's organization and project, so with these set the calls stay with OpenAI's client.
+    """
+    from litellm import main
+
+    original: Callable[..., Any] | None = getattr(main, "get_secret_bool", None)
+    if original is None:
+        return
+
+    def get_secret_bool(name: str, *rest: Any, **named: Any) -> Any:
+        if name == "EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER" and name not in os.environ:
+            return _DIRECT.get() and not any(os.environ.get(variable) for variable in _OPENAI_ACCOUNT)
+        return original(name, *rest, **named)
+
+    main.get_secret_bool = get_secret_bool  # type: ignore[attr-defined,unused-ignore]  # replaced on purpose
+
+
+_OPENAI_ACCOUNT = ("OPENAI_ORGANIZATION", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+
+
+def _no_cost(*_: Any, **__: Any) -> None:
+    return None
+
+
+class _DirectExecutor(ThreadPoolExecutor):
+    """Runs LiteLLM's preparation of a direct call at once: a thread would only wait for its turn.
+
+    Everything else goes to the threads: looking up a host, or fetching credentials as other providers do.
+    """
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if not (isinstance(fn, functools.partial) and _DIRECT.get()):
+            return super().submit(fn, *args, **kwargs)
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def _plain(response: Any) -> dict[str, Any]:
+    """Return LiteLLM's response as a plain OpenAI-format object without noise.
+
+    Raises:
+        AttemptError: There is no choice in it.
+    """
+    plain: dict[str, Any] = response.model_dump(exclude_none=True)
+    choices = plain.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0].get("message"), dict):
+        raise AttemptError(
+            "InvalidResponseError", "the response has no choices", provider_fault=True, maybe_paid=True
+        )
+    for choice in choices:
+        message = choice.get("message")
+        if isinstance(message, dict):
+            message.setdefault("content", None)
+            if not message.get("provider_specific_fields"):
+                message.pop("provider_specific_fields", None)
+        if not choice.get("provider_specific_fields"):
+            choice.pop("provider_specific_fields", None)
+    usage = plain.get("usage")
+    if not isinstance(usage, dict) or not any(isinstance(value, int) and value for value in usage.values()):
+        # LiteLLM puts zeros where the model reported nothing.
+        plain.pop("usage", None)
+    return plain

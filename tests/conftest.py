@@ -1,0 +1,16 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fake_provider import FakeProvider
+
+
+@pytest.fixture
+def fake_provider() -> Iterator[FakeProvider]:
+    """A chat-completions server on loopback; ``script`` says how its models behave."""
+    with FakeProvider() as provider:
+        yield provider
