@@ -60,7 +60,8 @@ def _strict(schema: Any, root: dict[str, Any], inlined: tuple[str, ...]) -> Any:
     strict: dict[str, Any] = {}
     for key, value in schema.items():
         if key in MAPS_OF_SCHEMAS and isinstance(value, dict):
-            strict[key] = {name: _strict(entry, root, inlined) for name, entry in value.items()}
+            around = inlined if key == "properties" else ()
+            strict[key] = {name: _strict(entry, root, around) for name, entry in value.items()}
         elif key in LISTS_OF_SCHEMAS and isinstance(value, list):
             strict[key] = [_strict(entry, root, inlined) for entry in value]
         elif key in SCHEMAS:
