@@ -120,9 +120,7 @@ def _arguments(mark: pytest.Mark, where: str) -> dict[str, Any]:
     return arguments
 
 
-def _roles(
-    settings: dict[str, Any], configuration: Configuration, where: str
-) -> tuple[str, tuple[str, ...]]:
+def _roles(settings: dict[str, Any], configuration: Configuration, where: str) -> tuple[str, tuple[str, ...]]:
     baseline = settings.get("baseline")
     if not baseline:
         raise MarkerError(

@@ -40,7 +40,7 @@ __all__ = [
     "Versions",
 ]
 
-SCHEMA = "proofmap.evidence/1"
+SCHEMA: Literal["proofmap.evidence/1"] = "proofmap.evidence/1"
 """Name of the schema, written in every artifact."""
 
 BarKind = Literal["all_pass", "min_pass_rate", "margin", "both"]

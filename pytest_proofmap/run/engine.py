@@ -21,8 +21,9 @@ from pytest_proofmap.errors import (
     StoreError,
 )
 from pytest_proofmap.evidence.models import Price, PromptRef, Source
-from pytest_proofmap.run.connection import CallResult, Connection, HookRunner, LiveCall
+from pytest_proofmap.run.connection import CallResult, Connection, LiveCall
 from pytest_proofmap.run.handle import RenderedMessages
+from pytest_proofmap.run.hooked import HookClient
 from pytest_proofmap.run.sample import CallRecord, SampleRecord
 from pytest_proofmap.run.suspension import Suspended
 from pytest_proofmap.runtime.answer import Answer
@@ -79,7 +80,7 @@ class Engine:
         recordings: Recordings,
         store: AnswerStore,
         connect: Callable[[], Connection],
-        hook: HookRunner | None,
+        hook: HookClient | None,
         warn: Callable[[str], None],
     ) -> None:
         self.configuration = configuration
@@ -229,9 +230,7 @@ class Engine:
             self._flights[call.key] = self._ask(call, runtime, transport)
         return self._flights[call.key]
 
-    def _ask(
-        self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any]
-    ) -> Future[CallResult]:
+    def _ask(self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any]) -> Future[CallResult]:
         if self.mode == "replay":
             self.tally.misses.append(call.key)
             return _settled(_replay_miss(call, runtime))

@@ -141,7 +141,9 @@ class Runtime:
     ) -> tuple[Request, dict[str, Any], type[Any] | None]:
         merged = {**self._config.params, **params}
         for name in DECIDED_ELSEWHERE.keys() & params.keys():
-            raise RequestError(f"{name}={params[name]!r} cannot be given here: {DECIDED_ELSEWHERE[name]} sets it.")
+            raise RequestError(
+                f"{name}={params[name]!r} cannot be given here: {DECIDED_ELSEWHERE[name]} sets it."
+            )
         if merged.get("stream"):
             raise RequestError("stream=True cannot be qualified: leave it out and read Reply.text.")
         transport = {name: merged.pop(name) for name in TRANSPORT_PARAMS & merged.keys()}
@@ -233,4 +235,3 @@ def _response_format(value: Any) -> tuple[dict[str, Any] | None, type[Any] | Non
     raise RequestError(
         f"response_format={value!r} is not allowed: give a pydantic class or an OpenAI-format dict."
     )
-

@@ -15,6 +15,7 @@ import pytest
 
 from pytest_proofmap.errors import CallError
 from pytest_proofmap.runtime.answer import Answer
+from pytest_proofmap.runtime.attempt import LiveCall
 from pytest_proofmap.runtime.request import Request
 
 __all__ = ["HookClient"]
@@ -33,15 +34,16 @@ class HookClient:
         """Return the client, or None when no plugin implements the hook."""
         return cls(config) if config.hook.pytest_proofmap_call.get_hookimpls() else None
 
-    def __call__(self, runtime: str, request: Request) -> Answer | None:
+    def __call__(self, call: LiveCall) -> Answer | None:
         """Return the answer of the first implementation that gives one, else None.
 
         Raises:
             CallError: The implementation raised, or returned something that is no answer.
         """
+        request = Request.from_content(call.request)
         started = time.perf_counter()
         try:
-            given = self._hook(runtime=runtime, request=request)
+            given = self._hook(runtime=call.runtime, request=request)
             if inspect.isawaitable(given):
                 given = self._run(_await(given)).result()
         except Exception as error:

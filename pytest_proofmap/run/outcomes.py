@@ -116,7 +116,7 @@ def one_line(text: str) -> str:
 
 def _as_xfailed(report: pytest.TestReport, message: str) -> None:
     report.outcome = "skipped"
-    report.wasxfail = message  # type: ignore[attr-defined]  # pytest's own way to say "expected to fail"
+    report.wasxfail = message
 
 
 def _describe(error: BaseException) -> str:
@@ -124,7 +124,6 @@ def _describe(error: BaseException) -> str:
     if isinstance(error, AssertionError | pytest.fail.Exception):
         return text or "assertion failed"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
 
 
 def status(report: pytest.TestReport) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:

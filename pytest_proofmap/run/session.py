@@ -24,8 +24,8 @@ from pytest_proofmap.run.facts import CriterionFacts, facts_of
 from pytest_proofmap.run.handle import Runtime, Runtimes
 from pytest_proofmap.run.hooked import HookClient
 from pytest_proofmap.run.outcomes import observe_call, observe_setup, show
-from pytest_proofmap.run.reruns import refuse_reruns
 from pytest_proofmap.run.recorder import Recorder, SamplePayload
+from pytest_proofmap.run.reruns import refuse_reruns
 from pytest_proofmap.run.sample import SampleRecord
 from pytest_proofmap.runtime.cache import DiskStore
 from pytest_proofmap.runtime.recordings import Recordings
@@ -273,8 +273,13 @@ class QualificationSession:
     def service_settings(self) -> ServiceSettings:
         """Return what the call service needs to know."""
         configuration = self.configuration
+        store = (
+            {"kind": "memory"}
+            if self.mode == "off"
+            else {"kind": "disk", "directory": str(configuration.cache_path)}
+        )
         return ServiceSettings(
-            store_directory=None if self.mode == "off" else configuration.cache_path,
+            store=store,
             concurrency=max(1, self.concurrency),
             limits={name: limits.model_dump() for name, limits in configuration.limits.items()},
             budget_usd=self.budget_usd,
