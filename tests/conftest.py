@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
-from tests.fake_provider import FakeProvider
+from fake_provider import FakeProvider
 
 
 @pytest.fixture

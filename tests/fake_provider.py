@@ -1,7 +1,7 @@
 """A chat-completions server on loopback whose models behave as a test scripts them.
 
-It speaks enough HTTP/1.1 for real clients: keep-alive, content length, no chunks. One thread runs its event loop;
-``python tests/fake_provider.py --latency 0.2`` runs it as a process of its own for measurements.
+It speaks enough HTTP/1.1 for real clients: keep-alive, content length, no chunks. One thread runs its event
+loop; ``python tests/fake_provider.py --latency 0.2`` runs it as a process of its own for measurements.
 """
 
 from __future__ import annotations
@@ -240,9 +240,7 @@ class FakeProvider:
             sent = headers.get("authorization", "")
             connection.send_error(400, f"Cannot serve the request sent with Authorization: {sent}", None)
         elif fault == "no_choices":
-            connection.send(
-                200, json.dumps({"id": "1", "object": "chat.completion", "model": model}).encode()
-            )
+            connection.send(200, json.dumps({"id": "1", "object": "chat.completion", "model": model}).encode())
         elif fault is not None:
             status, message, code = _ERRORS[fault]
             extra = {"Retry-After": script.retry_after} if script.retry_after and status in (429, 503) else {}

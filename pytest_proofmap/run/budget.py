@@ -115,6 +115,4 @@ def worst_case_usd(request: dict[str, Any], price: Price, unbounded: int) -> flo
     # A price for cached input above the ordinary one does not occur, but would count.
     input_price = max(price.input_per_mtok, price.cached_input_per_mtok or 0.0)
     tokens_in = input_tokens_at_most(request)
-    return (
-        tokens_in * input_price + output_tokens_at_most(request, unbounded) * price.output_per_mtok
-    ) / _MTOK
+    return (tokens_in * input_price + output_tokens_at_most(request, unbounded) * price.output_per_mtok) / _MTOK

@@ -61,9 +61,7 @@ class CallResult:
     """The answer that was paid and could not be kept (kind ``store``)."""
 
     @classmethod
-    def failed(
-        cls, error_class: str, message: str, *, kind: ResultKind = "call", attempts: int = 0
-    ) -> CallResult:
+    def failed(cls, error_class: str, message: str, *, kind: ResultKind = "call", attempts: int = 0) -> CallResult:
         """Return the result of a call without an answer."""
         return cls(None, kind, error_class, message, attempts)
 
@@ -422,8 +420,8 @@ class _ServiceProcess:
         text = Redactor(os.environ).redact("\n".join(lines)).strip()
         said = f" It wrote last:\n{text}" if text else ""
         return (
-            f"the process that makes the calls ended (exit status: {status}); what it had answered is kept, so "
-            f"that running again only repeats the rest.{said}"
+            f"the process that makes the calls ended (exit status: {status}); what it had answered is "
+            f"kept, so that running again only repeats the rest.{said}"
         )
 
     def end(self) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_proofmap.errors import StoreError
 from pytest_proofmap.run.budget import Budget, input_tokens_at_most, output_tokens_at_most, worst_case_usd
@@ -24,6 +24,8 @@ from pytest_proofmap.runtime.retries import RetryPolicy
 from pytest_proofmap.runtime.store import AnswerStore
 
 __all__ = ["Attempt", "AttemptGoneError", "Dispatcher"]
+
+_Result = TypeVar("_Result")
 
 Attempt = Callable[[LiveCall], Awaitable[Answer]]
 """Sends a request once; raises :class:`AttemptError`."""
@@ -248,7 +250,7 @@ class Dispatcher:
             return None
         return await self._in_store_thread(self._store.get, key)
 
-    async def _in_store_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    async def _in_store_thread(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._store_thread, function, *arguments)
 
     async def _reserve(self, call: LiveCall) -> float | Failure:

@@ -1,8 +1,8 @@
 """The call service: one process that makes all live calls of a run.
 
-``python -m pytest_proofmap.run.service`` reads its settings as one JSON line from standard input, answers with
-one line that holds its address, and serves the run's processes over a socket until standard input ends: that pipe
-is the parent's lifeline, so the service never outlives a parent, however it died.
+``python -m pytest_proofmap.run.service`` reads its settings as one JSON line from standard input, answers
+with one line that holds its address, and serves the run's processes over a socket until standard input ends:
+that pipe is the parent's lifeline, so the service never outlives a parent, however it died.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The one file that imports LiteLLM, and what it takes to keep its habits to itself.
 
-It is used by the call service only, a process of its own, so what is set here for the whole process (environment
-variables, warnings, the default executor) touches nobody else.
+It is used by the call service only, a process of its own, so what is set here for the whole process
+(environment variables, warnings, the default executor) touches nobody else.
 """
 
 from __future__ import annotations
@@ -85,15 +85,10 @@ class LiteLLMClient:
             if type(error).__name__ in REFUSALS:
                 refusal = Refusal(type(error).__name__, readable_message(str(error), self._redactor))
                 return self._answer(call, None, refusal, started, made_at)
-            if isinstance(error, asyncio.TimeoutError):
-                raise AttemptError(
-                    "Timeout",
-                    f"no complete response within {timeout_s:g} s",
-                    retryable=True,
-                    provider_fault=True,
-                    maybe_paid=True,
-                ) from None
-            raise classify(error, self._redactor) from error
+            failure = classify(error, self._redactor)
+            if failure.error_class == "Timeout" and failure.status is None:
+                failure.message = f"no complete response within {timeout_s:g} s"
+            raise failure from error
         return self._answer(call, _plain(response), None, started, made_at)
 
     def _arguments(self, call: LiveCall) -> dict[str, Any]:
@@ -132,8 +127,8 @@ class LiteLLMClient:
         elif not any(os.environ.get(name) for name in ("OPENAI_API_KEY", "OPENAI_WORKLOAD_IDENTITY")):
             raise AttemptError(
                 "AuthenticationError",
-                f"no API key for {call.request['model']!r}: set OPENAI_API_KEY, or give the runtime's params an "
-                'api_key = "os.environ/NAME"',
+                f"no API key for {call.request['model']!r}: set OPENAI_API_KEY, or give the runtime's params "
+                'an api_key = "os.environ/NAME"',
                 status=401,
                 fatal_for_runtime=True,
             )
@@ -156,8 +151,8 @@ class LiteLLMClient:
 
 
 def _import_litellm() -> Any:
-    # At import LiteLLM fetches a price map from the network, and loads .env into the environment unless it is in
-    # production.
+    # At import LiteLLM fetches a price map from the network and, unless it is in production, loads .env into
+    # the environment.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ["LITELLM_MODE"] = "PRODUCTION"
     os.environ["PYTHON_DOTENV_DISABLED"] = "1"
@@ -173,7 +168,7 @@ def _import_litellm() -> Any:
     litellm.modify_params = False
     litellm.num_retries = None
     # ProofMap computes costs itself; LiteLLM's own arithmetic is a fifth of its time for a call.
-    litellm.response_cost_calculator = _no_cost
+    vars(litellm)["response_cost_calculator"] = _no_cost
     _use_plain_http(litellm)
     gc.collect()
     gc.freeze()
@@ -197,7 +192,7 @@ def _use_plain_http(litellm: Any) -> None:
             return _DIRECT.get() and not any(os.environ.get(variable) for variable in _OPENAI_ACCOUNT)
         return original(name, *rest, **named)
 
-    main.get_secret_bool = get_secret_bool  # type: ignore[attr-defined,unused-ignore]  # replaced on purpose
+    vars(main)["get_secret_bool"] = get_secret_bool
 
 
 _OPENAI_ACCOUNT = ("OPENAI_ORGANIZATION", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")

@@ -1,8 +1,8 @@
 """What went wrong in an attempt, told from the exception that a client library raised.
 
 LiteLLM's own class is often a wrong guess: a cut connection, a response that is no JSON and a missing key all
-arrive as ``InternalServerError``, and a 500 can arrive as ``BadRequestError``. So the HTTP status decides, then
-the chain of causes, and the class only where neither says anything. Nothing is imported for it.
+arrive as ``InternalServerError``, and a 500 can arrive as ``BadRequestError``. So the HTTP status decides,
+then the chain of causes, and the class only where neither says anything. Nothing is imported for it.
 """
 
 from __future__ import annotations
@@ -61,9 +61,7 @@ def classify(error: BaseException, redactor: Redactor) -> AttemptError:
     if names & _TIMEOUTS:
         return AttemptError("Timeout", message, retryable=True, provider_fault=True, maybe_paid=True)
     if names & _UNREADABLE or "Empty or invalid response" in message:
-        return AttemptError(
-            "InvalidResponseError", message, retryable=True, provider_fault=True, maybe_paid=True
-        )
+        return AttemptError("InvalidResponseError", message, retryable=True, provider_fault=True, maybe_paid=True)
     if "choices" in message and names & {"APIError"}:
         message = f"the response has no choices ({message})"
         return AttemptError("InvalidResponseError", message, provider_fault=True, maybe_paid=True)
@@ -71,9 +69,7 @@ def classify(error: BaseException, redactor: Redactor) -> AttemptError:
     if transport is not None:
         detail = str(transport).strip() or type(transport).__name__
         message = readable_message(f"{type(transport).__name__}: {detail}", redactor, strip=False)
-        refused = (
-            isinstance(transport, ConnectionRefusedError) or "ConnectorError" in type(transport).__name__
-        )
+        refused = isinstance(transport, ConnectionRefusedError) or "ConnectorError" in type(transport).__name__
         return AttemptError(
             "APIConnectionError", message, retryable=True, provider_fault=True, maybe_paid=not refused
         )

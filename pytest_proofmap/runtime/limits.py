@@ -1,9 +1,9 @@
 """How many calls are under way at once, per provider and in all.
 
-The limit of a provider starts modest and doubles on a clock while nothing goes wrong, without waiting for answers:
-a provider that is asked too much says so at once, long before its first slow answer. The first rate limit ends the
-doubling; from then on each one halves the limit (once per episode) and each window of successes raises it by a
-tenth. No provider ever waits for another one.
+The limit of a provider starts modest and doubles on a clock while nothing goes wrong, without waiting for
+answers: a provider that is asked too much says so at once, long before its first slow answer. The first rate
+limit ends the doubling; from then on each one halves the limit (once per episode) and each window of
+successes raises it by a tenth. No provider ever waits for another one.
 """
 
 from __future__ import annotations
@@ -243,8 +243,8 @@ class Limits:
         state.failures += 1
         if state.failures >= CIRCUIT_FAILURES and state.closed is None:
             state.closed = (
-                f"provider {name!r} is not called any more after {state.failures} failures in a row, the last "
-                f"one: {reason}"
+                f"provider {name!r} is not called any more after {state.failures} failures in a row, "
+                f"the last one: {reason}"
             )
 
     def _serve(self) -> None:

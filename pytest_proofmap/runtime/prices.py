@@ -61,9 +61,7 @@ def cost_usd(usage: Usage, price: Price | None) -> float | None:
     if price is None or usage.input_tokens is None or usage.output_tokens is None:
         return None
     cached = min(usage.cached_input_tokens or 0, usage.input_tokens)
-    cached_price = (
-        price.input_per_mtok if price.cached_input_per_mtok is None else price.cached_input_per_mtok
-    )
+    cached_price = price.input_per_mtok if price.cached_input_per_mtok is None else price.cached_input_per_mtok
     return (
         (usage.input_tokens - cached) * price.input_per_mtok
         + cached * cached_price
