@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +19,7 @@ MODULES = ("test_formats", "test_layout", "test_wording")
 RUNTIMES = ("gpt-4o", "gpt-4o-mini", "claude-3-haiku", "qwen2.5-7b")
 
 A_LETTER = "IFEval puts a random letter in the place of a character that is not a letter, here # or !"
-A_NAME = (
-    "a name or a single word: no language can be told, and IFEval's detector guesses another than English"
-)
+A_NAME = "a name or a single word: no language can be told, and IFEval's detector guesses another than English"
 MISTAKEN = "plain English in capital letters, which IFEval's detector takes for another language"
 A_RUN = "an English sentence, then one letter hundreds of times, which IFEval's detector takes for no English"
 A_GENITIVE = "IFEval's tokenizer cuts LIFE'S in two words"
@@ -45,6 +46,27 @@ DISAGREEMENTS = {
     ("capital_word_frequency", 1653, "gpt-4o-mini"): A_GENITIVE,
     ("number_sentences", 1967, "claude-3-haiku"): A_LIST,
 }
+
+
+# Objective by objective, the challengers that qualify; the others are kept off it or lack evidence.
+QUALIFIED = {
+    "title": {"gpt-4o-mini", "claude-3-haiku"},
+    "postscript": {"gpt-4o-mini"},
+    "quotation": {"gpt-4o-mini"},
+    "response-language": {"gpt-4o-mini"},
+    "bullet-lists": {"claude-3-haiku", "qwen2.5-7b"},
+    "no-comma": {"gpt-4o-mini", "qwen2.5-7b"},
+    "number-sentences": {"gpt-4o-mini", "qwen2.5-7b"},
+}
+
+
+class Run(NamedTuple):
+    """A run of the example."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    evidence: dict[str, Any]
 
 
 class Comparison(NamedTuple):
@@ -112,6 +134,25 @@ def comparisons(example: dict[str, Any]) -> list[Comparison]:
     return found
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The example as its README says to run it, in a copy and without the variable that names Qwen's server."""
+    folder = tmp_path_factory.mktemp("run") / "instructions"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", ".proofmap"))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "QWEN"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--proofmap", "--proofmap-cache=replay"],
+        cwd=folder,
+        env={**environment, "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    artifact = folder / ".proofmap" / "evidence.json"
+    evidence = json.loads(artifact.read_text(encoding="utf-8")) if artifact.exists() else {}
+    return Run(done.returncode, done.stdout, done.stderr, evidence)
+
+
 def holds(criterion: Any, runtime: Recorded, values: tuple[Any, ...]) -> bool:
     """Tell whether a criterion passes on one case."""
     try:
@@ -133,10 +174,60 @@ def test_all_prompts_of_all_kinds_are_cases(comparisons: list[Comparison]) -> No
 
 def test_criteria_agree_with_ifeval(comparisons: list[Comparison]) -> None:
     """The criteria say what IFEval's strict verdicts say, but for the 18 of 3,268 that the table explains."""
-    different = {
-        (found.kind, found.key, found.runtime) for found in comparisons if found.ours != found.theirs
-    }
+    different = {(found.kind, found.key, found.runtime) for found in comparisons if found.ours != found.theirs}
     assert different == set(DISAGREEMENTS)
+
+
+def test_run_is_green_offline_and_free(run: Run) -> None:
+    """Every answer comes from the recordings, each counted once, and challengers' misses fail nothing."""
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.evidence["run"]["complete"]
+    totals = run.evidence["totals"]
+    assert (totals["calls"], totals["recorded"], totals["live"], totals["cached"]) == (2164, 2164, 0, 0)
+    assert totals["spent_usd"] == 0
+    assert totals["list_usd"] == pytest.approx(2.0243, abs=0.0001)
+
+
+def test_run_reports_what_ifeval_says(run: Run) -> None:
+    """The outcomes in the evidence are IFEval's verdicts, but for the same table, and each miss has its reason."""
+    strict = {row["key"]: row for row in read_lines(EXAMPLE / "verdicts.jsonl")}
+    samples = run.evidence["samples"]
+    different = set()
+    for sample in samples:
+        kind = sample["criterion"].partition("::test_")[2]
+        key, name = int(sample["case"]), sample["runtime"]
+        assert sample["outcome"] in ("passed", "failed")
+        assert sample["outcome"] == "passed" or sample["message"]
+        if (sample["outcome"] == "passed") != strict[key][name][kind]:
+            different.add((kind, key, name))
+    assert len(samples) == 3268
+    assert different == set(DISAGREEMENTS)
+
+
+def test_run_promotes_partial_wins(run: Run) -> None:
+    """Some objectives get a cheaper runtime, the rest stay with the baseline; all three verdicts occur."""
+    objectives = {objective["name"]: objective for objective in run.evidence["objectives"]}
+    verdicts = {
+        (name, verdict["runtime"]): verdict["status"]
+        for name, objective in objectives.items()
+        for verdict in objective["verdicts"]
+    }
+    assert len(objectives) == 25
+    assert set(verdicts.values()) == {"qualified", "not_qualified", "insufficient"}
+    for name, objective in objectives.items():
+        qualified = {runtime for runtime in RUNTIMES if verdicts.get((name, runtime)) == "qualified"}
+        [recommendation] = objective["recommendations"]
+        assert qualified == QUALIFIED.get(name, set())
+        assert set(recommendation["chain"]) == {*qualified, "gpt-4o"}
+        assert (recommendation["chain"][0] != "gpt-4o") == bool(qualified)
+    assert verdicts["constrained-response", "gpt-4o-mini"] == "insufficient"
+
+
+def test_run_has_no_latency(run: Run) -> None:
+    """No latency was recorded, so none is reported."""
+    cells = [cell for criterion in run.evidence["criteria"] for cell in criterion["cells"]]
+    assert cells
+    assert all(cell["latency_s"]["p50"] is None and cell["latency_s"]["n"] == 0 for cell in cells)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -181,10 +272,7 @@ def test_convert_makes_the_data_from_a_checkout(
     )
     for source in example["convert"].SOURCES.values():
         write_line(
-            checkout
-            / "evaluations"
-            / f"en_input_response_data_{source.folder}"
-            / "eval_results_strict.jsonl",
+            checkout / "evaluations" / f"en_input_response_data_{source.folder}" / "eval_results_strict.jsonl",
             {
                 "prompt": prompt,
                 "response": "Too short.",
