@@ -171,8 +171,10 @@ class QualificationSession:
 
     def receive(self, report: pytest.TestReport) -> None:
         """Take in the sample that a worker attached to a report."""
+        if self.recorder is None:
+            return
         text = report.__dict__.pop(PAYLOAD_ATTRIBUTE, None)
-        if text is None or self.recorder is None:
+        if text is None:
             return
         payload, extra = json.loads(text)
         self._take(SamplePayload.from_json(payload))
