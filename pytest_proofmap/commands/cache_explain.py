@@ -186,9 +186,7 @@ def _from_evidence(
         for call in sample.calls
         if runtime in (None, call.runtime or sample.runtime) and call.key.startswith(prefix or "")
     ]
-    misses = [
-        (sample, call) for sample, call in calls if call.error and call.error.class_ == "ReplayMissError"
-    ]
+    misses = [(sample, call) for sample, call in calls if call.error and call.error.class_ == "ReplayMissError"]
     if not calls or not (misses or prefix or criterion or case or runtime):
         what = "has no such call" if not calls else "has no replay miss"
         raise EvidenceError(

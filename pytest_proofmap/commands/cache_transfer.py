@@ -48,7 +48,8 @@ def export(
     """Write cached answers to the recordings file OUT, to be committed.
 
     Answers that OUT already holds stay, unless the cache has another one for the same request; --replace
-    drops them. With --evidence, answers that the run used from recordings are written as well.
+    drops them. With --evidence, answers that the run used from recordings are written as well. When OUT is
+    one of the project's recordings, it does not repeat what another one of them holds.
     """
     from pytest_proofmap.runtime.recordings_file import read_recordings, same_answer, write_recordings
 
@@ -75,11 +76,17 @@ def export(
                 missing += 1
             elif is_wanted(recorded):
                 exported[key] = recorded
-        if _is_recordings_file(out, configuration):
-            _require_agreement(exported, others, out)
-    if not exported:
+        elsewhere = (
+            _recorded_elsewhere(exported, others, out) if _is_recordings_file(out, configuration) else set()
+        )
+    exported = {key: answer for key, answer in exported.items() if key in before or key not in elsewhere}
+    if elsewhere:
+        click.echo(f"{count_answers(len(elsewhere))} in other recordings of the project already.", err=True)
+    if not exported and not elsewhere:
         click.echo("No stored answer matches; nothing was written.", err=True)
         raise click.exceptions.Exit(1)
+    if not exported:
+        return
     # An answer that says the same keeps its line, so that a diff shows what changed.
     kept = {key: old for key, old in before.items() if key in exported and same_answer(old, exported[key])}
     after = {**({} if replace else before), **exported, **kept}
@@ -137,14 +144,20 @@ def _is_recordings_file(out: Path, configuration: Configuration) -> bool:
     return any(fnmatch(name, pattern) for pattern in configuration.recordings)
 
 
-def _require_agreement(exported: dict[str, Answer], others: Recordings, out: Path) -> None:
+def _recorded_elsewhere(exported: dict[str, Answer], others: Recordings, out: Path) -> set[str]:
+    """Return the keys that other recordings answer in the same way.
+
+    Raises:
+        RecordingsError: One of them answers differently.
+    """
     from pytest_proofmap.runtime.recordings_file import same_answer
 
-    for key, answer in exported.items():
+    for key in exported:
         other = others.find(key)
-        if other is not None and not same_answer(other.answer, answer):
+        if other is not None and not same_answer(other.answer, exported[key]):
             raise RecordingsError(
                 f"{other.file}, line {other.line}, records another answer to a request that would be written "
                 f"to {out} (key {key[:12]}); nothing was written. Export to {other.file} in its place, or "
                 "delete that line first."
             )
+    return {key for key in exported if key in others}
