@@ -16,13 +16,13 @@ from pytest_proofmap.config import RuntimeConfig
 from pytest_proofmap.evidence.models import Price
 from pytest_proofmap.runtime.answer import Usage
 
-__all__ = ["price_of", "cost_usd", "max_output_tokens", "price_of"]
+__all__ = ["bundled_price", "cost_usd", "max_output_tokens", "price_of"]
 
 PRICE_LIST = "model_prices_and_context_window_backup.json"
 _MTOK = 1_000_000
 
 
-def price_of(model: str) -> Price | None:
+def bundled_price(model: str) -> Price | None:
     """Return the price that LiteLLM's bundled list gives for a model id, or None when it gives none.
 
     A price of zero counts only where the list says zero; a missing entry is an unknown price.
@@ -43,7 +43,7 @@ def price_of(runtime: RuntimeConfig) -> Price | None:
     """Return a runtime's price: declared, else LiteLLM's bundled one, else None."""
     if runtime.price is not None:
         return Price(**runtime.price.model_dump(), source="declared")
-    return price_of(runtime.model)
+    return bundled_price(runtime.model)
 
 
 def max_output_tokens(model: str) -> int | None:
