@@ -21,9 +21,7 @@ __all__ = ["InputField", "PromptFile", "read_prompt_file"]
 FRONT_MATTER = re.compile(r"^---\s*\n(.*?)\n---\s*\n(.*)$", re.DOTALL)
 """What LiteLLM takes for front matter."""
 
-DESCRIPTIVE_KEYS = frozenset(
-    {"author", "description", "input", "name", "tags", "title", "variant", "version"}
-)
+DESCRIPTIVE_KEYS = frozenset({"author", "description", "input", "name", "tags", "title", "variant", "version"})
 """Front matter that does not claim to change what the model answers."""
 
 TYPES: dict[str, tuple[type, ...]] = {
@@ -138,7 +136,7 @@ def _parse_front_matter(source: str, line: int, label: str) -> dict[Any, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error)
-        at = line + (mark.line if mark is not None else 0)
+        at = line + (min(mark.line, source.count("\n")) if mark is not None else 0)
         raise PromptError(f"{label}:{at}: the front matter is not valid YAML: {problem}.") from error
     if metadata is None:
         return {}

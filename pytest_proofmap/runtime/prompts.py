@@ -242,7 +242,7 @@ class PromptLibrary:
             return DEFAULT_VARIANT
         raise PromptError(
             f"The prompt package {name!r} has no variant {chosen!r}."
-            f"{did_you_mean(chosen, sorted(others - {DEFAULT_VARIANT}))} Available: {_listed(package)}. "
+            f"{did_you_mean(chosen, sorted(others - {DEFAULT_VARIANT, chosen}))} Available: {_listed(package)}. "
             f"Create {folder}/{name}.{chosen}.prompt, or change the runtime's 'variant'."
         )
 
