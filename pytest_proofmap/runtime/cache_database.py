@@ -99,11 +99,11 @@ class WriteFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DatabaseRow:
-    """One readable entry of a database."""
+    """One entry of a database."""
 
     key: str
     text: bytes
-    """The stored answer as JSON."""
+    """The stored answer as JSON; empty for an entry that is not text."""
     stored_at: float
     """When it was written, in seconds since the epoch."""
 
@@ -149,7 +149,11 @@ class CacheDatabase:
         return value
 
     def rows(self) -> Iterator[DatabaseRow]:
-        """Yield every readable entry in the order of writing; what cannot be read is left out."""
+        """Yield every entry that can be read, in the order of writing.
+
+        Raises:
+            DamagedDatabaseError: At the end, when there are entries that could not be read.
+        """
         last = 0
         while True:
             try:
@@ -158,11 +162,11 @@ class CacheDatabase:
                 )
             except DamagedDatabaseError:
                 yield from self._salvage(last)
-                return
+                raise
             if not batch:
                 return
             last = batch[-1][0]
-            yield from _usable(batch)
+            yield from map(_database_row, batch)
 
     def write(self, key: str, text: str) -> None:
         """Write an entry, in one transaction.
@@ -263,7 +267,7 @@ class CacheDatabase:
             last = os.path.getsize(self._path) // 64
         for rowid in range(after + 1, (last or 0) + 1):
             with contextlib.suppress(DamagedDatabaseError):
-                yield from _usable(self._query(f"SELECT {_COLUMNS} FROM Cache WHERE rowid = ?", rowid))
+                yield from map(_database_row, self._query(f"SELECT {_COLUMNS} FROM Cache WHERE rowid = ?", rowid))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Any]:
@@ -300,13 +304,14 @@ class CacheDatabase:
                 writer.close()
 
 
-def _usable(rows: list[tuple[Any, ...]]) -> Iterator[DatabaseRow]:
-    for _, key, raw, mode, filename, value, stored_at in rows:
-        if raw != 1 or mode != _MODE_TEXT_IN_ROW or filename is not None:
-            continue
-        if type(key) is bytes and type(value) is bytes:
-            stored = stored_at if isinstance(stored_at, float) else 0.0
-            yield DatabaseRow(key.decode("utf-8", "replace"), value, stored)
+def _database_row(row: tuple[Any, ...]) -> DatabaseRow:
+    _, key, raw, mode, filename, value, stored_at = row
+    is_text = raw == 1 and mode == _MODE_TEXT_IN_ROW and filename is None
+    return DatabaseRow(
+        key.decode("utf-8", "replace") if type(key) is bytes else repr(key),
+        value if is_text and type(key) is bytes and type(value) is bytes else b"",
+        stored_at if isinstance(stored_at, float) else 0.0,
+    )
 
 
 def _objects(reader: sqlite3.Connection) -> set[tuple[str, str]]:
