@@ -79,7 +79,7 @@ def open_recordings(configuration: Configuration, *, without: Path | None = None
         patterns = [each for each in patterns if (rootdir / each).resolve() != left_out]
         files = find_recordings(patterns, rootdir)
         patterns = [glob.escape(str(file)) for file in files if file.resolve() != left_out]
-    return closing(Recordings(patterns, rootdir, configuration.cache_path / "recordings"))
+    return closing(Recordings(patterns, rootdir, configuration.cache_path))
 
 
 def require_runtimes(configuration: Configuration, names: Sequence[str]) -> None:

@@ -26,15 +26,16 @@ class Recordings:
     Args:
         patterns: File names or glob patterns, relative to ``rootdir``.
         rootdir: The project's root directory.
-        index_dir: Where to keep an index of each file, so that an unchanged file is not parsed again; None:
-            nowhere.
+        cache_dir: The cache's folder, to keep an index of each file in, so that an unchanged file is not
+            parsed again; None: keep none.
 
     Raises:
         RecordingsError: A named file does not exist, a line cannot be read, or two lines give different
             answers to one request.
     """
 
-    def __init__(self, patterns: Sequence[str], rootdir: Path, index_dir: Path | None = None) -> None:
+    def __init__(self, patterns: Sequence[str], rootdir: Path, cache_dir: Path | None = None) -> None:
+        index_dir = None if cache_dir is None else cache_dir / "recordings"
         self._lock = threading.Lock()
         self._handles: dict[Path, BinaryIO] = {}
         self._found: dict[str, tuple[Path, Place]] = {}
@@ -137,8 +138,7 @@ def _named_file(name: str, rootdir: Path) -> Path:
     path = rootdir / name
     if path.is_dir():
         raise RecordingsError(
-            f"{path}: 'recordings' names a folder. Name its files, for example "
-            f"{name.rstrip('/') + '/*.jsonl'!r}."
+            f"{path}: 'recordings' names a folder. Name its files, for example {name.rstrip('/') + '/*.jsonl'!r}."
         )
     if not path.is_file():
         raise RecordingsError(

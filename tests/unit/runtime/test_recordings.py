@@ -284,7 +284,7 @@ def test_a_broken_index_is_made_anew(
     """An index that cannot be read is no reason to stop."""
     settle(file, monkeypatch)
     Recordings(["recordings/*.jsonl"], tmp_path, tmp_path / "index").close()
-    (kept,) = (tmp_path / "index").glob("*.json")
+    (kept,) = (tmp_path / "index").rglob("*.json")
     good = kept.read_bytes()
     kept.write_bytes(content)
     recordings = Recordings(["recordings/*.jsonl"], tmp_path, tmp_path / "index")
