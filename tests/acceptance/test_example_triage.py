@@ -113,9 +113,7 @@ def test_the_recorded_answers_are_judged_as_they_were(replay: FinishedRun) -> No
         (criterion, runtime): cases for criterion, cases in CASES.items() for runtime in RUNTIMES
     }
     assert {key: cell["passed"] for key, cell in cells.items()} == {
-        (criterion, runtime): passed
-        for criterion, passes in PASSED.items()
-        for runtime, passed in passes.items()
+        (criterion, runtime): passed for criterion, passes in PASSED.items() for runtime, passed in passes.items()
     }
     assert {cell["errors"] for cell in cells.values()} == {0}
 
@@ -131,6 +129,36 @@ def test_a_single_wrong_order_number_is_one_too_many(replay: FinishedRun) -> Non
     ]
     assert "not qualified" in replay.output
     assert "order_id" in replay.output
+
+
+def test_only_proven_challengers_get_a_route(replay: FinishedRun) -> None:
+    """The plain template is recommended for triage and for e-mails; elsewhere the baseline stays."""
+    objectives = {objective["name"]: objective for objective in replay.evidence["objectives"]}
+    primaries = {
+        (name, recommendation["slice"]): recommendation["chain"][0]
+        for name, objective in objectives.items()
+        for recommendation in objective["recommendations"]
+    }
+    assert primaries == {
+        ("order_id", None): "chatml",
+        ("sentiment", None): "chatml",
+        ("sentiment", "channel=chat"): "chatml",
+        ("sentiment", "channel=email"): "plain",
+        ("triage", None): "plain",
+    }
+    statuses = {
+        (name, verdict["slice"]): verdict["status"]
+        for name, objective in objectives.items()
+        for verdict in objective["verdicts"]
+        if verdict["runtime"] == "plain"
+    }
+    assert statuses == {
+        ("order_id", None): "not_qualified",
+        ("sentiment", None): "insufficient",
+        ("sentiment", "channel=chat"): "insufficient",
+        ("sentiment", "channel=email"): "qualified",
+        ("triage", None): "qualified",
+    }
 
 
 def test_the_channels_are_slices(replay: FinishedRun) -> None:
