@@ -13,6 +13,9 @@ from pytest_proofmap.evidence.models import AttributedDifference, RuntimeInfo
 
 __all__ = ["attribute"]
 
+_ALL_PAIRS = 8
+"""Up to so many runtimes all pairs are compared, beyond it those with the baseline."""
+
 Axis = Literal["prompt", "model"]
 
 
@@ -33,6 +36,9 @@ def attribute(
     known = [name for name in names if name in runtimes and tally.runtimes.get(name)]
     differences = []
     for first, second in combinations(known, 2):
+        # All pairs of many runtimes would be more than anyone reads.
+        if first != names[0] and len(known) > _ALL_PAIRS:
+            continue
         axis = _axis(runtimes[first], runtimes[second])
         if axis is None:
             continue

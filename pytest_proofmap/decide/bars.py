@@ -128,8 +128,7 @@ def assess(bar: Bar, view: View, challenger: str, baseline: str, memo: Memo | No
     if has_margin(bar) and pairs is not None and bar.margin is not None:
         margin = bar.margin
         unsafe += [
-            p_unsafe_paired(*table, margin, memo)
-            for table in dict.fromkeys((pairs.safe_mean, pairs.safe_flips))
+            p_unsafe_paired(*table, margin, memo) for table in dict.fromkeys((pairs.safe_mean, pairs.safe_flips))
         ]
         worse.append(
             max(
@@ -156,9 +155,7 @@ def _count(view: View, runtime: str) -> tuple[Counts, tuple[str, ...]]:
         found = view.found(runtime)
         failed = found.count("failed")
         names = (
-            tuple(case for case, one in zip(view.cases, found, strict=True) if one == "failed")
-            if failed
-            else ()
+            tuple(case for case, one in zip(view.cases, found, strict=True) if one == "failed") if failed else ()
         )
         passed = found.count("passed")
         return Counts(passed, failed, len(found) - passed - failed), names

@@ -107,7 +107,7 @@ def beta_quantile(probability: float, a: float, b: float) -> float:
         candidate = x - error / density if density > _TINY else -1.0
         if not low < candidate < high:
             candidate = 0.5 * (low + high)
-        if abs(candidate - x) <= 1e-14 * x or candidate in (low, high):
+        if abs(candidate - x) <= 1e-12 * x or candidate in (low, high):
             return candidate
         x = candidate
     return x

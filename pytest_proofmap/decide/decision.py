@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pytest_proofmap.decide.attribution import attribute
-from pytest_proofmap.decide.economics import CaseRef
+from pytest_proofmap.decide.economics import CaseSet
 from pytest_proofmap.decide.objective import CriterionVerdicts, judge_objective
 from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.decide.paired import Memo
@@ -119,9 +119,11 @@ def _decide_objective(
         found = judge_objective(objective, own, slice_name)
         all_verdicts += found
         cases = [
-            CaseRef(tallies[criterion.id], case)
+            CaseSet(
+                tallies[criterion.id],
+                tallies[criterion.id].view(slice_name if criterion.sliced else None).cases,
+            )
             for criterion in own
-            for case in tallies[criterion.id].view(slice_name if criterion.sliced else None).cases
         ]
         recommendations.append(recommend(objective, own, found, slice_name, cases, runtimes))
     return objective.model_copy(update={"verdicts": all_verdicts, "recommendations": recommendations})

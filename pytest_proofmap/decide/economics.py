@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median as middle
 from typing import NamedTuple
 
@@ -17,21 +17,23 @@ from pytest_proofmap.decide.ratios import (
 )
 from pytest_proofmap.decide.tally import CaseTally, CriterionTally
 
-__all__ = ["CaseRef", "Economics", "compare", "own_figures"]
+__all__ = ["CaseSet", "Economics", "compare", "own_figures"]
 
 _CONCURRENCY_FACTOR = 1.5
-_NOTHING = CaseTally()
 
 
-class CaseRef(NamedTuple):
-    """One case of one criterion."""
+class CaseSet(NamedTuple):
+    """Some cases of one criterion."""
 
     tally: CriterionTally
-    case: str
+    cases: Sequence[str]
 
-    def of(self, runtime: str) -> CaseTally | None:
-        """Return what a runtime did on the case, or None when it did nothing."""
-        return self.tally.of(runtime, self.case)
+    def of(self, runtime: str) -> Iterator[CaseTally | None]:
+        """Yield what a runtime did on each case, or None where it has no sample that was not skipped."""
+        counted = self.tally.runtimes.get(runtime, {})
+        for case in self.cases:
+            found = counted.get(case)
+            yield found if found is not None and found.rows else None
 
 
 class OwnFigures(NamedTuple):
@@ -58,16 +60,16 @@ class Economics(NamedTuple):
     """Why no speed-up is given, in words."""
 
 
-def own_figures(cases: Sequence[CaseRef], runtime: str) -> OwnFigures:
+def own_figures(cases: Sequence[CaseSet], runtime: str) -> OwnFigures:
     """Return a runtime's own cost and latency over the cases that it was run on."""
-    rows = [row for ref in cases for row in (ref.of(runtime) or _NOTHING).rows]
+    rows = [row for some in cases for found in some.of(runtime) if found is not None for row in found.rows]
     costs = [row.cost_usd for row in rows if row.cost_usd is not None]
     per_1k = 1000.0 * math.fsum(costs) / len(rows) if rows and len(costs) == len(rows) else None
     latencies = [row.latency_s for row in rows if row.latency_s is not None and row.outcome != "error"]
     return OwnFigures(per_1k, latency_figures(latencies))
 
 
-def compare(cases: Iterable[CaseRef], baseline: str, challenger: str, confidence: float) -> Economics:
+def compare(cases: Sequence[CaseSet], baseline: str, challenger: str, confidence: float) -> Economics:
     """Compare cost and latency over the cases that both were run on.
 
     Failed answers count with what they cost. A case on which a side has no answer at all is left out of both
@@ -77,22 +79,22 @@ def compare(cases: Iterable[CaseRef], baseline: str, challenger: str, confidence
     latencies: list[tuple[float, float]] = []
     concurrencies: tuple[list[int], list[int]] = ([], [])
     prices_known = True
-    for ref in cases:
-        ours, theirs = ref.of(baseline), ref.of(challenger)
-        if ours is None or theirs is None:
-            continue
-        our_latencies, their_latencies = ours.latencies, theirs.latencies
-        if our_latencies and their_latencies:
-            latencies.append((_mean(our_latencies), _mean(their_latencies)))
-            concurrencies[0].extend(ours.concurrencies)
-            concurrencies[1].extend(theirs.concurrencies)
-        if _unanswered(ours) or _unanswered(theirs):
-            continue
-        our_cost, their_cost = ours.cost_per_sample, theirs.cost_per_sample
-        if our_cost is None or their_cost is None:
-            prices_known = False
-        else:
-            costs.append((our_cost, their_cost))
+    for some in cases:
+        for ours, theirs in zip(some.of(baseline), some.of(challenger), strict=True):
+            if ours is None or theirs is None:
+                continue
+            our_latency, our_cost, our_answer = _case_figures(ours)
+            their_latency, their_cost, their_answer = _case_figures(theirs)
+            if our_latency is not None and their_latency is not None:
+                latencies.append((our_latency, their_latency))
+                concurrencies[0].extend(ours.concurrencies)
+                concurrencies[1].extend(theirs.concurrencies)
+            if not (our_answer and their_answer):
+                continue
+            if our_cost is None or their_cost is None:
+                prices_known = False
+            else:
+                costs.append((our_cost, their_cost))
     two_sided = confidence or 0.95
     cost = None
     if prices_known and costs:
@@ -106,14 +108,26 @@ def compare(cases: Iterable[CaseRef], baseline: str, challenger: str, confidence
     return Economics(cost, speed, None)
 
 
-def _unanswered(tally: CaseTally) -> bool:
-    """Return whether a side of a case only errored and paid nothing for it."""
-    return tally.errors == len(tally.rows) and not any(row.cost_usd for row in tally.rows)
+class _CaseFigures(NamedTuple):
+    """Mean latency and cost of a case's samples, and whether there was anything to pay for."""
+
+    latency: float | None
+    cost: float | None
+    answered: bool
 
 
-def _mean(values: Sequence[float]) -> float:
-    """Return the mean."""
-    return math.fsum(values) / len(values)
+def _case_figures(counted: CaseTally) -> _CaseFigures:
+    """Return what a runtime took for a case."""
+    rows = counted.rows
+    if len(rows) == 1:
+        row = rows[0]
+        if row.outcome == "error":
+            return _CaseFigures(None, row.cost_usd, bool(row.cost_usd))
+        return _CaseFigures(row.latency_s, row.cost_usd, True)
+    latencies = counted.latencies
+    answered = counted.errors < len(rows) or any(row.cost_usd for row in rows)
+    latency = math.fsum(latencies) / len(latencies) if latencies else None
+    return _CaseFigures(latency, counted.cost_per_sample, answered)
 
 
 def _conditions_differ(baseline: Sequence[int], challenger: Sequence[int]) -> str | None:

@@ -11,9 +11,7 @@ from pytest_proofmap.decide.tango import tango_z
 __all__ = ["loss_bound"]
 
 
-def loss_bound(
-    b: float, c: float, n: int, margin: float, level: float, p_unsafe: float | None = None
-) -> float:
+def loss_bound(b: float, c: float, n: int, margin: float, level: float, p_unsafe: float | None = None) -> float:
     """Return the loss that b regressions and c improvements in n pairs cannot exclude at the level.
 
     Without disagreement the exact test can be turned round in closed form. With it the score statistic is,

@@ -190,8 +190,8 @@ class _Tail:
         keep = 1.0 - share
         share_odds = share / keep
         k, m = edges[low - first], n - low
-        below = binomial_at_most(k, m, share)
         mass = self._mass(k, m, log_share, log_keep)
+        below = self._at_most(k, m, mass, share_odds)
         total = weight * below
         for c in range(low, high):
             weight *= (n - c) / (c + 1) * odds
@@ -200,8 +200,8 @@ class _Tail:
                 # The edge was the whole range: it stays so, or the next one is where counting starts anew.
                 m -= 1
                 k = target
-                below = 1.0 if k >= m else binomial_at_most(k, m, share)
                 mass = self._mass(k, m, log_share, log_keep)
+                below = self._at_most(k, m, mass, share_odds)
             else:
                 if mass < 1e-200:
                     mass = self._mass(k, m - 1, log_share, log_keep)
@@ -219,6 +219,27 @@ class _Tail:
                     below += mass
             total += weight * below
         return total
+
+    @staticmethod
+    def _at_most(k: int, m: int, mass: float, odds: float) -> float:
+        """Return the probability of at most k regressions among m pairs, given that of exactly k."""
+        if k >= m:
+            return 1.0
+        if k < 0:
+            return 0.0
+        term, total = mass, 0.0
+        if k < (m + 1) * odds / (1.0 + odds):
+            # Left of the mode the terms only fall on the way down.
+            while k >= 0 and term > 1e-14 * total:
+                total += term
+                term *= k / ((m - k + 1) * odds)
+                k -= 1
+            return total
+        while k < m and term > 1e-14 * total:
+            term *= (m - k) / (k + 1) * odds
+            k += 1
+            total += term
+        return 1.0 - total
 
     def _mass(self, k: int, m: int, log_share: float, log_keep: float) -> float:
         """Return the binomial probability of exactly k regressions among m pairs."""

@@ -89,7 +89,8 @@ def _text(criterion: PlannedCriterion, slice_name: str | None, cases: int, neede
     what = f"{count(cases, 'case')} cannot qualify any of {count(criterion.challengers, 'challenger')}"
     if needed is None:
         return f"{where}: {what}, and no number of cases would at this bar"
-    return f"{where}: {what} at {_bar(criterion.bar)}; {needed} would, if all agree"
+    agree = "agree" if has_margin(criterion.bar) else "pass"
+    return f"{where}: {what} at {_bar(criterion.bar)}; {needed} would, if all {agree}"
 
 
 def _bar(bar: Bar) -> str:

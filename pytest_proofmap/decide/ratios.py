@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
-from pytest_proofmap.decide.binomial import Interval, binomial_at_most, student_t_quantile
+from pytest_proofmap.decide.binomial import (
+    Interval,
+    binomial_at_most,
+    normal_quantile,
+    student_t_quantile,
+)
 
 __all__ = [
     "CASES_FOR_P95",
@@ -45,9 +51,7 @@ class LatencyFigures(NamedTuple):
     n: int
 
 
-def cost_ratio(
-    baseline: Sequence[float], challenger: Sequence[float], confidence: float = 0.95
-) -> Ratio | None:
+def cost_ratio(baseline: Sequence[float], challenger: Sequence[float], confidence: float = 0.95) -> Ratio | None:
     """Return the ratio of total costs over the same cases, with a jackknife-t interval on its logarithm.
 
     Args:
@@ -91,9 +95,7 @@ def _jackknife(baseline: Sequence[float], challenger: Sequence[float], confidenc
     return Interval(math.exp(middle - reach), math.exp(min(700.0, middle + reach)))
 
 
-def speed_up(
-    baseline: Sequence[float], challenger: Sequence[float], confidence: float = 0.95
-) -> Ratio | None:
+def speed_up(baseline: Sequence[float], challenger: Sequence[float], confidence: float = 0.95) -> Ratio | None:
     """Return the median of the per-case latency ratios, with an order-statistic interval from six on."""
     ratios = sorted(b / c for b, c in zip(baseline, challenger, strict=True) if b > 0.0 and c > 0.0)
     n = len(ratios)
@@ -101,13 +103,21 @@ def speed_up(
         return None
     interval = None
     if n >= _CASES_FOR_MEDIAN:
-        tail = (1.0 - confidence) / 2.0
-        rank = 0
-        while binomial_at_most(rank, n, 0.5) <= tail:
-            rank += 1
+        rank = _median_rank(n, (1.0 - confidence) / 2.0)
         if rank > 0:
             interval = Interval(ratios[rank - 1], ratios[n - rank])
     return Ratio(median(ratios), interval, n)
+
+
+@lru_cache(maxsize=4_096)
+def _median_rank(n: int, tail: float) -> int:
+    """Return the largest rank from either end that lies beyond the median with at most the tail's chance."""
+    rank = max(0, int(n / 2.0 + normal_quantile(tail) * math.sqrt(n) / 2.0))
+    while binomial_at_most(rank, n, 0.5) <= tail:
+        rank += 1
+    while rank > 0 and binomial_at_most(rank - 1, n, 0.5) > tail:
+        rank -= 1
+    return rank
 
 
 def median(values: Sequence[float]) -> float:

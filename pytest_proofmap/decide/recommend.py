@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pytest_proofmap.decide.economics import CaseRef, Economics, OwnFigures, compare, own_figures
+from pytest_proofmap.decide.economics import CaseSet, Economics, OwnFigures, compare, own_figures
 from pytest_proofmap.decide.objective import CriterionVerdicts
 from pytest_proofmap.decide.ratios import CASES_FOR_P95, Ratio
 from pytest_proofmap.decide.wording import count
@@ -38,7 +38,7 @@ def recommend(
     criteria: Sequence[CriterionVerdicts],
     verdicts: Sequence[ObjectiveVerdict],
     slice_name: str | None,
-    cases: Sequence[CaseRef],
+    cases: Sequence[CaseSet],
     runtimes: Mapping[str, RuntimeInfo],
 ) -> Recommendation:
     """Recommend a chain for an objective's slice (None: one chain for everything).
@@ -77,6 +77,7 @@ def recommend(
         else:
             chain = [objective.baseline, *names]
             reason = _retained(objective, verdicts, qualified)
+    passes = {name: _passes(cases, name) for name in chain}
     cost = chosen.economics.cost if chosen else None
     speed = chosen.economics.speed if chosen else None
     return Recommendation(
@@ -87,8 +88,8 @@ def recommend(
         latency_ratio=speed.estimate if speed else None,
         cost_interval=cost.interval if cost else None,
         latency_interval=speed.interval if speed else None,
-        fallbacks=_fallbacks(chain, cases),
-        joint_pass_rate=_joint_pass_rate(chain, cases),
+        fallbacks=_fallbacks(chain, passes),
+        joint_pass_rate=_joint_pass_rate(passes),
         outage_proof=_outage_proof(chain, runtimes),
         warnings=_warnings(objective, chain, chosen, cases, runtimes),
     )
@@ -99,7 +100,7 @@ def _candidate(
     criteria: Sequence[CriterionVerdicts],
     name: str,
     slice_name: str | None,
-    cases: Sequence[CaseRef],
+    cases: Sequence[CaseSet],
     confidence: float,
 ) -> _Candidate:
     """Return what speaks for and against a qualified challenger."""
@@ -118,9 +119,7 @@ def _above_ceiling(objective: Objective, figures: OwnFigures) -> str | None:
         if slow is None:
             return f"its latency is unknown, so the ceiling of {objective.p95_latency_s:g} s is unverified"
         if slow > objective.p95_latency_s:
-            return (
-                f"its latency ({which}: {slow:.2f} s) is above the ceiling of {objective.p95_latency_s:g} s"
-            )
+            return f"its latency ({which}: {slow:.2f} s) is above the ceiling of {objective.p95_latency_s:g} s"
     if objective.max_cost_per_1k_usd is not None:
         if figures.cost_per_1k is None:
             return f"its cost is unknown, so the ceiling of ${objective.max_cost_per_1k_usd:g} is unverified"
@@ -163,6 +162,11 @@ def _times(ratio: Ratio, word: str) -> str:
     return text
 
 
+def _even(ratio: Ratio) -> bool:
+    """Return whether a ratio would be printed as 1."""
+    return 0.95 < ratio.estimate < 1.05
+
+
 def _figure(value: float) -> str:
     """Return a ratio with two meaningful digits."""
     return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 1.05 else f"{value:.2g}"
@@ -172,10 +176,14 @@ def _gains(objective: Objective, candidate: _Candidate) -> str:
     """Return what a candidate brings, the measure that counts first."""
     cost, speed = candidate.economics.cost, candidate.economics.speed
     parts = []
-    if cost is not None:
+    if cost is not None and _even(cost):
+        parts.append("at the same cost")
+    elif cost is not None:
         dearer = f"{_figure(1.0 / cost.estimate)}× the cost"
         parts.append(_times(cost, "cheaper") if cost.estimate > 1.0 else dearer)
-    if speed is not None:
+    if speed is not None and _even(speed):
+        parts.append("as fast")
+    elif speed is not None:
         slower = f"{_figure(1.0 / speed.estimate)}× slower"
         parts.append(_times(speed, "faster") if speed.estimate > 1.0 else slower)
     if objective.optimize == "latency":
@@ -200,9 +208,7 @@ def _regressions(criteria: Sequence[CriterionVerdicts], slice_name: str | None, 
     return f"{count(failed, 'failure')} in {total}"
 
 
-def _retained(
-    objective: Objective, verdicts: Sequence[ObjectiveVerdict], qualified: Sequence[_Candidate]
-) -> str:
+def _retained(objective: Objective, verdicts: Sequence[ObjectiveVerdict], qualified: Sequence[_Candidate]) -> str:
     """Return why the baseline stays."""
     if not qualified:
         failed = [verdict.runtime for verdict in verdicts if verdict.status == "not_qualified"]
@@ -213,9 +219,7 @@ def _retained(
         if open_:
             parts.append(f"not enough evidence for {', '.join(open_)}")
         return f"baseline kept: {'; '.join(parts) or 'no challenger'}"
-    return "baseline kept: " + "; ".join(
-        f"{one.name} qualifies, but {_but(objective, one)}" for one in qualified
-    )
+    return "baseline kept: " + "; ".join(f"{one.name} qualifies, but {_but(objective, one)}" for one in qualified)
 
 
 def _but(objective: Objective, candidate: _Candidate) -> str:
@@ -227,35 +231,28 @@ def _but(objective: Objective, candidate: _Candidate) -> str:
     return candidate.economics.speed_withheld or "is not faster"
 
 
-def _fallbacks(chain: Sequence[str], cases: Sequence[CaseRef]) -> list[FallbackFigures]:
+def _passes(cases: Sequence[CaseSet], runtime: str) -> list[bool | None]:
+    """Return for each case whether a runtime passes it; None where it was not run."""
+    return [None if found is None else found.found == "passed" for some in cases for found in some.of(runtime)]
+
+
+def _fallbacks(chain: Sequence[str], passes: Mapping[str, Sequence[bool | None]]) -> list[FallbackFigures]:
     """Return what each later rung does on the cases that the primary fails."""
-    failing = []
-    for ref in cases:
-        found = ref.of(chain[0])
-        if found is not None and found.found != "passed":
-            failing.append(ref)
+    failing = [index for index, passed in enumerate(passes[chain[0]]) if passed is False]
     return [
         FallbackFigures(
             runtime=name,
             primary_failures=len(failing),
-            rescued=sum(1 for ref in failing if _passes(ref, name)),
+            rescued=sum(1 for index in failing if passes[name][index]),
         )
         for name in chain[1:]
     ]
 
 
-def _passes(ref: CaseRef, runtime: str) -> bool:
-    """Return whether a runtime passes a case."""
-    found = ref.of(runtime)
-    return found is not None and found.found == "passed"
-
-
-def _joint_pass_rate(chain: Sequence[str], cases: Sequence[CaseRef]) -> float | None:
+def _joint_pass_rate(passes: Mapping[str, Sequence[bool | None]]) -> float | None:
     """Return the share of the cases that at least one rung passes."""
-    ran = [ref for ref in cases if any(ref.of(name) is not None for name in chain)]
-    if not ran:
-        return None
-    return sum(1 for ref in ran if any(_passes(ref, name) for name in chain)) / len(ran)
+    by_case = [rungs for rungs in zip(*passes.values(), strict=True) if any(one is not None for one in rungs)]
+    return sum(1 for rungs in by_case if any(rungs)) / len(by_case) if by_case else None
 
 
 def _outage_proof(chain: Sequence[str], runtimes: Mapping[str, RuntimeInfo]) -> bool | None:
@@ -269,7 +266,7 @@ def _warnings(
     objective: Objective,
     chain: Sequence[str],
     chosen: _Candidate | None,
-    cases: Sequence[CaseRef],
+    cases: Sequence[CaseSet],
     runtimes: Mapping[str, RuntimeInfo],
 ) -> list[str]:
     """Return what a reader should know before approving the chain."""

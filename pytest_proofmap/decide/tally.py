@@ -23,12 +23,10 @@ class CaseTally:
 
     __slots__ = ("errors", "failed", "passed", "rows", "skipped")
 
-    def __init__(self, rows: Iterable[Observation] = ()) -> None:
+    def __init__(self) -> None:
         self.passed = self.failed = self.errors = self.skipped = 0
         self.rows: list[Observation] = []
         """The samples that were not skipped."""
-        for row in rows:
-            self.add(row)
 
     def add(self, row: Observation) -> None:
         """Count one more sample."""
@@ -56,6 +54,9 @@ class CaseTally:
     @property
     def request(self) -> tuple[tuple[int, str], ...] | None:
         """All that was asked for, in the order of samples; None when a part is unknown."""
+        if len(self.rows) == 1:
+            only = self.rows[0]
+            return None if only.request_digest is None else ((only.sample, only.request_digest),)
         known = [(row.sample, row.request_digest) for row in self.rows if row.request_digest is not None]
         return tuple(sorted(known)) if known and len(known) == len(self.rows) else None
 
@@ -67,9 +68,7 @@ class CaseTally:
     @property
     def concurrencies(self) -> list[int]:
         """Concurrency at which the samples with a latency were made."""
-        return [
-            row.concurrency for row in self.rows if row.concurrency is not None and row.latency_s is not None
-        ]
+        return [row.concurrency for row in self.rows if row.concurrency is not None and row.latency_s is not None]
 
     @property
     def cost_per_sample(self) -> float | None:
@@ -169,9 +168,7 @@ class View:
         self.tally = tally
         self.observed = observed
         runtimes = list(tally.runtimes.values())
-        self.cases = [
-            case for case in observed if any(case in cases and cases[case].rows for cases in runtimes)
-        ]
+        self.cases = [case for case in observed if any(case in cases and cases[case].rows for cases in runtimes)]
         self._found: dict[str, list[Found]] = {}
         self._plain: dict[str, bool] = {}
 
@@ -226,7 +223,11 @@ class View:
         counted = self.tally.runtimes.get(runtime, {})
         if len(group) == 1:
             return counted.get(group[0]) or CaseTally()
-        return CaseTally(row for case in group if case in counted for row in counted[case].rows)
+        merged = CaseTally()
+        for case in group:
+            for row in counted[case].rows if case in counted else ():
+                merged.add(row)
+        return merged
 
     def independent(self, group: tuple[str, ...], runtime: str) -> int:
         """Return how many samples of a group tell something new on a runtime."""

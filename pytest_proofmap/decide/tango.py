@@ -52,6 +52,6 @@ def _solve(b: float, c: float, n: float, target: float, low: float, high: float)
             low = middle
         else:
             high = middle
-        if high - low < 1e-12:
+        if high - low < 1e-10:
             break
     return 0.5 * (low + high)

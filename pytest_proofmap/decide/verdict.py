@@ -181,9 +181,7 @@ def _cell(
         interval=clopper_pearson(passed, ran, bar.confidence or 0.95) if ran else None,
         reason=reason,
         cost_usd=math.fsum(known_costs) if costs and len(known_costs) == len(costs) else None,
-        latency_s=Latency(
-            **latency_figures([latency for one in found for latency in one.latencies])._asdict()
-        ),
+        latency_s=Latency(**latency_figures([latency for one in found for latency in one.latencies])._asdict()),
         pass_hat_k=pass_hat_k((one.passed, len(one.rows)) for one in found) if repeated else None,
     )
 

@@ -130,7 +130,7 @@ def insufficient_reason(
         )
     if has_margin(bar) and bar.margin is not None and found.pairs is not None:
         parts.append(_open_loss(bar.margin, found, level))
-    text = "; ".join(parts) + _missing(found)
+    text = "; ".join(parts)
     if needs is not None and needs.best is not None:
         total = (found.pairs.total if has_margin(bar) and found.pairs else counts.total) + needs.best
         if has_margin(bar):
@@ -139,7 +139,7 @@ def insufficient_reason(
             text += f"; {total} would do, if all {'others ' if counts.failed else ''}pass"
         if challengers > 1:
             text += f" (one of {challengers} challengers)"
-    return text
+    return text + _missing(found)
 
 
 def _falls_below(bar: Bar, found: Assessment, rate: float | None) -> bool:

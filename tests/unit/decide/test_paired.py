@@ -77,9 +77,7 @@ def test_tango_interval_published(a: int, c: int, b: int, d: int, low: float, hi
 
 
 @pytest.mark.parametrize("margin", MARGINS)
-@pytest.mark.parametrize(
-    ("b", "c", "n"), [(0, 0, 1), (1, 0, 1), (0, 1, 3), (2, 2, 12), (7, 3, 25), (20, 1, 40)]
-)
+@pytest.mark.parametrize(("b", "c", "n"), [(0, 0, 1), (1, 0, 1), (0, 1, 3), (2, 2, 12), (7, 3, 25), (20, 1, 40)])
 def test_maximum_is_found(b: int, c: int, n: int, margin: float) -> None:
     """The search reaches the maximum that a dense grid finds, for both questions."""
     for found, dense in (
@@ -165,9 +163,7 @@ def test_size(margin: float, n: int, improve: float) -> None:
     sizes = [0.0, 0.0]
     for b in range(n + 1):
         for c in range(n - b + 1):
-            chance = float(
-                stats.multinomial.pmf([b, c, n - b - c], n, [regress, improve, 1 - regress - improve])
-            )
+            chance = float(stats.multinomial.pmf([b, c, n - b - c], n, [regress, improve, 1 - regress - improve]))
             if chance < 1e-12:
                 continue
             sizes[0] += chance * (table(b, c) <= 0.05)
