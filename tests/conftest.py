@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from fake_provider import FakeProvider
 
+pytest_plugins = ["pytester", "small_project"]
+
 
 @pytest.fixture
 def fake_provider() -> Iterator[FakeProvider]:
