@@ -27,6 +27,9 @@ COMMANDS = {
     "cache": _Command(
         "pytest_proofmap.commands.cache:cache", "Look into the response cache, move and prune answers."
     ),
+    "init": _Command(
+        "pytest_proofmap.commands.init:init", "Put a first test, prompt and configuration into a project."
+    ),
 }
 
 
