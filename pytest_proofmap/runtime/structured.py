@@ -33,8 +33,7 @@ def response_format_of(model_class: type[Any]) -> dict[str, Any]:
     except (PydanticInvalidForJsonSchema, PydanticUserError) as error:
         problem = str(error).splitlines()[0]
         raise RequestError(
-            f"response_format={model_class.__name__} has no JSON Schema: {problem}. "
-            "Use fields that JSON can hold."
+            f"response_format={model_class.__name__} has no JSON Schema: {problem}. Use fields that JSON can hold."
         ) from error
     return {
         "type": "json_schema",

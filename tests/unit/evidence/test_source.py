@@ -49,8 +49,7 @@ def test_one(runtime, client, text, number):
 PROJECT: Project = {
     "tests/test_a.py": TEST_FILE,
     "tests/conftest.py": "import pytest\n\n@pytest.fixture\ndef settings():\n    return 1\n",
-    "tests/checks.py": "def comma():\n    return ','\n\n\n"
-    "def no_comma(text):\n    return comma() not in text\n",
+    "tests/checks.py": "def comma():\n    return ','\n\n\ndef no_comma(text):\n    return comma() not in text\n",
     "tests/rules.py": "import re\n\nSHORT = re.compile('.{3}')\nLONG = re.compile('.{30}')\n",
 }
 
@@ -132,8 +131,7 @@ def test_swapped_imports_count(fingerprint: Callable[..., str]) -> None:
     """Two imports that trade names change what the test does."""
     project = {
         "checks.py": "def a():\n    return 1\n\n\ndef b():\n    return 2\n",
-        "test_a.py": "from checks import a as x, b as y\n\n\n"
-        "def test_one(runtime):\n    assert x() and not y()\n",
+        "test_a.py": "from checks import a as x, b as y\n\n\ndef test_one(runtime):\n    assert x() and not y()\n",
     }
     swapped = changed("test_a.py", "a as x, b as y", "b as x, a as y", project)
 
@@ -221,9 +219,9 @@ def test_other_members_of_the_class_do_not_count(fingerprint: Callable[..., str]
     """A method's fingerprint does not change with what it does not use."""
     criterion = "tests/test_a.py::TestOne::test_one"
 
-    assert fingerprint(
-        changed("tests/test_a.py", "OTHER = 1", "OTHER = 2", CLASSES), criterion
-    ) == fingerprint(CLASSES, criterion)
+    assert fingerprint(changed("tests/test_a.py", "OTHER = 1", "OTHER = 2", CLASSES), criterion) == fingerprint(
+        CLASSES, criterion
+    )
 
 
 def test_inherited_tests_have_a_source(fingerprint: Callable[..., str]) -> None:
@@ -248,8 +246,7 @@ def test_recursion_and_circular_imports_end(fingerprint: Callable[..., str]) -> 
     project = {
         "a.py": "from b import *\nfrom b import ping\n\n\ndef pong(n):\n    return n and ping(n - 1)\n",
         "b.py": "from a import *\nfrom a import pong\n\n\ndef ping(n):\n    return n and pong(n - 1)\n",
-        "test_a.py": "from a import ping, nothing\n\n\n"
-        "def test_one(runtime):\n    assert ping(3) or nothing\n",
+        "test_a.py": "from a import ping, nothing\n\n\ndef test_one(runtime):\n    assert ping(3) or nothing\n",
     }
 
     assert len(fingerprint(project, "test_a.py::test_one")) == 12
@@ -257,9 +254,7 @@ def test_recursion_and_circular_imports_end(fingerprint: Callable[..., str]) -> 
 
 def test_a_test_made_by_a_program_has_its_module(fingerprint: Callable[..., str]) -> None:
     """A test without a statement of its own has the fingerprint of its whole module."""
-    project = {
-        "test_a.py": "for name in ['test_one']:\n    globals()[name] = lambda runtime: runtime\nx = 1\n"
-    }
+    project = {"test_a.py": "for name in ['test_one']:\n    globals()[name] = lambda runtime: runtime\nx = 1\n"}
 
     assert fingerprint(project, "test_a.py::test_one") != fingerprint(
         changed("test_a.py", "x = 1", "x = 2", project), "test_a.py::test_one"
@@ -298,9 +293,7 @@ def test_each_file_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 OTHER_PYTHONS = sorted(
     path
     for version in ("3.10", "3.11", "3.12", "3.13", "3.14")
-    for path in Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(
-        f"versions/{version}.*/bin/python"
-    )
+    for path in Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}.*/bin/python")
 )
 
 
