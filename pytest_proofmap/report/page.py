@@ -1,0 +1,161 @@
+"""A page of plain text: how wide it is, which characters it can show, and whether it has colour."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Page", "width_of"]
+
+# Nothing may hang on a character that a terminal lacks, so each has a plain stand-in.
+_STAND_INS = {
+    "✓": "+",
+    "✗": "x",
+    "→": "->",
+    "×": "x",
+    "≥": ">=",
+    "≤": "<=",
+    "…": "...",
+    "−": "-",
+    "–": "-",
+    "±": "+/-",
+    "·": "|",
+}
+_STYLES = {"bold": 1, "red": 31, "green": 32, "yellow": 33}
+LEAST_WIDTH = 30
+
+
+def width_of(text: str) -> int:
+    """Return how many columns a text without control characters takes."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1
+        for each in text
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a text is laid out for.
+
+    Args:
+        width: Columns of a line.
+        encoding: What the characters must be written in.
+        colour: Whether colours may be used.
+    """
+
+    width: int = 80
+    encoding: str = "utf-8"
+    colour: bool = False
+
+    @property
+    def columns(self) -> int:
+        """Columns that a line may fill; a page too narrow for a table is laid out a little wider."""
+        return max(self.width, LEAST_WIDTH)
+
+    def text(self, text: str) -> str:
+        """Return a text in characters that the page can show, in one line."""
+        if text.isascii() and text.isprintable():
+            return text
+        return "".join(map(self._character, text))
+
+    def paint(self, text: str, *styles: str) -> str:
+        """Return a text in a style where the page has colour."""
+        if not self.colour or not styles:
+            return text
+        codes = "".join(f"\x1b[{_STYLES[style]}m" for style in styles)
+        return f"{codes}{text}\x1b[0m"
+
+    def rule(self, title: str) -> str:
+        """Return a line across the page with a title in it."""
+        title = self.text(title)
+        left = max(1, (self.columns - width_of(title) - 2) // 2)
+        right = max(1, self.columns - width_of(title) - 2 - left)
+        return f"{'=' * left} {title} {'=' * right}"
+
+    def wrap(self, text: str, first: str = "", indent: str = "") -> list[str]:
+        """Break a text into lines that fit.
+
+        Args:
+            text: The text.
+            first: What stands before the first line.
+            indent: What stands before the others.
+        """
+        return self.flow(text.split(" "), first, indent, gap=" ")
+
+    def flow(self, parts: Sequence[str], first: str = "", indent: str = "", gap: str = "  ") -> list[str]:
+        """Put parts into lines that fit; a part is broken only when it is wider than a line.
+
+        Args:
+            parts: The parts.
+            first: What stands before the first line.
+            indent: What stands before the others.
+            gap: What stands between two parts of a line.
+        """
+        lines: list[str] = []
+        current, empty = self.text(first), True
+        for part in filter(None, map(self.text, parts)):
+            before = "" if empty else gap
+            if width_of(current) + width_of(before) + width_of(part) > self.columns:
+                if not empty or width_of(current) > width_of(indent):
+                    lines.append(current.rstrip())
+                    current = indent
+                *whole, part = self._pieces(part, self.columns - width_of(indent))
+                lines += [indent + piece for piece in whole]
+                before = ""
+            current += before + part
+            empty = False
+        lines.append(current.rstrip())
+        return lines
+
+    def shorten(self, text: str, width: int) -> str:
+        """Return the beginning of a text that fits into a number of columns."""
+        text = self.text(text)
+        if width_of(text) <= width:
+            return text
+        dots = self.text("…")
+        return _head(text, max(0, width - len(dots))).rstrip() + dots
+
+    def shorten_middle(self, text: str, width: int) -> str:
+        """Return a name that fits into a number of columns, with its beginning and its end."""
+        text = self.text(text)
+        if width_of(text) <= width:
+            return text
+        dots = self.text("…")
+        room = max(0, width - len(dots))
+        head = _head(text, (room + 1) // 2)
+        tail = _head(text[::-1], room - width_of(head))[::-1]
+        return head + dots + tail
+
+    def _pieces(self, text: str, width: int) -> list[str]:
+        pieces = []
+        while width_of(text) > width:
+            head = _head(text, max(width, 2))
+            pieces.append(head)
+            text = text[len(head) :]
+        return [*pieces, text]
+
+    def _character(self, character: str) -> str:
+        if character in "\t\r\n":
+            return " "
+        try:
+            character.encode(self.encoding)
+        except UnicodeEncodeError:
+            return _STAND_INS.get(character) or _escape(character)
+        return character if character.isprintable() or unicodedata.combining(character) else _escape(character)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _head(text: str, width: int) -> str:
+    """Return as much of a text's beginning as fits into a number of columns."""
+    used = 0
+    for position, character in enumerate(text):
+        used += width_of(character)
+        if used > width:
+            return text[:position]
+    return text

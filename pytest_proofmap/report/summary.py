@@ -1,0 +1,152 @@
+"""What the summary of a run is made from: of a run that just ended, or of a stored artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_proofmap.decide.observation import Observation, observe
+from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, RunInfo, Totals
+from pytest_proofmap.report.figures import RuntimeFigures, runtime_figures
+from pytest_proofmap.report.misses import MissedCase, MissedSample, missed_cases
+
+if TYPE_CHECKING:
+    from pytest_proofmap.run.finish import RunResult
+
+__all__ = ["FailedCheck", "Summary", "summarize_evidence", "summarize_result"]
+
+
+class FailedCheck(NamedTuple):
+    """A reason why the run or the decision does not hold, and what to do about it."""
+
+    text: str
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Everything that the text summary of a run shows."""
+
+    run: RunInfo
+    totals: Totals
+    criteria: Sequence[Criterion]
+    objectives: Sequence[Objective]
+    figures: Sequence[RuntimeFigures]
+    misses: Sequence[MissedCase]
+    """The cases that did not pass, most telling first."""
+    warnings: Sequence[str] = ()
+    findings: Sequence[FailedCheck] = ()
+    """What fails the run."""
+    next_steps: Sequence[str] = ()
+    """Commands to go on with."""
+    left_out: frozenset[str] = frozenset()
+    """Runtimes that were left out of the decision and are not shown."""
+
+    @property
+    def estimated(self) -> bool:
+        """Whether any cost rests on estimated token counts."""
+        return any(one.estimated for one in self.figures)
+
+    def shown(self, names: Iterable[str]) -> list[str]:
+        """Return the runtimes that are not left out."""
+        return [name for name in names if name not in self.left_out]
+
+
+def summarize_result(result: RunResult) -> Summary:
+    """Return the summary of a run that just ended."""
+    recorder = result.recorder
+    rows = recorder.observations
+    runtimes = {row.runtime for row in rows}
+    misses = (
+        MissedSample(
+            miss.criterion, miss.case, miss.slice, miss.runtime, miss.outcome == "error", miss.message
+        )
+        for miss in recorder.misses
+    )
+    summary = _summary(
+        result.run,
+        result.totals,
+        result.criteria,
+        result.objectives,
+        rows,
+        misses,
+        _estimated(recorder.samples(), runtimes),
+    )
+    findings = [FailedCheck(finding.text, finding.next_step) for finding in result.findings]
+    return replace(summary, warnings=tuple(result.warnings), findings=tuple(findings))
+
+
+def summarize_evidence(evidence: Evidence) -> Summary:
+    """Return the summary of a stored artifact."""
+    misses = (
+        MissedSample(
+            sample.criterion,
+            sample.case,
+            sample.slice,
+            sample.runtime,
+            sample.outcome == "error",
+            sample.message,
+        )
+        for sample in evidence.samples
+        if sample.outcome in ("failed", "error")
+    )
+    estimated = {
+        sample.runtime
+        for sample in evidence.samples
+        if any(call.usage_estimated for call in sample.calls if call.runtime is None)
+    }
+    return _summary(
+        evidence.run,
+        evidence.totals,
+        evidence.criteria,
+        evidence.objectives,
+        observe(evidence.samples),
+        misses,
+        estimated,
+    )
+
+
+def _summary(
+    run: RunInfo,
+    totals: Totals,
+    criteria: Sequence[Criterion],
+    objectives: Sequence[Objective],
+    rows: Sequence[Observation],
+    misses: Iterable[MissedSample],
+    estimated: set[str],
+) -> Summary:
+    baselines = _baselines(criteria, objectives)
+    return Summary(
+        run=run,
+        totals=totals,
+        criteria=criteria,
+        objectives=objectives,
+        figures=runtime_figures(rows, criteria, objectives, estimated),
+        misses=missed_cases(misses, rows, baselines),
+    )
+
+
+def _baselines(criteria: Sequence[Criterion], objectives: Sequence[Objective]) -> Mapping[str, str]:
+    baseline_of = {objective.name: objective.baseline for objective in objectives}
+    return {
+        criterion.id: baseline_of[criterion.objective]
+        for criterion in criteria
+        if criterion.objective in baseline_of
+    }
+
+
+def _estimated(samples: Iterable[str], runtimes: set[str]) -> set[str]:
+    """Return the runtimes with estimated token counts, from the JSON texts of their samples.
+
+    Inside a JSON string the quotes would be escaped, so that no answer can look like the field. Decoding
+    thousands of samples for one flag would take longer than deciding on them.
+    """
+    estimated: set[str] = set()
+    for text in samples:
+        if '"usage_estimated":true' in text:
+            start = text.find('"runtime":"') + len('"runtime":"')
+            estimated.add(text[start : text.index('"', start)])
+            if estimated >= runtimes:
+                break
+    return estimated

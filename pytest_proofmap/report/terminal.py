@@ -1,0 +1,40 @@
+"""The summary at the end of pytest's output."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_proofmap.report.next_steps import next_steps
+from pytest_proofmap.report.page import Page
+from pytest_proofmap.report.summary import summarize_result
+from pytest_proofmap.report.text import TITLE, render
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_proofmap.run.session import QualificationSession
+
+__all__ = ["write_summary"]
+
+
+def write_summary(run: QualificationSession, terminalreporter: pytest.TerminalReporter) -> None:
+    """Write the summary of a run, or nothing when nothing was marked."""
+    from pytest_proofmap.run.finish import RESULT
+
+    result = run.config.stash.get(RESULT, None)
+    if result is None:
+        return
+    summary = replace(summarize_result(result), next_steps=next_steps(run, result))
+    writer = run.config.get_terminal_writer()
+    page = Page(writer.fullwidth, _encoding(writer), terminalreporter.hasmarkup)
+    terminalreporter.write_sep("=", TITLE)
+    for line in render(summary, page, verbosity=terminalreporter.verbosity):
+        terminalreporter.write_line(line)
+
+
+def _encoding(writer: object) -> str:
+    """Return the encoding of what pytest writes to, which has no public name."""
+    file = getattr(writer, "_file", None) or sys.stdout
+    return getattr(file, "encoding", None) or "ascii"

@@ -1,0 +1,77 @@
+"""Figures as tables and lines show them."""
+
+from __future__ import annotations
+
+import math
+
+from pytest_proofmap.evidence.models import Needs, Status
+
+__all__ = ["SIGNS", "WORDS", "cheaper", "money", "needs_text", "plural", "seconds", "status_colour"]
+
+SIGNS: dict[Status, str] = {"qualified": "✓", "not_qualified": "✗", "insufficient": "?"}
+"""The sign of each verdict; all three have a stand-in in ASCII."""
+
+WORDS: dict[Status, str] = {
+    "qualified": "qualified",
+    "not_qualified": "not qualified",
+    "insufficient": "not enough evidence",
+}
+"""What each verdict is called."""
+
+_COLOURS: dict[Status, str] = {"qualified": "green", "not_qualified": "red", "insufficient": "yellow"}
+
+
+def status_colour(status: Status) -> str:
+    """Return the colour that underlines a verdict's sign."""
+    return _COLOURS[status]
+
+
+def money(usd: float | None, *, estimated: bool = False) -> str:
+    """Return an amount in USD with the digits that matter; ``~`` when it rests on estimated token counts."""
+    if usd is None:
+        return "unknown"
+    about = "~" if estimated and usd else ""
+    if usd == 0:
+        return "$0"
+    if usd >= 100:
+        return f"{about}${usd:,.0f}"
+    if usd >= 1:
+        return f"{about}${usd:.2f}"
+    digits = max(2, 1 - math.floor(math.log10(usd)))
+    if digits > 6:
+        return f"{about}<$0.000001"
+    return f"{about}${usd:.{digits}f}"
+
+
+def cheaper(ratio: float | None) -> str:
+    """Return a ratio of the baseline's cost to a challenger's in words."""
+    if ratio is None:
+        return "unknown"
+    if 0.995 < ratio < 1.005:
+        return "the same"
+    larger = max(ratio, 1.0 / ratio)
+    figure = f"{larger:,.0f}" if larger >= 9.95 else f"{larger:.1f}" if larger >= 1.05 else f"{larger:.2f}"
+    return f"{figure}× {'cheaper' if ratio > 1 else 'dearer'}"
+
+
+def seconds(value: float | None) -> str:
+    """Return a duration."""
+    if value is None:
+        return "not recorded"
+    return f"{value:.1f} s" if value >= 9.95 else f"{value:.2f} s"
+
+
+def plural(number: int, noun: str, plural_noun: str | None = None) -> str:
+    """Return a number with its noun."""
+    return f"{number:,} {noun if number == 1 else plural_noun or noun + 's'}"
+
+
+def needs_text(needs: Needs | None) -> str | None:
+    """Return how many more cases a verdict takes; None when cases are not what is missing."""
+    if needs is None:
+        return None
+    if needs.typical is not None:
+        return f"needs ~{needs.typical} more {'case' if needs.typical == 1 else 'cases'}"
+    if needs.best is not None:
+        return f"needs at least {plural(needs.best, 'more case')}"
+    return "no number of cases would do"
