@@ -91,6 +91,7 @@ class MessageTemplate:
             raise self._error(f"not valid Jinja: {error}", 1) from error
         self._template = Template.from_code(ENVIRONMENT, code, ENVIRONMENT.make_globals(None))
         self.messages: list[dict[str, Any]] = split_messages(body)
+        self._cut: tuple[str, list[tuple[str, list[str]]]] | None = None
 
     def render(self, variables: Mapping[str, object]) -> list[dict[str, Any]]:
         """Return the messages with the variables filled in.
@@ -112,7 +113,12 @@ class MessageTemplate:
                     text.append(chunk)
         except Exception as error:
             raise self._explain(error, variables) from error
-        return _assemble("".join(text), values)
+        joined = "".join(text)
+        cut = self._cut
+        if cut is None or cut[0] != joined:
+            # Most prompts have the same text around their values each time.
+            cut = self._cut = joined, _cut(joined)
+        return _assemble(cut[1], values)
 
     def _error(self, problem: str, line: int) -> PromptError:
         return PromptError(f"{self._label}:{self._first_line + line - 1}: {problem}.")
@@ -242,18 +248,25 @@ def join_messages(messages: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(parts)
 
 
-def _assemble(text: str, values: list[str]) -> list[dict[str, Any]]:
-    """Cut rendered text into messages and put the values in."""
-    messages = split_messages(text, strip_lines=True)
-    if values:
-        rest = iter(values)
-        for message in messages:
-            head, *tail = message["content"].split(VALUE)
-            if tail:
-                parts = [head]
-                for part in tail:
-                    parts += (next(rest), part)
-                message["content"] = "".join(parts).strip()
+def _cut(text: str) -> list[tuple[str, list[str]]]:
+    """Cut rendered text into messages: the role of each, and its text around the values."""
+    return [
+        (message["role"], message["content"].split(VALUE)) for message in split_messages(text, strip_lines=True)
+    ]
+
+
+def _assemble(cut: list[tuple[str, list[str]]], values: list[str]) -> list[dict[str, Any]]:
+    """Put the values into the messages."""
+    rest = iter(values)
+    messages: list[dict[str, Any]] = []
+    for role, texts in cut:
+        content = texts[0]
+        if len(texts) > 1:
+            parts = [content]
+            for text in texts[1:]:
+                parts += (next(rest), text)
+            content = "".join(parts).strip()
+        messages.append({"role": role, "content": content})
     # LiteLLM drops leading white space and an empty last message too.
     if len(messages) > 1 and messages[0] == {"role": "user", "content": ""}:
         del messages[0]
