@@ -11,7 +11,7 @@ FOLDER_NAME = ".proofmap"
 _GITIGNORE = "# Created by ProofMap: answers and evidence of local runs are not committed.\n*\n"
 _CACHEDIR_TAG = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
-    "# This directory holds files that ProofMap created and can create again.\n"
+    "# This directory was made by ProofMap. Its cache holds paid answers: deleting them costs money.\n"
     "# What the tag means: https://bford.info/cachedir/\n"
 )
 

@@ -103,6 +103,18 @@ class RunHooks:
         """Say which criteria cannot reach a verdict, before anything is spent."""
         return self.run.foresee()
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Look ahead before the first test runs."""
+        with self.run.prefetching(session):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Wait for a test's answers before any clock of the test ticks."""
+        with self.run.real_run(item):
+            return (yield)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Start the record of a sample."""

@@ -1,4 +1,4 @@
-"""Reading and writing the evidence artifact, and other files that must be whole or not there.
+"""Reading and writing the evidence artifact.
 
 The samples and requests of a large run are written as they come, so that no second copy of them is held in
 memory.
@@ -6,11 +6,8 @@ memory.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -18,14 +15,18 @@ from typing import IO
 from pydantic import BaseModel, ValidationError
 
 from pytest_proofmap.errors import EvidenceError
-from pytest_proofmap.evidence.models import SCHEMA, Criterion, Evidence, Objective, RunInfo, RuntimeInfo, Totals
+from pytest_proofmap.evidence.models import (
+    SCHEMA,
+    Criterion,
+    Evidence,
+    Objective,
+    RunInfo,
+    RuntimeInfo,
+    Totals,
+)
+from pytest_proofmap.whole_file import write_whole
 
-__all__ = ["ArtifactParts", "claim_folder", "read_evidence", "write_evidence", "write_whole"]
-
-CACHEDIR_TAG = """Signature: 8a477f597d28d172789f06886806bc55
-# This folder was made by pytest-proofmap. It holds paid answers: deleting it costs money.
-# For information about cache directory tags, see https://bford.info/cachedir/spec.html
-"""
+__all__ = ["ArtifactParts", "read_evidence", "write_evidence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,7 @@ def read_evidence(path: Path) -> Evidence:
         text = path.read_bytes()
     except OSError as error:
         raise EvidenceError(
-            f"cannot read the evidence {str(path)!r}: {error.strerror or error}. "
-            "Make one with: pytest --proofmap"
+            f"cannot read the evidence {str(path)!r}: {error.strerror or error}. Make one with: pytest --proofmap"
         ) from None
     try:
         return Evidence.model_validate_json(text)
@@ -88,43 +88,6 @@ def read_evidence(path: Path) -> Evidence:
             f"{str(path)!r} is not an artifact of the schema {SCHEMA!r}: {where}: {problem['msg']}{others}. "
             "Make a new one with: pytest --proofmap"
         ) from None
-
-
-@contextlib.contextmanager
-def write_whole(path: Path) -> Iterator[IO[str]]:
-    """Open a text file that takes its place only when it was written to the end.
-
-    Raises:
-        OSError: The folder or the file cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
-def claim_folder(folder: Path) -> None:
-    """Make ProofMap's own folder, kept out of version control and of backups.
-
-    Raises:
-        OSError: The folder cannot be made.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in ((".gitignore", "*\n"), ("CACHEDIR.TAG", CACHEDIR_TAG)):
-        file = folder / name
-        if not file.exists():
-            file.write_text(content, encoding="utf-8")
 
 
 def _json(model: BaseModel) -> str:

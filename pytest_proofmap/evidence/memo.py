@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
-from pytest_proofmap.evidence.artifact import write_whole
+from pytest_proofmap.whole_file import write_whole
 
 __all__ = ["PValueMemo"]
 

@@ -18,7 +18,6 @@ from pytest_proofmap.errors import (
     CallError,
     ConfigurationError,
     ReplayMissError,
-    StoreError,
 )
 from pytest_proofmap.evidence.models import Price, PromptRef, Source
 from pytest_proofmap.run.connection import CallResult, Connection, LiveCall
@@ -53,8 +52,6 @@ class Tally:
     """Attempts by key of the answers that this run paid for."""
     failed: dict[str, tuple[CallError, int]] = field(default_factory=dict)
     """Failure and attempts by key: a failed request is not sent again in the same run."""
-    misses: list[str] = field(default_factory=list)
-    """Keys that a replay did not find."""
     unkept: str | None = None
     """Why answers cannot be kept, once that has happened."""
 
@@ -94,7 +91,7 @@ class Engine:
         self._connect = connect
         self._connection: Connection | None = None
         self._hook = hook
-        self._warn = warn
+        self.warn = warn
         self._flights: dict[str, Future[CallResult]] = {}
         self._prices: dict[str, Price | None] = {}
         self._warned_settings: set[str] = set()
@@ -128,7 +125,7 @@ class Engine:
         if template.ignored_settings and template.file not in self._warned_settings:
             self._warned_settings.add(template.file)
             settings = ", ".join(template.ignored_settings)
-            self._warn(f"{template.file}: {settings} in the front matter is ignored: the runtime decides it.")
+            self.warn(f"{template.file}: {settings} in the front matter is ignored: the runtime decides it.")
         return RenderedMessages(template.render(variables), PromptRef(name=package, variant=template.variant))
 
     def fetch(
@@ -137,7 +134,6 @@ class Engine:
         """Give a call its answer or its failure, waiting for the model if need be.
 
         Raises:
-            StoreError: The answer was paid but cannot be kept.
             Suspended: This is the prefetch pass and the answer is on its way.
         """
         if self._settle(call, runtime, record):
@@ -181,6 +177,11 @@ class Engine:
                 self._used.add(key)
                 return Found(answer, "live" if paid else "cache")
         return None
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether a request of this process was ever not answered from what was there."""
+        return self._connection is not None
 
     def used_keys(self) -> set[str]:
         """Return the keys whose answers came from the cache or were kept there."""
@@ -228,11 +229,12 @@ class Engine:
             raise Suspended
         if call.key not in self._flights:
             self._flights[call.key] = self._ask(call, runtime, transport)
-        return self._flights[call.key]
+        flight = self._flights[call.key]
+        record.awaited.append(flight)
+        return flight
 
     def _ask(self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any]) -> Future[CallResult]:
         if self.mode == "replay":
-            self.tally.misses.append(call.key)
             return _settled(_replay_miss(call, runtime))
         if self.tally.unkept is not None:
             return _settled(CallResult.failed("StoreError", f"not called: {self.tally.unkept}", kind="store"))
@@ -267,11 +269,7 @@ class Engine:
         return expanded
 
     def _land(self, key: str, result: CallResult) -> None:
-        """Take in what came of a flight.
-
-        Raises:
-            StoreError: The answer was paid but cannot be kept.
-        """
+        """Take in what came of a flight."""
         if self._flights.pop(key, None) is None:
             return
         if result.kind == "store":
@@ -279,8 +277,6 @@ class Engine:
         if result.answer is None:
             error_type = _ERROR_TYPES.get(result.kind, CallError)
             self.tally.failed[key] = (error_type(result.error_class, result.message), result.attempts)
-            if result.kind == "store":
-                raise StoreError(result.message)
             return
         if self.mode == "off":
             self._store.put(key, result.answer)

@@ -18,7 +18,7 @@ import pytest
 from pytest_proofmap._version import __version__
 from pytest_proofmap.config import Configuration
 from pytest_proofmap.decide.decision import decide
-from pytest_proofmap.evidence.artifact import ArtifactParts, claim_folder, write_evidence
+from pytest_proofmap.evidence.artifact import ArtifactParts, write_evidence
 from pytest_proofmap.evidence.fingerprint import runtime_fingerprint
 from pytest_proofmap.evidence.memo import PValueMemo
 from pytest_proofmap.evidence.models import (
@@ -31,12 +31,14 @@ from pytest_proofmap.evidence.models import (
     Totals,
     Versions,
 )
+from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
 from pytest_proofmap.run.facts import CriterionFacts, objectives_of
 from pytest_proofmap.run.findings import Finding, find
 from pytest_proofmap.run.recorder import Recorder
 from pytest_proofmap.run.session import QualificationSession
 from pytest_proofmap.runtime.prices import price_of
 from pytest_proofmap.runtime.prompts import PromptLibrary
+from pytest_proofmap.whole_file import write_whole
 
 __all__ = ["RESULT", "RunResult", "finish"]
 
@@ -98,7 +100,7 @@ def _result(
 ) -> RunResult:
     configuration = run.configuration
     runtimes = _runtimes(facts, configuration)
-    folder = run.configuration.rootdir / ".proofmap"
+    folder = run.configuration.rootdir / FOLDER_NAME
     memo = PValueMemo(folder / MEMO_FILE)
     decision = decide(
         [fact.criterion for fact in facts],
@@ -109,7 +111,7 @@ def _result(
     )
     warnings = list(run.warnings)
     try:
-        claim_folder(folder)
+        create_folder(folder)
         memo.save()
     except OSError as error:
         warnings.append(f"p-values could not be kept in {folder}: {error.strerror or error}")
@@ -149,8 +151,6 @@ def _write(run: QualificationSession, result: RunResult) -> None:
 
 def _annotate(config: pytest.Config, path: Path) -> None:
     """Let the project annotate or redact the artifact, and check what it made of it."""
-    from pytest_proofmap.evidence.artifact import write_whole
-
     evidence: dict[str, Any] = json.loads(path.read_bytes())
     config.hook.pytest_proofmap_evidence(config=config, evidence=evidence)
     Evidence.model_validate(evidence)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 from pytest_proofmap.errors import CallError
 from pytest_proofmap.evidence.models import Call, CallFailure, Outcome, PromptRef, Sample, Source
@@ -93,6 +95,8 @@ class SampleRecord:
     """True when a fixture of the project failed: pytest reports that as usual."""
     suspended: bool = False
     """True once a call suspended the test in the prefetch pass: whatever else it asks is ignored."""
+    awaited: list[Future[Any]] = field(default_factory=list)
+    """The flights that this sample has waited for."""
     _pending: int = 0
     _round: int = -1
 

@@ -15,7 +15,7 @@ import pytest
 from pytest_proofmap.config import Configuration, load, parse_runtime
 from pytest_proofmap.decide.planning import PlannedCriterion, shortfalls
 from pytest_proofmap.errors import ConfigurationError, MarkerError
-from pytest_proofmap.evidence.artifact import claim_folder
+from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
 from pytest_proofmap.run import xdist
 from pytest_proofmap.run.connection import Connection, ServiceSettings
 from pytest_proofmap.run.criteria import CriteriaRegistry, RuntimeParam
@@ -24,6 +24,7 @@ from pytest_proofmap.run.facts import CriterionFacts, facts_of
 from pytest_proofmap.run.handle import Runtime, Runtimes
 from pytest_proofmap.run.hooked import HookClient
 from pytest_proofmap.run.outcomes import observe_call, observe_setup, show
+from pytest_proofmap.run.prefetch import Prefetcher
 from pytest_proofmap.run.recorder import Recorder, SamplePayload
 from pytest_proofmap.run.reruns import refuse_reruns
 from pytest_proofmap.run.sample import SampleRecord
@@ -32,6 +33,9 @@ from pytest_proofmap.runtime.recordings import Recordings
 from pytest_proofmap.runtime.store import AnswerStore, MemoryStore
 
 __all__ = ["RECORD", "SESSION", "QualificationSession"]
+
+SHOWS_SETUP = ("setupshow", "setuponly", "setupplan", "trace")
+"""Options that show each fixture or stop in each test: a test explored beforehand would be shown twice."""
 
 PAYLOAD_ATTRIBUTE = "proofmap_evidence"
 
@@ -66,6 +70,7 @@ class QualificationSession:
         self._sent: set[str] = set()
         self._announced = False
         self._shared: Connection | None = None
+        self._prefetcher: Prefetcher | None = None
 
     @property
     def artifact_path(self) -> Path:
@@ -92,7 +97,7 @@ class QualificationSession:
         return Engine(
             configuration,
             mode=self.mode,
-            recordings=self._recordings(),
+            recordings=self._recordings,
             store=self._store,
             connect=self._connect,
             hook=HookClient.of(self.config),
@@ -135,6 +140,43 @@ class QualificationSession:
             for criterion in self.registry.criteria.values()
         ]
         return [f"proofmap: {shortfall.text}" for shortfall in shortfalls(planned)]
+
+    @contextmanager
+    def prefetching(self, session: pytest.Session) -> Iterator[None]:
+        """Make the calls of tests yet to come while others run or wait.
+
+        Raises:
+            KeyboardInterrupt: The user wants to stop.
+        """
+        items = self._items_to_prefetch(session)
+        if items:
+            stops_early = bool(self.config.getoption("maxfail", 0))
+            self._prefetcher = Prefetcher(
+                session,
+                self.engine,
+                items,
+                identify=self.registry.identify,
+                record_of=lambda item: item.stash.get(RECORD, None),
+                window=max(1, self.concurrency) if stops_early else None,
+                progress=lambda: None,
+            )
+            self._prefetcher.probe()
+        try:
+            yield
+        finally:
+            self._prefetcher = None
+
+    @contextmanager
+    def real_run(self, item: pytest.Item) -> Iterator[None]:
+        """See to it that an item that runs now has its answers."""
+        if self._prefetcher is None:
+            yield
+            return
+        self._prefetcher.before(item)
+        try:
+            yield
+        finally:
+            self._prefetcher.after(item, item.stash.get(RECORD, None))
 
     def begin(self, item: pytest.Item) -> None:
         """Start the record of a marked item."""
@@ -215,10 +257,27 @@ class QualificationSession:
             if isinstance(self._store, DiskStore):
                 self._store.mark_used(engine.used_keys(), date.today())
             engine.close()
+            self._recordings.close()
         if self._shared is not None:
             self._shared.close()
         if self.recorder is not None:
             self.recorder.close()
+
+    def _items_to_prefetch(self, session: pytest.Session) -> list[pytest.Function]:
+        """Return the items whose calls are made ahead: of a worker of xdist, its share of them."""
+        option = self.config.option
+        if self.concurrency == 0 or self.mode == "replay" or xdist.is_controller(self.config):
+            return []
+        if option.collectonly or any(getattr(option, name, False) for name in SHOWS_SETUP):
+            return []
+        items = [
+            item
+            for item in session.items
+            if isinstance(item, pytest.Function)
+            and (sample := self.registry.identify(item)) is not None
+            and self.registry.plan_of(sample).prefetch
+        ]
+        return xdist.share_of(self.config, items)
 
     def _deliver(self, record: SampleRecord, report: pytest.TestReport) -> None:
         if record.outcome is None:
@@ -247,8 +306,8 @@ class QualificationSession:
             OSError: It cannot be made.
         """
         folder = self.artifact_path.parent
-        if folder == self.config.rootpath / ".proofmap":
-            claim_folder(folder)
+        if folder == self.config.rootpath / FOLDER_NAME:
+            create_folder(folder)
         else:
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -260,11 +319,11 @@ class QualificationSession:
             self._shared = Connection.start(self.service_settings())
         return self._shared.address
 
+    @cached_property
     def _recordings(self) -> Recordings:
         configuration = self.configuration
-        index = configuration.cache_path if configuration.cache_path.is_dir() else None
         patterns = configuration.recordings if self.mode in ("auto", "replay") else []
-        return Recordings(patterns, configuration.rootdir, index)
+        return Recordings(patterns, configuration.rootdir, configuration.cache_path)
 
     def _connect(self) -> Connection:
         address = xdist.service_address(self.config)

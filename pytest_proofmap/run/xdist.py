@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import pytest
 
-__all__ = ["is_controller", "is_worker", "service_address", "share_service"]
+__all__ = ["is_controller", "is_worker", "service_address", "share_of", "share_service"]
 
+Item = TypeVar("Item", bound=pytest.Item)
 ADDRESS = "proofmap_service"
 
 
@@ -23,6 +26,19 @@ def service_address(config: pytest.Config) -> str | None:
     """Return where a worker finds the controller's call service."""
     workerinput = getattr(config, "workerinput", None)
     return workerinput.get(ADDRESS) if workerinput is not None else None
+
+
+def share_of(config: pytest.Config, items: list[Item]) -> list[Item]:
+    """Return every n-th item in a worker of n, all items elsewhere.
+
+    A worker learns only in small parts which items it will run, so that each looks ahead for its share of
+    all; whoever runs an item finds its answers in the shared store.
+    """
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is None:
+        return items
+    number = int(str(workerinput["workerid"]).lstrip("gw"))
+    return items[number % workerinput["workercount"] :: workerinput["workercount"]]
 
 
 def share_service(workerinput: dict[str, object], address: str | None) -> None:
