@@ -112,6 +112,20 @@ class CriteriaRegistry:
             sample=param.sample,
         )
 
+    def refuse_unqualified(self, items: Iterable[pytest.Item]) -> None:
+        """Check that each marked test function was parametrized; methods of ``unittest`` classes never are.
+
+        Raises:
+            MarkerError: A test is marked and would run without being qualified.
+        """
+        for item in items:
+            if isinstance(item, pytest.Function) and self.identify(item) is None and item.get_closest_marker(MARK):
+                raise MarkerError(
+                    f"{item.nodeid}: marked 'qualify', but pytest does not parametrize tests of this kind, so "
+                    "nothing would be qualified. Write it as a test function, or in a class that does not derive "
+                    "from unittest.TestCase, or remove the mark."
+                )
+
     def plan_of(self, sample: SampleId) -> CriterionPlan:
         """Return the settings of a sample's criterion."""
         return self.criteria[sample.criterion].plan

@@ -120,9 +120,11 @@ class QualificationSession:
 
         Raises:
             ConfigurationError: A plugin would run marked tests again.
+            MarkerError: A marked test would not be qualified.
             RecordingsError: A recordings file cannot be read.
             StoreError: Answers could not be kept.
         """
+        self.registry.refuse_unqualified(session.items)
         marked = [item for item in session.items if self.registry.identify(item) is not None]
         if marked and not self.config.option.collectonly:
             refuse_reruns(self.config, marked)

@@ -72,6 +72,12 @@ def test_the_fixtures_skip_in_unmarked_tests(marked: SmallProject) -> None:
     result.stdout.fnmatch_lines(["*needs --proofmap"])
 
 
+def test_a_folder_of_the_same_name_is_no_mark(marked: SmallProject) -> None:
+    """Tests in a folder or module called ``qualify`` are not taken for marked ones."""
+    marked.write("qualify/test_other.py", "def test_other():\n    pass\n")
+    marked.run("qualify", proofmap=False).assert_outcomes(passed=1)
+
+
 def test_other_skips_keep_their_reason(marked: SmallProject) -> None:
     """A marked test that the project skips itself is skipped all the same."""
     marked.write(
