@@ -27,8 +27,15 @@ COMMANDS = {
     "cache": _Command(
         "pytest_proofmap.commands.cache:cache", "Look into the response cache, move and prune answers."
     ),
+    "decide": _Command(
+        "pytest_proofmap.commands.decide:decide", "Decide anew on stored evidence, without any call."
+    ),
     "init": _Command(
         "pytest_proofmap.commands.init:init", "Put a first test, prompt and configuration into a project."
+    ),
+    "report": _Command("pytest_proofmap.commands.report:report", "Show stored evidence."),
+    "schema": _Command(
+        "pytest_proofmap.commands.schema:schema", "Print the JSON Schema of the evidence artifact."
     ),
 }
 

@@ -168,10 +168,8 @@ def _statuses(cells: Mapping[str, Cell]) -> dict[str, Status | None]:
 
 
 def _entry(bar: Bar, cell: Cell) -> _Entry:
-    if cell.status is None:
-        sign = " " if baseline_meets_bar(bar, cell) else BASELINE_SIGN
-    else:
-        sign = SIGNS[cell.status]
+    own = " " if baseline_meets_bar(bar, cell) else BASELINE_SIGN
+    sign = own if cell.status is None else SIGNS[cell.status]
     ran = cell.passed + cell.failed + cell.errors
     if not ran:
         return _Entry(sign, bound="not run", status=cell.status)

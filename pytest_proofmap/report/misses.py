@@ -68,9 +68,7 @@ def missed_cases(
     grouped: dict[tuple[str, str, str], list[MissedSample]] = {}
     for miss in misses:
         grouped.setdefault((miss.criterion, miss.case, miss.runtime), []).append(miss)
-    baseline_errors = {
-        place for place, found in grouped.items() if all(miss.is_error for miss in found)
-    }
+    baseline_errors = {place for place, found in grouped.items() if all(miss.is_error for miss in found)}
     cases = []
     for place, found in grouped.items():
         failures = [miss for miss in found if not miss.is_error] or found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from pytest_proofmap.report.wording import SIGNS, needs_text, plural, status_col
 __all__ = ["route_lines"]
 
 _SLICES_SHOWN = 8
+_KEPT_IN_FULL = 4
 
 
 class _Standing(NamedTuple):
@@ -29,8 +31,8 @@ def route_lines(summary: Summary, page: Page, *, everything: bool, brief: bool =
     Args:
         summary: What to show.
         page: Where to show it.
-        everything: Whether to show every slice, and what each fallback does for its primary.
-        brief: Whether to leave out the heading and the routes' warnings.
+        everything: Whether to show every slice and every challenger's standing.
+        brief: Whether to leave out the heading and what the fallbacks bring.
     """
     objectives = [each for each in summary.objectives if each.recommendations]
     if not objectives:
@@ -38,79 +40,89 @@ def route_lines(summary: Summary, page: Page, *, everything: bool, brief: bool =
     by_id = {criterion.id: criterion for criterion in summary.criteria}
     moving = [each for each in objectives if _moves(each)]
     staying = [each for each in objectives if not _moves(each)]
-    lines = [] if brief else page.wrap(_heading(objectives, moving))
-    if lines:
-        lines[0] = page.paint(lines[0], "bold")
-    for objective in (*moving, *staying):
-        lines += _objective(objective, by_id, summary, page, everything=everything, brief=brief)
-    if not brief:
-        lines += _warnings(objectives, page)
-    return lines
+    shown = [(each, *_shown_routes(each, everything=everything)) for each in (*moving, *staying)]
+    kept = sum(1 for objective, routes, _ in shown for route in routes if not _is_promoted(objective, route))
+    in_full = everything or (kept <= _KEPT_IN_FULL and not brief)
+    lines = [] if brief else [page.paint(line, "bold") for line in page.wrap(_heading(objectives, moving))]
+    for objective, routes, folded in shown:
+        for route in routes:
+            standings = _standings(objective, route.slice, by_id, summary)
+            lines += _route(objective, route, standings, page, in_full=in_full)
+            if not brief:
+                lines += _rescues(objective, route, page, everything=everything)
+        if folded:
+            lines += page.wrap(f"… {folded} more slices (-v shows them)", f"{objective.name}  ", "    ")
+    return lines if brief else [*lines, *_warnings(objectives, page)]
+
+
+def _is_promoted(objective: Objective, route: Recommendation) -> bool:
+    return bool(route.chain) and route.chain[0] != objective.baseline
 
 
 def _moves(objective: Objective) -> bool:
-    return any(each.chain[0] != objective.baseline for each in objective.recommendations if each.chain)
+    return any(_is_promoted(objective, route) for route in objective.recommendations)
 
 
 def _heading(objectives: Sequence[Objective], moving: Sequence[Objective]) -> str:
     whole = sum(
         1
-        for each in moving
-        if any(one.slice is None and one.chain[0] != each.baseline for one in each.recommendations)
+        for objective in moving
+        if any(route.slice is None and _is_promoted(objective, route) for route in objective.recommendations)
     )
     text = f"Recommended: {whole} of {plural(len(objectives), 'objective')} can move to a challenger"
     partial = len(moving) - whole
     return text + (f", {partial} in part" if partial else "")
 
 
-def _objective(
-    objective: Objective,
-    by_id: Mapping[str, Criterion],
-    summary: Summary,
-    page: Page,
-    *,
-    everything: bool,
-    brief: bool,
-) -> Iterator[str]:
-    whole, *slices = sorted(objective.recommendations, key=lambda one: (one.slice is not None, one.slice))
-    if not everything:
-        # Slices that go the way of the whole tell little, above all where nothing moves.
-        slices.sort(key=lambda one: one.chain == whole.chain)
-        folded = slices[_SLICES_SHOWN:]
-        slices = sorted(slices[:_SLICES_SHOWN], key=lambda one: one.slice or "")
-    else:
-        folded = []
-    for each in (whole, *slices):
-        yield from _route(objective, each, by_id, summary, page)
-        if not brief:
-            yield from _rescues(objective, each, page, everything=everything)
-    if folded:
-        yield from page.wrap(f"{objective.name}  … {len(folded)} more slices (-v shows them)", "", "    ")
+def _shown_routes(objective: Objective, *, everything: bool) -> tuple[list[Recommendation], int]:
+    """Return an objective's routes, the whole one first, and how many are folded away."""
+    whole, *slices = sorted(objective.recommendations, key=lambda one: (one.slice is not None, one.slice or ""))
+    if everything:
+        return [whole, *slices], 0
+    # Slices that go the way of the whole tell little.
+    telling = sorted(slices, key=lambda one: one.chain == whole.chain)
+    shown = sorted(telling[:_SLICES_SHOWN], key=lambda one: one.slice or "")
+    return [whole, *shown], len(slices) - len(shown)
 
 
 def _route(
     objective: Objective,
     route: Recommendation,
-    by_id: Mapping[str, Criterion],
-    summary: Summary,
+    standings: Sequence[_Standing],
     page: Page,
+    *,
+    in_full: bool,
 ) -> list[str]:
     name = objective.name if route.slice is None else f"{objective.name}  {route.slice}"
-    primary, *rest = route.chain
+    primary, *rest = route.chain or [objective.baseline]
     then = f" (then {', '.join(rest)})" if rest else ""
-    standings = _standings(objective, route.slice, by_id, summary)
-    promoted = primary != objective.baseline
-    if promoted or objective.sensitive or any(each.status == "qualified" for each in standings):
+    if _is_promoted(objective, route):
         lines = page.wrap(f"→ {primary}{then}: {route.reason}", f"{name} ", "    ")
-        more = [each for each in standings if each.status == "insufficient" and each.needs is not None]
-        if more and not promoted:
-            lines += page.flow([_standing(each) for each in more], "    ", "    ")
-    else:
-        first = f"→ {primary}{then}: baseline kept "
-        lines = page.flow([first.rstrip(), *map(_standing, standings)], f"{name} ", "    ")
-    if promoted and lines:
-        lines[0] = page.paint(lines[0], "green")
-    return _with_coloured_signs(lines, page) if not promoted else lines
+        return [page.paint(line, "green") for line in lines]
+    if objective.sensitive or any(each.status == "qualified" for each in standings):
+        return page.wrap(f"→ {primary}{then}: {route.reason}", f"{name} ", "    ")
+    first = f"→ {primary} (baseline kept):"
+    if in_full:
+        lines = page.flow([first, *map(_standing, standings)], f"{name} ", "    ")
+        return _with_coloured_signs(lines, page)
+    return page.wrap(f"{first} {_nearest(standings)}", f"{name} ", "    ")
+
+
+def _nearest(standings: Sequence[_Standing]) -> str:
+    """Return what it takes for the challenger that is nearest to a verdict."""
+    pending = [each for each in standings if each.status == "insufficient"]
+    if not pending:
+        return "no challenger qualifies"
+    nearest = min(pending, key=_distance)
+    needs = needs_text(nearest.needs)
+    return f"{nearest.runtime} {needs}" if needs else f"not enough evidence for {nearest.runtime}"
+
+
+def _distance(standing: _Standing) -> float:
+    needs = standing.needs
+    if needs is None or needs.best is None:
+        return math.inf
+    return needs.best if needs.typical is None else needs.typical
 
 
 def _standing(standing: _Standing) -> str:
@@ -168,13 +180,12 @@ def _needs(
 def _rescues(objective: Objective, route: Recommendation, page: Page, *, everything: bool) -> list[str]:
     """Return what the fallbacks do on the cases that their primary fails."""
     failures = route.fallbacks[0].primary_failures if route.fallbacks else 0
-    promoted = bool(route.chain) and route.chain[0] != objective.baseline
-    if not failures or not (promoted or everything):
+    if not failures or not (everything or _is_promoted(objective, route)):
         return []
-    rescued = ", ".join(f"{each.runtime} {each.rescued}" for each in route.fallbacks)
-    text = f"of the {plural(failures, 'case')} that {route.chain[0]} does not pass, these do pass: {rescued}"
+    rescued = ", ".join(f"{each.runtime} passes {each.rescued}" for each in route.fallbacks)
+    text = f"on its {plural(failures, 'miss', 'misses')} {rescued}"
     if route.joint_pass_rate is not None:
-        text += f"; one of the chain passes {_percent_down(route.joint_pass_rate)}"
+        text += f"; together {_percent_down(route.joint_pass_rate)}"
     return page.wrap(text, "    ", "    ")
 
 

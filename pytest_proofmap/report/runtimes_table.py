@@ -21,7 +21,7 @@ def runtimes_table(summary: Summary, page: Page) -> list[str]:
     if not figures:
         return []
     timed = any(one.latency.n for one in figures)
-    headers = ["runtime", "cost here", "per 1,000 cases", "to the baseline", "p50 latency"]
+    headers = ["runtime", "list cost", "per 1,000 cases", "vs baseline", "p50 latency"]
     if timed:
         headers.append("slow end")
     rows = [[page.text(text) for text in _row(one, timed=timed)] for one in figures]

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, RunInfo, Totals
 from pytest_proofmap.report.figures import RuntimeFigures, runtime_figures
 from pytest_proofmap.report.misses import MissedCase, MissedSample, missed_cases
+from pytest_proofmap.run.findings import Finding
 
 if TYPE_CHECKING:
     from pytest_proofmap.run.finish import RunResult
 
-__all__ = ["FailedCheck", "Summary", "summarize_evidence", "summarize_result"]
-
-
-class FailedCheck(NamedTuple):
-    """A reason why the run or the decision does not hold, and what to do about it."""
-
-    text: str
-    next_step: str
+__all__ = ["Summary", "summarize_evidence", "summarize_result"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +30,7 @@ class Summary:
     misses: Sequence[MissedCase]
     """The cases that did not pass, most telling first."""
     warnings: Sequence[str] = ()
-    findings: Sequence[FailedCheck] = ()
+    findings: Sequence[Finding] = ()
     """What fails the run."""
     next_steps: Sequence[str] = ()
     """Commands to go on with."""
@@ -59,9 +53,7 @@ def summarize_result(result: RunResult) -> Summary:
     rows = recorder.observations
     runtimes = {row.runtime for row in rows}
     misses = (
-        MissedSample(
-            miss.criterion, miss.case, miss.slice, miss.runtime, miss.outcome == "error", miss.message
-        )
+        MissedSample(miss.criterion, miss.case, miss.slice, miss.runtime, miss.outcome == "error", miss.message)
         for miss in recorder.misses
     )
     summary = _summary(
@@ -73,8 +65,7 @@ def summarize_result(result: RunResult) -> Summary:
         misses,
         _estimated(recorder.samples(), runtimes),
     )
-    findings = [FailedCheck(finding.text, finding.next_step) for finding in result.findings]
-    return replace(summary, warnings=tuple(result.warnings), findings=tuple(findings))
+    return replace(summary, warnings=tuple(result.warnings), findings=tuple(result.findings))
 
 
 def summarize_evidence(evidence: Evidence) -> Summary:

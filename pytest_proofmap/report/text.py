@@ -41,7 +41,7 @@ def render(summary: Summary, page: Page, *, verbosity: int = 0) -> list[str]:
     sections = [
         [*_totals(summary, page), *_incomplete(summary, page)],
         criteria_table(summary, page, everything=everything),
-        runtimes_table(summary, page),
+        [*runtimes_table(summary, page), *_sharing(summary, page)],
         _baseline_misses(summary, page),
         *_challenger_misses(summary, page, verbosity),
         _reasons(summary, page) if everything else [],
@@ -94,6 +94,17 @@ def _incomplete(summary: Summary, page: Page) -> list[str]:
         return []
     reasons = "; ".join(summary.run.incomplete_reasons) or "some marked tests did not run"
     return _painted(page.wrap(f"incomplete evidence: {reasons}", "! ", "  "), page, "yellow")
+
+
+def _sharing(summary: Summary, page: Page) -> list[str]:
+    """Return why the costs of the runtimes add up to more than the list cost of the calls."""
+    costs = [one.cost_usd for one in summary.figures]
+    known = sum(cost for cost in costs if cost is not None)
+    if not summary.totals.unpriced and None not in costs and known > 1.005 * summary.totals.list_usd:
+        return page.wrap(
+            "A request that several tests share counts here for each, and once among the calls above."
+        )
+    return []
 
 
 def _baseline_misses(summary: Summary, page: Page) -> list[str]:
@@ -197,9 +208,7 @@ def _reasons(summary: Summary, page: Page) -> list[str]:
                 continue
             where = labels[criterion.id] + (f" {cell.slice}" if cell.slice else "")
             sign = f"{SIGNS[cell.status]} "
-            lines += page.wrap(
-                f"{where}: {cell.runtime} {WORDS[cell.status]}: {cell.reason}", sign, "    "
-            )
+            lines += page.wrap(f"{where}: {cell.runtime} {WORDS[cell.status]}: {cell.reason}", sign, "    ")
     return [page.paint("Why", "bold"), *lines] if lines else []
 
 
@@ -210,9 +219,11 @@ def _attribution(summary: Summary, page: Page, *, everything: bool) -> list[str]
         (criterion, each)
         for criterion in summary.criteria
         for each in criterion.attribution
-        if (each.slice is None or everything)
-        and not {each.from_runtime, each.to_runtime} & summary.left_out
+        if (each.slice is None or everything) and not {each.from_runtime, each.to_runtime} & summary.left_out
     ]
+    # Where no two runtimes differ in the prompt, the table says all that there is to say.
+    if not everything and all(each.axis == "model" for _, each in differences):
+        return []
     if not differences:
         return []
     # What is surely a difference comes first.

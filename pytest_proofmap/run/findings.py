@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_proofmap.decide.binomial import binomial_at_least
-from pytest_proofmap.evidence.models import Cell, Criterion
+from pytest_proofmap.evidence.models import Cell, Criterion, Objective
 
 if TYPE_CHECKING:
     from pytest_proofmap.run.finish import RunResult
+    from pytest_proofmap.run.recorder import Miss
     from pytest_proofmap.run.session import QualificationSession
 
-__all__ = ["Finding", "baseline_misses_bar", "find"]
+__all__ = [
+    "Finding",
+    "baseline_findings",
+    "baseline_misses_bar",
+    "find",
+    "replay_findings",
+    "strict_findings",
+]
 
 
 class Finding(NamedTuple):
@@ -24,7 +32,10 @@ class Finding(NamedTuple):
 
 def find(run: QualificationSession, result: RunResult) -> list[Finding]:
     """Return why the run fails at its end."""
-    return [*_replay_misses(result), *_baselines(result), *_strict(run, result)]
+    findings = [*replay_findings(result.recorder.misses), *baseline_findings(result.criteria)]
+    if run.config.option.proofmap_strict:
+        findings += strict_findings(result.objectives, "--proofmap-strict")
+    return findings
 
 
 def baseline_misses_bar(criterion: Criterion, cell: Cell) -> bool:
@@ -42,8 +53,9 @@ def baseline_misses_bar(criterion: Criterion, cell: Cell) -> bool:
     return binomial_at_least(cell.failed, cell.passed + cell.failed, 1 - rate) <= 1 - confidence
 
 
-def _replay_misses(result: RunResult) -> Iterator[Finding]:
-    missed = [miss for miss in result.recorder.misses if miss.error_class == "ReplayMissError"]
+def replay_findings(misses: Iterable[Miss]) -> Iterator[Finding]:
+    """Yield that answers were missing while calls were off."""
+    missed = [miss for miss in misses if miss.error_class == "ReplayMissError"]
     if missed:
         first = missed[0]
         runtimes = ", ".join(sorted({miss.runtime for miss in missed}))
@@ -55,8 +67,9 @@ def _replay_misses(result: RunResult) -> Iterator[Finding]:
         )
 
 
-def _baselines(result: RunResult) -> Iterator[Finding]:
-    for criterion in result.criteria:
+def baseline_findings(criteria: Iterable[Criterion]) -> Iterator[Finding]:
+    """Yield the criteria whose own bar their baseline does not meet, beyond chance."""
+    for criterion in criteria:
         for cell in criterion.cells:
             if cell.role == "baseline" and cell.slice is None and baseline_misses_bar(criterion, cell):
                 rate = criterion.bar.min_pass_rate or 0.0
@@ -67,14 +80,18 @@ def _baselines(result: RunResult) -> Iterator[Finding]:
                 )
 
 
-def _strict(run: QualificationSession, result: RunResult) -> Iterator[Finding]:
-    if not run.config.option.proofmap_strict:
-        return
-    for objective in result.objectives:
+def strict_findings(objectives: Iterable[Objective], demand: str) -> Iterator[Finding]:
+    """Yield the challengers that are not qualified on an objective.
+
+    Args:
+        objectives: The decided objectives.
+        demand: The option that asks for all of them to qualify.
+    """
+    for objective in objectives:
         for verdict in objective.verdicts:
             if verdict.slice is None and verdict.status != "qualified":
                 yield Finding(
-                    f"--proofmap-strict: {verdict.runtime} is {verdict.status.replace('_', ' ')} on "
+                    f"{demand}: {verdict.runtime} is {verdict.status.replace('_', ' ')} on "
                     f"{objective.name}: {verdict.reason}",
                     "leave the challenger out, or add the cases that the verdict needs",
                 )

@@ -1,0 +1,263 @@
+"""``proofmap decide``: decide anew on a stored artifact, without any call."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    from pytest_proofmap.evidence.models import Evidence
+    from pytest_proofmap.run.findings import Finding
+
+__all__ = ["decide"]
+
+EXIT_FINDING = 1
+EXAMPLE_PRICE = "gpt-4o-mini=0.15,0.60"
+
+
+class _PriceOption(NamedTuple):
+    """A price as it was typed, in USD per million tokens."""
+
+    runtime: str
+    rates: tuple[float, ...]
+    """Of input, output and, where given, cached input."""
+
+
+def _number(rule: Callable[[float], bool], allowed: str, *, can_be_off: bool = False) -> Callable[..., Any]:
+    """Return a callback that reads a number that meets a rule, or ``none`` where that switches it off."""
+    allowed += " or none" if can_be_off else ""
+
+    def read(ctx: click.Context, param: click.Parameter, value: str | None) -> float | str | None:
+        if value is None or (can_be_off and value.strip().lower() == "none"):
+            return value and "none"
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not rule(number):
+            raise click.BadParameter(f"{value!r} is not {allowed}.")
+        return number
+
+    return read
+
+
+def _read_prices(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[_PriceOption, ...]:
+    """Read ``RUNTIME=IN,OUT[,CACHED]`` in USD per million tokens."""
+    return tuple(map(_read_price, values))
+
+
+def _read_price(text: str) -> _PriceOption:
+    # The name of a runtime that is not configured may hold any character.
+    runtime, _, figures = text.rpartition("=")
+    try:
+        rates = tuple(float(figure) for figure in figures.split(","))
+    except ValueError:
+        rates = ()
+    if not runtime or len(rates) not in (2, 3):
+        raise click.BadParameter(
+            f"{text!r} is not RUNTIME=IN,OUT[,CACHED] with prices in USD per million tokens, such as "
+            f"{EXAMPLE_PRICE}."
+        )
+    if any(rate < 0 or not math.isfinite(rate) for rate in rates):
+        raise click.BadParameter(f"{text!r}: a price is a number of USD of at least 0.")
+    return _PriceOption(runtime, rates)
+
+
+_RATE = "a number above 0 and up to 1"
+_CONFIDENCE = "0 (decide on the observed rate) or a number of at least 0.5 and below 1"
+
+
+def _is_rate(number: float) -> bool:
+    return 0 < number <= 1
+
+
+def _is_confidence(number: float) -> bool:
+    return number == 0 or 0.5 <= number < 1
+
+
+@click.command()
+@click.argument("evidence", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the artifact here.")
+@click.option(
+    "--margin",
+    callback=_number(_is_rate, _RATE, can_be_off=True),
+    metavar="X|none",
+    help="How much lower than the baseline's the pass rate may be.",
+)
+@click.option(
+    "--min-pass-rate",
+    callback=_number(_is_rate, _RATE),
+    metavar="X",
+    help="Share of the cases that must pass.",
+)
+@click.option(
+    "--max-failure-rate",
+    callback=_number(_is_rate, _RATE, can_be_off=True),
+    metavar="X|none",
+    help="Failure rate to exclude where every case must pass.",
+)
+@click.option(
+    "--confidence", callback=_number(_is_confidence, _CONFIDENCE), metavar="X", help="Confidence of the verdicts."
+)
+@click.option(
+    "--price",
+    "prices",
+    callback=_read_prices,
+    multiple=True,
+    metavar="RUNTIME=IN,OUT[,CACHED]",
+    help="USD per million tokens; may be repeated.",
+)
+@click.option("--without", "left_out", multiple=True, metavar="RUNTIME", help="Leave a challenger out.")
+@click.option("--objective", "objectives", multiple=True, metavar="NAME", help="Decide on this objective only.")
+@click.option("--optimize", type=click.Choice(["cost", "latency"]), help="Choose by cost or by latency.")
+@click.option("--strict", is_flag=True, help="Demand complete evidence and that every challenger qualifies.")
+@click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON in place of the summary.")
+@click.option("-v", "--verbose", count=True, help="More cases, all slices and reasons; -vv: every case.")
+@click.option("-q", "--quiet", is_flag=True, help="Totals, recommendations and findings only.")
+def decide(
+    evidence: Path,
+    output: Path | None,
+    margin: Any,
+    min_pass_rate: Any,
+    max_failure_rate: Any,
+    confidence: Any,
+    prices: tuple[_PriceOption, ...],
+    left_out: tuple[str, ...],
+    objectives: tuple[str, ...],
+    optimize: str | None,
+    strict: bool,
+    as_json: bool,
+    verbose: int,
+    quiet: bool,
+) -> None:
+    """Decide anew on the artifact EVIDENCE, without any call.
+
+    Bars, confidence and what to optimize for hold for every criterion and objective. A margin alone takes
+    the place of "every case must pass"; with --min-pass-rate both must hold. A challenger that is left out
+    still counts in the correction for several challengers.
+
+    Exit status: 0 it holds; 1 a baseline misses its own bar, or with --strict a challenger is not qualified
+    or the evidence is incomplete; 2 bad input.
+    """
+    from pytest_proofmap.commands.revision import (
+        BarChanges,
+        only_objectives,
+        with_bars,
+        with_prices,
+        without_runtimes,
+    )
+    from pytest_proofmap.decide.decision import decide_evidence
+    from pytest_proofmap.evidence.artifact import read_evidence
+    from pytest_proofmap.evidence.models import Price
+
+    stored = read_evidence(evidence)
+    complete = stored.run.complete
+    stored = only_objectives(stored, objectives)
+    stored = without_runtimes(stored, left_out, "--without")
+    stored = with_prices(
+        stored,
+        {
+            each.runtime: Price(
+                input_per_mtok=each.rates[0],
+                output_per_mtok=each.rates[1],
+                cached_input_per_mtok=each.rates[2] if len(each.rates) > 2 else None,
+            )
+            for each in prices
+        },
+    )
+    stored = with_bars(stored, BarChanges(margin, min_pass_rate, max_failure_rate, confidence))
+    if optimize is not None:
+        optimized = [each.model_copy(update={"optimize": optimize}) for each in stored.objectives]
+        stored = stored.model_copy(update={"objectives": optimized})
+    stored = decide_evidence(stored)
+    findings = _findings(stored, left_out, strict=strict, complete=complete)
+    if output is not None:
+        _write(stored, output)
+    if as_json:
+        _print_json(stored, findings)
+    else:
+        _print_summary(stored, findings, left_out, output, -1 if quiet else verbose)
+    if findings:
+        raise click.exceptions.Exit(EXIT_FINDING)
+
+
+def _findings(stored: Evidence, left_out: tuple[str, ...], *, strict: bool, complete: bool) -> tuple[Finding, ...]:
+    from pytest_proofmap.report.stored import failing_baselines, stored_findings
+    from pytest_proofmap.run.findings import Finding
+
+    findings = [
+        *failing_baselines(stored),
+        *stored_findings(stored, strict="--strict" if strict else None, left_out=left_out),
+    ]
+    # Challengers that --without leaves out on purpose are not what strictness is about.
+    if strict and not complete:
+        reasons = "; ".join(stored.run.incomplete_reasons) or "some marked tests did not run"
+        findings.append(
+            Finding(f"--strict: the evidence is incomplete: {reasons}", "run all of it: pytest --proofmap")
+        )
+    return tuple(findings)
+
+
+def _write(stored: Evidence, output: Path) -> None:
+    from pytest_proofmap.errors import EvidenceError
+    from pytest_proofmap.evidence.artifact import ArtifactParts, write_evidence
+
+    prompts = {
+        name: {variant: prompt.model_dump() for variant, prompt in variants.items()}
+        for name, variants in stored.prompts.items()
+    }
+    parts = ArtifactParts(
+        run=stored.run,
+        runtimes=stored.runtimes,
+        prompts_json=json.dumps(prompts, ensure_ascii=False),
+        requests=((key, request.model_dump_json()) for key, request in stored.requests.items()),
+        objectives=stored.objectives,
+        criteria=stored.criteria,
+        samples=(sample.model_dump_json(by_alias=True) for sample in stored.samples),
+        totals=stored.totals,
+    )
+    try:
+        write_evidence(output, parts)
+    except OSError as error:
+        raise EvidenceError(
+            f"cannot write the evidence to {str(output)!r}: {error.strerror or error}. Choose another place "
+            "with -o."
+        ) from None
+
+
+def _print_json(stored: Evidence, findings: tuple[Finding, ...]) -> None:
+    decision = {
+        "schema": stored.schema_,
+        "run": stored.run.model_dump(mode="json", by_alias=True),
+        "objectives": [each.model_dump(mode="json", by_alias=True) for each in stored.objectives],
+        "criteria": [each.model_dump(mode="json", by_alias=True) for each in stored.criteria],
+        "totals": stored.totals.model_dump(mode="json", by_alias=True),
+        "findings": [finding._asdict() for finding in findings],
+    }
+    click.echo(json.dumps(decision, indent=2, ensure_ascii=True))
+
+
+def _print_summary(
+    stored: Evidence,
+    findings: tuple[Finding, ...],
+    left_out: tuple[str, ...],
+    output: Path | None,
+    verbosity: int,
+) -> None:
+    from pytest_proofmap.commands.summary_page import print_summary
+    from pytest_proofmap.report.next_steps import command
+    from pytest_proofmap.report.summary import summarize_evidence
+
+    summary = replace(
+        summarize_evidence(stored),
+        findings=findings,
+        left_out=frozenset(left_out),
+        next_steps=() if output is None else (command("proofmap", "report", "--text", output),),
+    )
+    print_summary(summary, verbosity)
