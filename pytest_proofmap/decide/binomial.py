@@ -119,7 +119,7 @@ def _starting_point(probability: float, a: float, b: float) -> float:
     spread = math.sqrt(1.0 / a + 1.0 / b)
     log_odds = math.log(a / b) + normal_quantile(probability) * spread
     guess = 1.0 / (1.0 + math.exp(-max(-600.0, min(600.0, log_odds))))
-    return guess if 0.0 < guess < 1.0 else mean
+    return guess if 0.0 < guess < 1.0 else min(mean, math.nextafter(1.0, 0.0))
 
 
 def binomial_at_most(k: float, n: float, rate: float) -> float:

@@ -59,6 +59,8 @@ def _remembered(b: float, c: float, n: int, delta: float, memo: Memo | None) -> 
     """Look the p-value up by its table, and compute and keep it when it is new."""
     if n <= 0:
         return 1.0
+    # What averaging leaves of a whole number is one: the same table must have the same value and key.
+    b, c = round(b, 9), round(c, 9)
     if memo is None or n > EXACT_LIMIT:
         return _p_value(b, c, n, delta)
     key = f"tango-bb-1:{b:.12g},{c:.12g},{n},{delta:.12g}"
