@@ -143,9 +143,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--proofmap", "--proofmap-cache=replay"],
         cwd=folder,
-        env={**environment, "COLUMNS": "80"},
+        env={**environment, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     artifact = folder / ".proofmap" / "evidence.json"
@@ -221,6 +221,16 @@ def test_run_promotes_partial_wins(run: Run) -> None:
         assert set(recommendation["chain"]) == {*qualified, "gpt-4o"}
         assert (recommendation["chain"][0] != "gpt-4o") == bool(qualified)
     assert verdicts["constrained-response", "gpt-4o-mini"] == "insufficient"
+
+
+def test_run_prints_what_the_readme_shows(run: Run) -> None:
+    """The summary has the README's lines, a sign for each verdict, and tells the baseline's own misses."""
+    shown = (EXAMPLE / "README.md").read_text(encoding="utf-8").partition("```text\n")[2].partition("```")[0]
+    printed = run.stdout.splitlines()
+    assert [line for line in shown.splitlines() if line not in printed] == []
+    assert all(sign in run.stdout for sign in ("✓ qualified", "✗ not qualified", "? not enough evidence"))
+    assert "the baseline gpt-4o itself fails 91 of 817 cases" in run.stdout
+    assert "not recorded" in run.stdout
 
 
 def test_run_has_no_latency(run: Run) -> None:
