@@ -128,7 +128,7 @@ def test_a_single_wrong_order_number_is_one_too_many(replay: FinishedRun) -> Non
         "not_qualified",
     ]
     assert "not qualified" in replay.output
-    assert "order_id" in replay.output
+    assert "37/40" in replay.output
 
 
 def test_only_proven_challengers_get_a_route(replay: FinishedRun) -> None:
