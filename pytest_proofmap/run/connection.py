@@ -171,7 +171,7 @@ class Connection:
             if self._process is not None:
                 with contextlib.suppress(OSError):
                     link.send(encode({"op": "bye"}))
-            link.close()
+            link.hang_up()
         if self._process is not None:
             self._process.end()
         if self._reader.is_alive() and threading.current_thread() is not self._reader:
@@ -185,8 +185,10 @@ class Connection:
         now = _environment()
         if now == self._environment:
             return
-        changed = {name: value for name, value in now.items() if self._environment.get(name) != value}
-        removed = [name for name in self._environment if name not in now]
+        changed = {
+            _text(name): _text(value) for name, value in now.items() if self._environment.get(name) != value
+        }
+        removed = [_text(name) for name in self._environment if name not in now]
         self._environment = now
         self._send(encode({"op": "env", "set": changed, "unset": removed}))
 
@@ -208,19 +210,21 @@ class Connection:
                 self._queued.clear()
                 self._link = link
                 if self._closing:
-                    link.close()
+                    link.hang_up()
             self._ready.set_result(link.address)
-            for line in link.lines():
-                self._take(decode(line))
+            with contextlib.closing(link):
+                for line in link.lines():
+                    self._take(decode(line))
             reason = self._obituary()
-        except (OSError, ValueError, CallError, StoreError) as error:
-            reason = str(error)
-            if not self._ready.done():
-                self._ready.set_exception(error)
-            kind: ResultKind = "store" if isinstance(error, StoreError) else "call"
-            self._end(reason, kind)
-            return
-        self._end(reason)
+        except StoreError as error:
+            self._ready.set_exception(error)
+            self._end(str(error), "store")
+        except CallError as error:
+            self._end(error.message)
+        except (OSError, ValueError) as error:
+            self._end(f"the call service cannot be reached: {error}")
+        else:
+            self._end(reason)
 
     def _obituary(self) -> str:
         """Return why there is no service any more."""
@@ -305,11 +309,17 @@ def _result(message: dict[str, Any]) -> CallResult:
     )
 
 
-def _environment() -> dict[str, str]:
-    environment = dict(os.environ)
+def _environment() -> dict[Any, Any]:
+    """Return a copy of the environment as Python holds it inside: this is asked before every call."""
+    environment: dict[Any, Any] = dict(getattr(os.environ, "_data", os.environ))
     for name in _NOT_SHARED:
         environment.pop(name, None)
+        environment.pop(name.encode(), None)
     return environment
+
+
+def _text(value: str | bytes) -> str:
+    return os.fsdecode(value)
 
 
 class _Link:
@@ -326,11 +336,15 @@ class _Link:
     def lines(self) -> IO[bytes]:
         return self._lines
 
-    def close(self) -> None:
+    def hang_up(self) -> None:
+        """End the conversation; whoever reads the lines reaches their end and closes."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket_module.SHUT_RDWR)
-        with contextlib.suppress(OSError):
-            self._socket.close()
+
+    def close(self) -> None:
+        self.hang_up()
+        self._lines.close()
+        self._socket.close()
 
 
 def _connect(address: str) -> _Link:

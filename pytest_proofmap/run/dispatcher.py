@@ -66,7 +66,9 @@ class Dispatcher:
         concurrency: Calls under way at once, all providers together.
         limits: By provider: ``rpm``, ``tpm`` and ``concurrency``.
         budget_usd: What may be spent, or None.
+        store_is_remote: Whether the store waits for a network, which then a thread of its own does.
         refresh: Call each key once although the store has it.
+        run: Id of the run that pays, which is kept with its answers.
         policy: When to try again.
         clock: Monotonic time in seconds.
         sleep: Waits for a number of seconds.
@@ -81,7 +83,9 @@ class Dispatcher:
         concurrency: int = 32,
         limits: Mapping[str, Mapping[str, Any]] | None = None,
         budget_usd: float | None = None,
+        store_is_remote: bool = False,
         refresh: bool = False,
+        run: str | None = None,
         policy: RetryPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -95,6 +99,7 @@ class Dispatcher:
         self._store = store
         self._attempt = attempt
         self._refresh = refresh
+        self._run = run
         self._policy = policy or RetryPolicy()
         self._clock = clock
         self._sleep = sleep
@@ -104,8 +109,7 @@ class Dispatcher:
         self._stopped: dict[str, Failure] = {}
         self._unkept: str | None = None
         self._settled = asyncio.Event()
-        # One thread: SQLite and a server elsewhere both block, and neither gains from more.
-        self._store_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="store") if store_is_remote else None
 
     async def call(self, call: LiveCall, attempt: Attempt | None = None) -> Landing:
         """Answer a call: by the flight of its key that is under way, from the store, or live.
@@ -154,7 +158,8 @@ class Dispatcher:
 
     def close(self) -> None:
         """Finish the writes and close the store."""
-        self._store_thread.shutdown(wait=True)
+        if self._store_thread is not None:
+            self._store_thread.shutdown(wait=True)
         self._store.close()
 
     async def _fly(self, call: LiveCall, flight: _Flight) -> Landing:
@@ -230,11 +235,11 @@ class Dispatcher:
             self.budget.doubt(worst_usd)
         else:
             self.budget.settle(worst_usd, cost or 0.0)
-        return replace(answer, attempts=attempts, concurrency=under_way)
+        return replace(answer, attempts=attempts, concurrency=under_way, run=self._run)
 
     async def _keep(self, call: LiveCall, answer: Answer) -> Landing:
         try:
-            await self._in_store_thread(self._store.put, call.key, answer)
+            await self._ask_store(self._store.put, call.key, answer)
         except StoreError as error:
             self._unkept = f"the answers cannot be kept: {error}"
             return Landing(
@@ -248,9 +253,12 @@ class Dispatcher:
     async def _find(self, key: str) -> Answer | None:
         if self._refresh and key not in self._answered:
             return None
-        return await self._in_store_thread(self._store.get, key)
+        return await self._ask_store(self._store.get, key)
 
-    async def _in_store_thread(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+    async def _ask_store(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        if self._store_thread is None:
+            # A tenth of a millisecond on a local disk, and several times that to hand it to a thread.
+            return function(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._store_thread, function, *arguments)
 
     async def _reserve(self, call: LiveCall) -> float | Failure:

@@ -139,7 +139,9 @@ class CallService:
             concurrency=settings.get("concurrency") or 1,
             limits=settings.get("limits") or {},
             budget_usd=settings.get("budget_usd"),
+            store_is_remote=settings["store"].get("kind") not in ("disk", "memory"),
             refresh=bool(settings.get("refresh")),
+            run=settings.get("run"),
         )
         self._clients: set[_Client] = set()
         self._leaving = False

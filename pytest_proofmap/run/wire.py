@@ -29,6 +29,8 @@ class ServiceSettings:
     budget_usd: float | None = None
     refresh: bool = False
     """Call each key once although the store has it."""
+    run: str | None = None
+    """Id of the run that pays, which is kept with its answers."""
 
 
 def encode(message: dict[str, Any]) -> bytes:

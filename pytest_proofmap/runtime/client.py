@@ -18,6 +18,8 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timezone
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from pytest_proofmap.runtime.answer import Answer, Refusal
@@ -49,6 +51,7 @@ class LiteLLMClient:
         self._importing: asyncio.Future[Any] | None = None
         self._warming: asyncio.Task[None] | None = None
         self._is_internal: contextvars.ContextVar[bool] | None = None
+        self._mcp_is_optional = False
 
     @property
     def version(self) -> str | None:
@@ -67,6 +70,7 @@ class LiteLLMClient:
             if self._litellm is None:
                 self._litellm = litellm
                 self._is_internal = _internal_call_flag()
+                self._mcp_is_optional = _mcp_is_optional()
                 loop.set_default_executor(_DirectExecutor(max_workers=4, thread_name_prefix="litellm"))
                 self._warming = loop.create_task(self._warm())
         if self._warming is not None:
@@ -147,6 +151,8 @@ class LiteLLMClient:
             "organization": transport.get("organization"),
         }
         arguments.update({name: value for name, value in optional.items() if value is not None})
+        if request.get("tools") and self._mcp_is_optional:
+            arguments["_skip_mcp_handler"] = True
         if isinstance(arguments.get("api_key"), str):
             self._redactor.add(arguments["api_key"])
         return arguments
@@ -215,6 +221,17 @@ def _internal_call_flag() -> contextvars.ContextVar[bool] | None:
     except ImportError:
         return None
     return is_internal_call
+
+
+def _mcp_is_optional() -> bool:
+    """Whether to tell LiteLLM that a request's tools are no MCP servers.
+
+    Versions since 1.106 import the package ``mcp`` for any request with tools, and do not require it.
+    """
+    from litellm import main
+
+    knows = "_skip_mcp_handler" in Path(main.__file__).read_text(encoding="utf-8")
+    return knows and find_spec("mcp") is None
 
 
 def _use_plain_http(litellm: Any) -> None:

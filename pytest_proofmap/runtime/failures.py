@@ -65,7 +65,11 @@ def classify(error: BaseException, redactor: Redactor) -> AttemptError:
     if "choices" in message and names & {"APIError"}:
         message = f"the response has no choices ({message})"
         return AttemptError("InvalidResponseError", message, provider_fault=True, maybe_paid=True)
+    missing = next((cause for cause in _causes(error) if isinstance(cause, ImportError)), None)
     transport = _transport_cause(error)
+    if missing is not None and (transport is None or transport is error):
+        message = f"{missing}; install what LiteLLM needs for this provider"
+        return AttemptError("ImportError", redactor.redact(message), fatal_for_runtime=True)
     if transport is not None:
         detail = str(transport).strip() or type(transport).__name__
         message = readable_message(f"{type(transport).__name__}: {detail}", redactor, strip=False)

@@ -251,8 +251,10 @@ class Limits:
         """Give turns to all who may start now, and wake up when the next one may."""
         now = self._clock()
         wake_s = math.inf
-        # One turn per provider and round, so that no provider takes the whole of the common maximum.
+        # One turn per provider and round, first the one with the least under way: so all get their share of
+        # the common maximum.
         ready = [state for state in self._providers.values() if state.waiting]
+        ready.sort(key=lambda state: state.limit.in_flight)
         while ready and self._in_flight < self._most:
             still: list[ProviderState] = []
             for state in ready:

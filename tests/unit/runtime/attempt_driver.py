@@ -1,0 +1,33 @@
+"""Makes attempts in a process of its own: reads calls as JSON from standard input, writes what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from typing import Any
+
+from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
+from pytest_proofmap.runtime.client import LiteLLMClient
+from pytest_proofmap.runtime.redaction import Redactor
+
+
+async def make(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Make the calls one after the other."""
+    client, results = LiteLLMClient(Redactor(os.environ)), []
+    for call in calls:
+        live = LiveCall("key", "runtime", "openai", call["request"], call["transport"])
+        try:
+            answer = await client.attempt(live)
+        except AttemptError as error:
+            results.append({"error": vars(error)})
+        else:
+            results.append({"answer": answer.content()})
+    return results
+
+
+if __name__ == "__main__":
+    made = asyncio.run(make(json.load(sys.stdin)))
+    print("RESULT" + json.dumps({"results": made, "environment": dict(os.environ)}), flush=True)
+    os._exit(0)

@@ -1,0 +1,245 @@
+"""Single attempts through the real LiteLLM over a real socket, on both of its ways to OpenAI's API."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_provider import FakeProvider, Fault
+
+KEY = "sk-a-key-that-nobody-may-see"
+DRIVER = Path(__file__).parent / "attempt_driver.py"
+FAULTS: tuple[Fault, ...] = (
+    "rate_limit",
+    "server_error",
+    "unavailable",
+    "unauthorized",
+    "forbidden",
+    "not_found",
+    "bad_request",
+    "content_policy",
+    "context_window",
+    "echo_authorization",
+    "html",
+    "half_json",
+    "no_choices",
+    "reset",
+    "silence",
+)
+TOOL_CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": null}'}}
+
+
+def call(model: str, base: str | None, **content: Any) -> dict[str, Any]:
+    """Return a call as the driver reads it."""
+    request = {
+        "model": model if "/" in model else f"openai/{model}",
+        "api_base": None,
+        "messages": [{"role": "user", "content": "hi"}],
+        "params": content.get("params", {}),
+        "tools": content.get("tools"),
+        "response_format": content.get("response_format"),
+        "sample": 0,
+    }
+    transport = {"api_base": base, "timeout_s": 1.0, "api_key": KEY, **content.get("transport", {})}
+    return {"request": request, "transport": {k: v for k, v in transport.items() if v is not None}}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a driver made."""
+
+    results: dict[str, dict[str, Any]]
+    environment: dict[str, str]
+    stdout: str
+    provider: FakeProvider
+
+    def error(self, name: str) -> dict[str, Any]:
+        """Return the failure of a call."""
+        error: dict[str, Any] = self.results[name]["error"]
+        return error
+
+    def answer(self, name: str) -> dict[str, Any]:
+        """Return the answer of a call."""
+        answer: dict[str, Any] = self.results[name]["answer"]
+        return answer
+
+
+@pytest.fixture(scope="module", params=["plain-http", "openai-client"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    """All attempts of this module, made by one process for each of the two ways."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / ".env").write_text("FROM_DOTENV=1\nOPENAI_API_KEY=sk-from-dotenv-file\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI")}
+    if request.param == "openai-client":
+        environment["EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"] = "false"
+    with FakeProvider() as provider:
+        for fault in FAULTS:
+            provider.script(fault, always=fault, retry_after="7")
+        provider.script("served", served_model="served-2024", usage={
+            "prompt_tokens": 20, "completion_tokens": 4, "total_tokens": 24,
+            "prompt_tokens_details": {"cached_tokens": 8},
+        })  # fmt: skip
+        provider.script("no-usage", usage=None)
+        provider.script("tool", tool_calls=[TOOL_CALL], finish_reason="tool_calls")
+        provider.script("cut", finish_reason="length")
+        url = provider.url
+        calls: dict[str, dict[str, Any]] = {fault: call(fault, url) for fault in FAULTS}
+        calls |= {name: call(name, url) for name in ("served", "no-usage", "tool", "cut")}
+        calls["params"] = call(
+            "params",
+            url,
+            params={"temperature": 0, "frobnicate": 1},
+            tools=[{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+            response_format={"type": "json_object"},
+            transport={"extra_headers": {"X-Mine": "yes"}, "headers": {"X-Other": "too"}},
+        )
+        calls["rejected"] = call("gpt-4o", url, params={"reasoning_effort": "high"})
+        calls["dead"] = call("m", "http://127.0.0.1:1/v1")
+        calls["no-provider"] = call("no/such-provider", None)
+        calls["no-key"] = call("gpt-4o", None, transport={"api_key": None})
+        calls["own-server"] = call("m", url, transport={"api_key": None})
+        process = subprocess.run(
+            [sys.executable, "-W", "error", str(DRIVER)],
+            input=json.dumps(list(calls.values())),
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=environment,
+            timeout=120,
+        )
+        assert process.returncode == 0, process.stderr
+        stdout, _, result = process.stdout.partition("RESULT")
+        output = json.loads(result)
+        results = dict(zip(calls, output["results"], strict=True))
+        yield Made(results, output["environment"], stdout, provider)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error_class", "status", "retryable"),
+    [
+        ("rate_limit", "RateLimitError", 429, True),
+        ("server_error", "InternalServerError", 500, True),
+        ("unavailable", "ServiceUnavailableError", 503, True),
+        ("unauthorized", "AuthenticationError", 401, False),
+        ("forbidden", "PermissionDeniedError", 403, False),
+        ("not_found", "NotFoundError", 404, False),
+        ("bad_request", "BadRequestError", 400, False),
+        ("html", "InvalidResponseError", None, True),
+        ("half_json", "InvalidResponseError", None, True),
+        ("no_choices", "InvalidResponseError", None, False),
+        ("reset", "APIConnectionError", None, True),
+        ("dead", "APIConnectionError", None, True),
+        ("silence", "Timeout", None, True),
+        ("rejected", "UnsupportedParamsError", 400, False),
+        ("no-provider", "BadRequestError", 400, False),
+        ("no-key", "AuthenticationError", 401, False),
+    ],
+)
+def test_failures_have_honest_classes(
+    made: Made, fault: str, error_class: str, status: int | None, retryable: bool
+) -> None:
+    """Each failure is named for what happened, and is repeated only if that may help."""
+    error = made.error(fault)
+    assert (error["error_class"], error["status"], error["retryable"]) == (error_class, status, retryable)
+    assert error["fatal_for_runtime"] is (status in (401, 403, 404))
+    assert error["provider_fault"] is (error_class == "InvalidResponseError" or retryable)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_attempt_is_one_request(made: Made, fault: Fault) -> None:
+    """LiteLLM does not repeat anything behind our back."""
+    assert len(made.provider.received(fault)) == 1
+
+
+def test_only_what_may_be_charged_is_doubtful(made: Made) -> None:
+    """An attempt may have been charged when an answer was begun or none can be known of, and not otherwise."""
+    doubtful = {name for name in made.results if made.results[name].get("error", {}).get("maybe_paid")}
+    assert doubtful == {"html", "half_json", "no_choices", "reset", "silence"}
+
+
+def test_retry_after(made: Made) -> None:
+    """What the provider asks to wait is read from its header."""
+    assert made.error("rate_limit")["retry_after_s"] == 7
+    assert made.error("unavailable")["retry_after_s"] == 7
+    assert made.error("server_error")["retry_after_s"] is None
+
+
+def test_messages_are_the_providers_own(made: Made) -> None:
+    """A message is what the provider said, without LiteLLM's wrapping."""
+    assert made.error("rate_limit")["message"] == "Rate limit reached, please slow down."
+    assert made.error("silence")["message"] == "no complete response within 1 s"
+    assert "no choices" in made.error("no_choices")["message"]
+    assert "OPENAI_API_KEY" in made.error("no-key")["message"]
+
+
+def test_messages_are_redacted(made: Made) -> None:
+    """A provider that repeats the key does not get it into a message."""
+    assert made.provider.received("echo_authorization")[0].headers["authorization"] == f"Bearer {KEY}"
+    assert "[redacted]" in made.error("echo_authorization")["message"]
+    assert KEY not in json.dumps(made.results)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error_class"),
+    [("content_policy", "ContentPolicyViolationError"), ("context_window", "ContextWindowExceededError")],
+)
+def test_refusals_are_answers(made: Made, fault: str, error_class: str) -> None:
+    """What the same request meets every time is the model's answer."""
+    answer = made.answer(fault)
+    assert answer["response"] is None
+    assert answer["refusal"]["class"] == error_class
+
+
+def test_answer_is_plain(made: Made) -> None:
+    """An answer is an OpenAI-format completion and nothing else."""
+    answer = made.answer("served")
+    response = answer["response"]
+    assert response["model"] == "served-2024"
+    assert response["usage"]["prompt_tokens_details"]["cached_tokens"] == 8
+    assert response["choices"][0]["message"]["content"] == "ok"
+    assert not {"_hidden_params", "_response_headers", "headers"} & set(response)
+    assert 0 < answer["latency_s"] < 1
+    assert answer["made_at"].endswith("Z")
+
+
+def test_missing_usage_is_unknown(made: Made) -> None:
+    """A model that reports no usage used an unknown number of tokens, not zero."""
+    assert "usage" not in made.answer("no-usage")["response"]
+
+
+def test_tool_calls_and_finish_reason(made: Made) -> None:
+    """Tool calls arrive whole, and why the model stopped is kept."""
+    choice = made.answer("tool")["response"]["choices"][0]
+    assert choice["message"]["content"] is None
+    assert choice["message"]["tool_calls"][0]["function"] == TOOL_CALL["function"]
+    assert made.answer("cut")["response"]["choices"][0]["finish_reason"] == "length"
+
+
+def test_everything_of_the_request_is_sent(made: Made) -> None:
+    """Parameters, tools, response format and headers reach the wire; nothing is dropped."""
+    received = made.provider.received("params")[0]
+    assert received.body["temperature"] == 0
+    assert received.body["frobnicate"] == 1
+    assert received.body["tools"][0]["function"]["name"] == "f"
+    assert received.body["response_format"] == {"type": "json_object"}
+    assert "stream" not in received.body
+    assert (received.headers["x-mine"], received.headers["x-other"]) == ("yes", "too")
+
+
+def test_a_server_of_ones_own_needs_no_key(made: Made) -> None:
+    """With an api_base and no key anywhere the call is made all the same."""
+    assert made.answer("own-server")["response"]["choices"]
+
+
+def test_no_traces(made: Made) -> None:
+    """Nothing is printed, no warning escapes and .env is not loaded."""
+    assert made.stdout == ""
+    assert "FROM_DOTENV" not in made.environment
+    assert "OPENAI_API_KEY" not in made.environment

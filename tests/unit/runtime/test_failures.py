@@ -1,0 +1,109 @@
+"""What exceptions of client libraries are taken for, where no real server can bring them about."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+
+from pytest_proofmap.runtime.failures import classify, readable_message, retry_after_s
+from pytest_proofmap.runtime.redaction import Redactor
+
+REDACTOR = Redactor({})
+
+
+class APIConnectionError(Exception):  # The name is what the rule looks at.
+    """As LiteLLM calls whatever it cannot name."""
+
+
+class StatusError(Exception):
+    """An error with a status and headers, as most client libraries raise it."""
+
+    def __init__(self, status: int, headers: dict[str, str] | None = None) -> None:
+        super().__init__("said so")
+        self.status_code = status
+        self.litellm_response_headers = headers or {}
+
+
+def caused(error: Exception, cause: BaseException) -> Exception:
+    """Return an error raised because of another one."""
+    error.__cause__ = cause
+    return error
+
+
+def test_missing_library_stops_the_runtime() -> None:
+    """A provider whose library is not installed is not retried, and the message names what is missing."""
+    error = caused(APIConnectionError("No module named 'boto3'"), ModuleNotFoundError("No module named 'boto3'"))
+    failure = classify(error, REDACTOR)
+    assert (failure.error_class, failure.retryable, failure.fatal_for_runtime) == ("ImportError", False, True)
+    assert "boto3" in failure.message
+
+
+def test_innermost_connection_fault_is_named() -> None:
+    """A connection fault is told by its innermost cause."""
+    error = caused(APIConnectionError("Connection error."), ConnectionResetError(104, "Connection reset by peer"))
+    failure = classify(error, REDACTOR)
+    assert failure.error_class == "APIConnectionError"
+    assert failure.message == "ConnectionResetError: [Errno 104] Connection reset by peer"
+    assert failure.maybe_paid
+
+
+def test_refused_connection_cost_nothing() -> None:
+    """Nothing was sent where nobody listens."""
+    failure = classify(caused(APIConnectionError("x"), ConnectionRefusedError(111, "refused")), REDACTOR)
+    assert failure.retryable
+    assert not failure.maybe_paid
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 502, 503, 504, 529])
+def test_statuses_that_may_pass(status: int) -> None:
+    """These statuses are retried and count against the provider."""
+    failure = classify(StatusError(status), REDACTOR)
+    assert failure.retryable
+    assert failure.provider_fault
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422])
+def test_statuses_that_stay(status: int) -> None:
+    """These statuses are not retried."""
+    assert not classify(StatusError(status), REDACTOR).retryable
+
+
+def test_unknown_exception_keeps_its_name() -> None:
+    """What says nothing about itself is shown as it is, and not repeated."""
+    failure = classify(ZeroDivisionError("division by zero"), REDACTOR)
+    assert (failure.error_class, failure.message, failure.retryable) == (
+        "ZeroDivisionError",
+        "division by zero",
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("12", 12.0), ("0.5", 0.5), ("-3", 0.0), ("Tue, 01 Jul 2025 12:00:30 GMT", 30.0), ("soon", None)],
+)
+def test_forms_of_retry_after(value: str, seconds: float | None) -> None:
+    """Retry-After is a number of seconds or a date."""
+    now = datetime(2025, 7, 1, 12, 0, 0, tzinfo=timezone.utc)
+    assert retry_after_s(StatusError(429, {"retry-after": value}), now) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("litellm.RateLimitError: RateLimitError: OpenAIException - Slow down.", "Slow down."),
+        ('litellm.BadRequestError: AnthropicException - {"error": {"message": "Too long"}}', "Too long"),
+        ('Something {"error": "plain"}', "plain"),
+        ("two\n lines", "two lines"),
+        ('not JSON: {"a', 'not JSON: {"a'),
+    ],
+)
+def test_readable_messages(text: str, message: str) -> None:
+    """A message is one line, the provider's own words."""
+    assert readable_message(text, REDACTOR) == message
+
+
+def test_long_messages_are_cut() -> None:
+    """A page of HTML does not fill the terminal."""
+    assert len(readable_message("x" * 100_000, REDACTOR)) == 600
