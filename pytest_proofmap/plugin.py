@@ -160,12 +160,12 @@ class RunHooks:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show what was decided."""
         from pytest_proofmap.report.terminal import write_summary
+        from pytest_proofmap.run.outcomes import put_plain_skips_first
 
+        put_plain_skips_first(terminalreporter.stats)
         write_summary(self.run, terminalreporter)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker of pytest-xdist where the call service is."""
-        from pytest_proofmap.run.xdist import share_service
-
-        share_service(node.workerinput, self.run.share_service())
+        self.run.instruct_worker(node.workerinput)

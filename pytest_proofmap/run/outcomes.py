@@ -16,7 +16,7 @@ A failing fixture of the project stays pytest's own error for every role; its sa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -24,7 +24,7 @@ from pytest_proofmap.errors import CallError, ProofmapError, StoreError
 from pytest_proofmap.evidence.models import Bar
 from pytest_proofmap.run.sample import SampleRecord
 
-__all__ = ["Shown", "observe_call", "observe_setup", "one_line", "show", "status"]
+__all__ = ["Shown", "observe_call", "observe_setup", "one_line", "put_plain_skips_first", "show", "status"]
 
 Shown = Literal["unmet", "unavailable"]
 SHOWN_ATTRIBUTE = "proofmap_shown"
@@ -124,6 +124,11 @@ def _describe(error: BaseException) -> str:
     if isinstance(error, AssertionError | pytest.fail.Exception):
         return text or "assertion failed"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def put_plain_skips_first(stats: Mapping[str, list[Any]]) -> None:
+    """Reorder the skipped reports, as pytest's ``-rs`` shows them all under the word of the first one."""
+    stats.get("skipped", []).sort(key=lambda report: hasattr(report, SHOWN_ATTRIBUTE))
 
 
 def status(report: pytest.TestReport) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
