@@ -25,7 +25,9 @@ def slice_name(values: Mapping[str, SliceValue]) -> str:
     Enum members count by their value when that is a string or whole number, else by their name; truth
     values are written ``true`` and ``false``.
     """
-    return ",".join(f"{quote(name, safe='')}={quote(_text(value), safe='')}" for name, value in sorted(values.items()))
+    return ",".join(
+        f"{quote(name, safe='')}={quote(_text(value), safe='')}" for name, value in sorted(values.items())
+    )
 
 
 def _text(value: SliceValue) -> str:

@@ -402,6 +402,7 @@ class _ServiceProcess:
                 "limits": settings.limits,
                 "budget_usd": settings.budget_usd,
                 "refresh": settings.refresh,
+                "run": settings.run,
                 "cwd": os.getcwd(),
             }
         )

@@ -48,8 +48,6 @@ class Found:
 class Tally:
     """What a process has called so far."""
 
-    live: dict[str, int] = field(default_factory=dict)
-    """Attempts by key of the answers that this run paid for."""
     failed: dict[str, tuple[CallError, int]] = field(default_factory=dict)
     """Failure and attempts by key: a failed request is not sent again in the same run."""
     unkept: str | None = None
@@ -61,6 +59,7 @@ class Engine:
 
     Args:
         configuration: The project's configuration.
+        run: Id of the run.
         mode: What ``--proofmap-cache`` says.
         recordings: The committed recordings.
         store: Where answers are kept.
@@ -73,6 +72,7 @@ class Engine:
         self,
         configuration: Configuration,
         *,
+        run: str,
         mode: CacheMode,
         recordings: Recordings,
         store: AnswerStore,
@@ -86,6 +86,7 @@ class Engine:
         self.prompts = PromptLibrary(configuration.prompts_path, rootdir=configuration.rootdir)
         self.exploring = False
         """True during the prefetch pass: a miss suspends the test and does not wait."""
+        self._run = run
         self._recordings = recordings
         self._store = store
         self._connect = connect
@@ -166,17 +167,17 @@ class Engine:
 
     def find(self, key: str) -> Found | None:
         """Return the answer of a key from this run, the recordings or the cache, or None."""
-        paid = key in self.tally.live
-        if not paid and self.mode in ("auto", "replay"):
+        looks_back = self.mode in ("auto", "replay")
+        if looks_back:
             answer = self._recordings.get(key)
             if answer is not None:
                 return Found(answer, "recording")
-        if paid or self.mode in ("auto", "replay"):
-            answer = self._store.get(key)
-            if answer is not None:
-                self._used.add(key)
-                return Found(answer, "live" if paid else "cache")
-        return None
+        answer = self._store.get(key)
+        paid_now = answer is not None and answer.run == self._run
+        if answer is None or not (looks_back or paid_now):
+            return None
+        self._used.add(key)
+        return Found(answer, "live" if paid_now else "cache")
 
     @property
     def has_asked(self) -> bool:
@@ -212,9 +213,9 @@ class Engine:
         found = self.find(call.key)
         if found is None:
             return False
-        attempts = self.tally.live.get(call.key, found.answer.attempts)
-        cost = cost_usd(found.answer.usage, self.price(runtime))
-        record.finish(call, found.answer, source=found.source, attempts=attempts, cost_usd=cost)
+        answer = found.answer
+        cost = cost_usd(answer.usage, self.price(runtime))
+        record.finish(call, answer, source=found.source, attempts=answer.attempts, cost_usd=cost)
         return True
 
     def _fly(
@@ -280,8 +281,6 @@ class Engine:
             return
         if self.mode == "off":
             self._store.put(key, result.answer)
-        if not result.shared or self.mode in ("refresh", "off"):
-            self.tally.live[key] = result.answer.attempts
 
 
 TURNS_FOR_SIBLINGS = 3

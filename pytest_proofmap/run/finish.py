@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -117,7 +116,7 @@ def _result(
         warnings.append(f"p-values could not be kept in {folder}: {error.strerror or error}")
     reasons = list(_incomplete(run, recorder, facts, interrupted=interrupted))
     info = RunInfo(
-        id=uuid.uuid4().hex,
+        id=run.id,
         started_at=_timestamp(run.started_at),
         finished_at=_timestamp(datetime.now(timezone.utc)),
         versions=_versions(recorder),

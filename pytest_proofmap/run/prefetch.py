@@ -2,8 +2,8 @@
 
 When answers are missing, every marked item is *explored* once, in order, before it runs: a shadow of it runs
 until a call whose answer is not there; the request is sent and the shadow is suspended. The real run then goes
-through the items as always. Before an item's turn comes, its answers are waited for, and the waiting is used to explore again
-the items whose answers have arrived: they may ask for more.
+through the items as always. Before an item's turn comes, its answers are waited for, and the waiting is used
+to explore again the items whose answers have arrived: they may ask for more.
 
 Fixtures of the session are set up once in all. Fixtures of a module, class or package are set up once for
 the exploration of their items and once for the real run: items that use such fixtures are explored again only

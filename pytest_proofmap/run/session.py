@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ class QualificationSession:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.started_at = datetime.now(timezone.utc)
+        self.id = xdist.run_id(config) or uuid.uuid4().hex
         self.mode: CacheMode = config.option.proofmap_cache
         self.configuration = _configuration(config)
         self.registry = CriteriaRegistry(
@@ -96,6 +98,7 @@ class QualificationSession:
         configuration = self.configuration
         return Engine(
             configuration,
+            run=self.id,
             mode=self.mode,
             recordings=self._recordings,
             store=self._store,
@@ -313,13 +316,11 @@ class QualificationSession:
         else:
             folder.mkdir(parents=True, exist_ok=True)
 
-    def share_service(self) -> str | None:
-        """Return where the workers of xdist find the call service, started for all of them; None in a replay."""
-        if self.mode == "replay":
-            return None
-        if self._shared is None:
+    def instruct_worker(self, workerinput: dict[str, object]) -> None:
+        """Tell a worker of xdist of the run, and of the call service that is started for all of them."""
+        if self._shared is None and self.mode != "replay":
             self._shared = Connection.start(self.service_settings())
-        return self._shared.address
+        xdist.instruct(workerinput, run=self.id, service=self._shared.address if self._shared else None)
 
     @cached_property
     def _recordings(self) -> Recordings:
@@ -347,6 +348,7 @@ class QualificationSession:
             limits={name: limits.model_dump() for name, limits in configuration.limits.items()},
             budget_usd=self.budget_usd,
             refresh=self.mode == "refresh",
+            run=self.id,
         )
 
 

@@ -6,10 +6,11 @@ from typing import TypeVar
 
 import pytest
 
-__all__ = ["is_controller", "is_worker", "service_address", "share_of", "share_service"]
+__all__ = ["instruct", "is_controller", "is_worker", "run_id", "service_address", "share_of"]
 
 Item = TypeVar("Item", bound=pytest.Item)
 ADDRESS = "proofmap_service"
+RUN = "proofmap_run"
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -41,6 +42,13 @@ def share_of(config: pytest.Config, items: list[Item]) -> list[Item]:
     return items[number % workerinput["workercount"] :: workerinput["workercount"]]
 
 
-def share_service(workerinput: dict[str, object], address: str | None) -> None:
-    """Tell a worker where the controller's call service is."""
-    workerinput[ADDRESS] = address
+def run_id(config: pytest.Config) -> str | None:
+    """Return the id of the run that a worker is part of."""
+    workerinput = getattr(config, "workerinput", None)
+    return workerinput.get(RUN) if workerinput is not None else None
+
+
+def instruct(workerinput: dict[str, object], *, run: str, service: str | None) -> None:
+    """Tell a worker which run it is part of and where the controller's call service is."""
+    workerinput[RUN] = run
+    workerinput[ADDRESS] = service

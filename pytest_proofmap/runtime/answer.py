@@ -51,6 +51,8 @@ class Answer:
     """True when the token counts were estimated and not reported by the model."""
     attempts: int = 1
     """How many times the request was sent."""
+    run: str | None = None
+    """Id of the run that paid for it, as the cache keeps it; recordings leave it out."""
 
     def to_json(self) -> str:
         """Return the answer as one line of JSON, the format of recordings and cache entries."""
@@ -75,6 +77,7 @@ class Answer:
             "usage_estimated": self.usage_estimated,
             "refusal": refusal,
             "attempts": self.attempts,
+            **({"run": self.run} if self.run else {}),
         }
 
     @classmethod
@@ -111,6 +114,7 @@ class Answer:
             concurrency=data.get("concurrency"),
             usage_estimated=bool(data.get("usage_estimated", False)),
             attempts=data.get("attempts", 1),
+            run=data.get("run"),
         )
 
     @property
