@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StrictBool, ValidationError, field_validator
 
 from pytest_proofmap.errors import ConfigurationError, did_you_mean
+from pytest_proofmap.runtime.redis_faults import has_password
 from pytest_proofmap.runtime.request import TRANSPORT_PARAMS
 
 if sys.version_info >= (3, 11):
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 ENVIRONMENT_PREFIX = "os.environ/"
+CACHE_SCHEMES = ("redis://", "rediss://", "unix://")
 RUNTIME_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 RESERVED_PARAMS = frozenset({"api_base", "base_url", "messages", "model", "stream"})
 
@@ -158,6 +160,7 @@ class Configuration(CriterionSettings):
     recordings: list[str] = []
     cache_dir: str = ".proofmap/cache"
     cache_url: str | None = None
+    """A Redis server in place of ``cache_dir``, as written."""
     lock: str = "proofmap.lock"
     concurrency: Annotated[int, Field(ge=0, strict=True)] = 32
     budget_usd: Positive | None = None
@@ -282,6 +285,7 @@ def parse(table: dict[str, Any], rootdir: Path, *, source: str, prefix: str) -> 
         configuration = Configuration.model_validate(data)
     except ValidationError as error:
         raise ConfigurationError(explain_validation(error, Configuration, source, prefix)) from None
+    _check_cache_url(configuration.cache_url, f"{source}: [{prefix}]" if prefix else source)
     configuration._rootdir = rootdir
     configuration._source = source
     return configuration
@@ -299,6 +303,26 @@ def parse_runtime(name: str, table: object, source: str) -> RuntimeConfig:
     except ValidationError as error:
         where = f"runtimes.{name}"
         raise ConfigurationError(explain_validation(error, RuntimeConfig, source, where)) from None
+
+
+def _check_cache_url(url: str | None, where: str) -> None:
+    """Check what a validator must not, because its error repeats the value.
+
+    Raises:
+        ConfigurationError: The URL holds a password or names no Redis server.
+    """
+    if url is None or is_environment_reference(url):
+        return
+    if has_password(url):
+        raise ConfigurationError(
+            f"{where}: cache_url holds a password: secrets never live in the file. Put the URL into an "
+            f'environment variable, and write cache_url = "{ENVIRONMENT_PREFIX}NAME".'
+        )
+    if not url.startswith(CACHE_SCHEMES):
+        raise ConfigurationError(
+            f"{where}: cache_url = {url!r} is not allowed: it starts with {', '.join(CACHE_SCHEMES)} or "
+            f"{ENVIRONMENT_PREFIX}."
+        )
 
 
 def _named(name: str, table: object, source: str, prefix: str) -> Any:

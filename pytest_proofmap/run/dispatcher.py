@@ -6,6 +6,7 @@ It knows neither sockets nor LiteLLM: an attempt is whatever it is given.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +22,7 @@ from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
 from pytest_proofmap.runtime.limits import Limits
 from pytest_proofmap.runtime.prices import cost_usd, max_output_tokens
 from pytest_proofmap.runtime.retries import RetryPolicy
-from pytest_proofmap.runtime.store import AnswerStore
+from pytest_proofmap.runtime.store import AnswerStore, SharedStore
 
 __all__ = ["Attempt", "AttemptGoneError", "Dispatcher"]
 
@@ -29,6 +30,15 @@ _Result = TypeVar("_Result")
 
 Attempt = Callable[[LiveCall], Awaitable[Answer]]
 """Sends a request once; raises :class:`AttemptError`."""
+
+STORE_THREADS = 16
+"""Commands to a store behind a network that are under way at once."""
+
+LEASE_MARGIN_S = 10.0
+"""A lease outlives the timeout of the attempt that it covers by this."""
+
+POLL_S = (0.05, 1.0)
+"""First and longest pause between two looks for an answer that another machine is getting."""
 
 BYTES_PER_TOKEN = 4
 """For counting against tokens per minute, where the typical size matters and not the worst one."""
@@ -66,7 +76,7 @@ class Dispatcher:
         concurrency: Calls under way at once, all providers together.
         limits: By provider: ``rpm``, ``tpm`` and ``concurrency``.
         budget_usd: What may be spent, or None.
-        store_is_remote: Whether the store waits for a network, which then a thread of its own does.
+        store_is_remote: Whether the store waits for a network, which then threads of its own do.
         refresh: Call each key once although the store has it.
         run: Id of the run that pays, which is kept with its answers.
         policy: When to try again.
@@ -109,7 +119,11 @@ class Dispatcher:
         self._stopped: dict[str, Failure] = {}
         self._unkept: str | None = None
         self._settled = asyncio.Event()
-        self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="store") if store_is_remote else None
+        self._store_threads = (
+            ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store") if store_is_remote else None
+        )
+        self._shared = store if isinstance(store, SharedStore) and not refresh else None
+        self._leases: set[str] = set()
 
     async def call(self, call: LiveCall, attempt: Attempt | None = None) -> Landing:
         """Answer a call: by the flight of its key that is under way, from the store, or live.
@@ -129,6 +143,9 @@ class Dispatcher:
         self.progress.waiting += 1
         try:
             landing = await self._fly(call, flight)
+        except StoreError as error:
+            self._unkept = f"the answers cannot be shared: {error}"
+            landing = Landing(None, Failure("store", "StoreError", str(error)))
         except BaseException as error:
             flight.landing.set_result(
                 Landing(None, Failure("call", type(error).__name__, f"the call service failed: {error}"))
@@ -139,6 +156,7 @@ class Dispatcher:
             self.progress.waiting -= 1
             self.progress.done += 1
         flight.landing.set_result(landing)
+        await self._give_back(call, landing)
         return landing
 
     def forget_failures(self) -> None:
@@ -158,8 +176,8 @@ class Dispatcher:
 
     def close(self) -> None:
         """Finish the writes and close the store."""
-        if self._store_thread is not None:
-            self._store_thread.shutdown(wait=True)
+        if self._store_threads is not None:
+            self._store_threads.shutdown(wait=True)
         self._store.close()
 
     async def _fly(self, call: LiveCall, flight: _Flight) -> Landing:
@@ -173,10 +191,17 @@ class Dispatcher:
                 refusal = self._refusal(call, attempts)
                 if refusal is not None:
                     return Landing(None, refusal)
-                if attempts == 0:
+                if attempts == 0 and call.key not in self._leases:
                     found = await self._find(call.key)
                     if found is not None:
                         return Landing(found, shared=True)
+                if not await self._claim(call):
+                    self.limits.release(call.provider)
+                    held = False
+                    found = await self._wait_elsewhere(call)
+                    if found is not None:
+                        return Landing(found, shared=True)
+                    continue
                 granted = await self._reserve(call)
                 if isinstance(granted, Failure):
                     return Landing(None, granted)
@@ -255,11 +280,43 @@ class Dispatcher:
             return None
         return await self._ask_store(self._store.get, key)
 
+    async def _claim(self, call: LiveCall) -> bool:
+        """Take the lease on a call for its next attempt; without a shared store there is nobody to ask."""
+        if self._shared is None:
+            return True
+        seconds = float(call.transport.get("timeout_s") or 0.0) + LEASE_MARGIN_S
+        granted = await self._ask_store(self._shared.claim, call.key, seconds)
+        if granted:
+            self._leases.add(call.key)
+        return granted
+
+    async def _wait_elsewhere(self, call: LiveCall) -> Answer | None:
+        """Wait for the answer that another machine is getting; None: it is not, so this one has the lease."""
+        pause_s, longest_s = POLL_S
+        while True:
+            await self._sleep(pause_s * (0.5 + self._random()))
+            pause_s = min(2 * pause_s, longest_s)
+            found = await self._find(call.key)
+            if found is not None:
+                return found
+            if await self._claim(call):
+                return None
+
+    async def _give_back(self, call: LiveCall, landing: Landing) -> None:
+        """Let other machines make a call that gave no answer here; one that was kept they find."""
+        if self._shared is None or call.key not in self._leases:
+            return
+        self._leases.discard(call.key)
+        if landing.failure is not None:
+            # The lease of a server that is gone expires by itself.
+            with contextlib.suppress(StoreError):
+                await self._ask_store(self._shared.give_back, call.key)
+
     async def _ask_store(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
-        if self._store_thread is None:
+        if self._store_threads is None:
             # A tenth of a millisecond on a local disk, and several times that to hand it to a thread.
             return function(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._store_thread, function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._store_threads, function, *arguments)
 
     async def _reserve(self, call: LiveCall) -> float | Failure:
         """Reserve a call's worst case and return it, once it fits."""

@@ -75,7 +75,13 @@ def open_store(settings: dict[str, Any]) -> AnswerStore:
         from pytest_proofmap.runtime.cache import DiskStore
 
         return DiskStore(Path(settings["directory"]), lambda text: print(text, file=sys.stderr))
-    raise StoreError(f"unknown kind of store {kind!r}; allowed are 'disk' and 'memory'")
+    if kind == "redis":
+        from pytest_proofmap.runtime.redis_store import RedisStore
+
+        return RedisStore(
+            settings["url"], lambda text: print(text, file=sys.stderr), rescue=Path(settings["rescue"])
+        )
+    raise StoreError(f"unknown kind of store {kind!r}; allowed are 'disk', 'memory' and 'redis'")
 
 
 async def _serve(settings: dict[str, Any], store: AnswerStore, ready: Any) -> None:

@@ -26,10 +26,12 @@ from pytest_proofmap.run.handle import Runtime, Runtimes
 from pytest_proofmap.run.hooked import HookClient
 from pytest_proofmap.run.outcomes import observe_call, observe_setup, show
 from pytest_proofmap.run.prefetch import Prefetcher
+from pytest_proofmap.run.progress import Progress
 from pytest_proofmap.run.recorder import Recorder, SamplePayload
 from pytest_proofmap.run.reruns import refuse_reruns
 from pytest_proofmap.run.sample import SampleRecord
 from pytest_proofmap.runtime.cache import DiskStore
+from pytest_proofmap.runtime.cache_place import open_cache, service_store
 from pytest_proofmap.runtime.recordings import Recordings
 from pytest_proofmap.runtime.store import AnswerStore, MemoryStore
 
@@ -111,7 +113,7 @@ class QualificationSession:
     def _store(self) -> AnswerStore:
         if self.mode == "off":
             return MemoryStore()
-        return DiskStore(self.configuration.cache_path, self.warn, readonly=self.mode == "replay")
+        return open_cache(self.configuration, self.warn, readonly=self.mode == "replay")
 
     def warn(self, message: str) -> None:
         """Keep a warning for the summary, once."""
@@ -163,7 +165,7 @@ class QualificationSession:
                 identify=self.registry.identify,
                 record_of=lambda item: item.stash.get(RECORD, None),
                 window=max(1, self.concurrency) if stops_early else None,
-                progress=lambda: None,
+                progress=Progress(self.config, self.engine.status, lambda: len(self.engine.used_keys())),
             )
             self._prefetcher.probe()
         try:
@@ -337,13 +339,8 @@ class QualificationSession:
     def service_settings(self) -> ServiceSettings:
         """Return what the call service needs to know."""
         configuration = self.configuration
-        store = (
-            {"kind": "memory"}
-            if self.mode == "off"
-            else {"kind": "disk", "directory": str(configuration.cache_path)}
-        )
         return ServiceSettings(
-            store=store,
+            store={"kind": "memory"} if self.mode == "off" else service_store(configuration),
             concurrency=max(1, self.concurrency),
             limits={name: limits.model_dump() for name, limits in configuration.limits.items()},
             budget_usd=self.budget_usd,

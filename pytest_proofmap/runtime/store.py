@@ -5,11 +5,11 @@ The cache on disk, the answers kept in memory for one run and a team's shared ca
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pytest_proofmap.runtime.answer import Answer
 
-__all__ = ["AnswerStore", "MemoryStore"]
+__all__ = ["AnswerStore", "MemoryStore", "SharedStore"]
 
 
 class AnswerStore(Protocol):
@@ -27,6 +27,27 @@ class AnswerStore(Protocol):
 
     def close(self) -> None:
         """Release files and connections; closing twice is fine."""
+
+
+@runtime_checkable
+class SharedStore(AnswerStore, Protocol):
+    """A store that several machines use at once: a lease on a key says who makes its call."""
+
+    def claim(self, key: str, seconds: float) -> bool:
+        """Take or extend the lease on a key; False: another machine holds it.
+
+        It ends after ``seconds``, so that the death of its holder holds nobody up for good.
+
+        Raises:
+            StoreError: The store cannot be asked.
+        """
+
+    def give_back(self, key: str) -> None:
+        """End the lease on a key that gets no answer here.
+
+        Raises:
+            StoreError: The store cannot be asked.
+        """
 
 
 class MemoryStore:
