@@ -167,5 +167,10 @@ class RunHooks:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker of pytest-xdist where the call service is."""
-        self.run.instruct_worker(node.workerinput)
+        """Tell a worker of pytest-xdist of the run and where it stands."""
+        from pytest_proofmap.errors import ProofmapError
+
+        try:
+            self.run.instruct_worker(node)
+        except ProofmapError as error:
+            raise pytest.UsageError(str(error)) from error

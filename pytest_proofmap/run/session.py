@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from datetime import date, datetime, timezone
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pytest_proofmap.config import Configuration, load, parse_runtime
+from pytest_proofmap.config import Configuration, ProviderLimits, load, parse_runtime
 from pytest_proofmap.decide.planning import PlannedCriterion, shortfalls
-from pytest_proofmap.errors import ConfigurationError, MarkerError
+from pytest_proofmap.errors import CallError, ConfigurationError, MarkerError, StoreError
 from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
 from pytest_proofmap.run import xdist
 from pytest_proofmap.run.connection import Connection, ServiceSettings
@@ -133,7 +134,22 @@ class QualificationSession:
         marked = [item for item in session.items if self.registry.identify(item) is not None]
         if marked and not self.config.option.collectonly:
             refuse_reruns(self.config, marked)
+            self._check_budget()
             assert self.engine is not None
+
+    def _check_budget(self) -> None:
+        if self.budget_usd is None or self.mode == "replay":
+            return
+        names = {name for criterion in self.registry.criteria.values() for name in criterion.plan.runtimes}
+        unpriced = sorted(
+            name for name in names if self.engine.price(self.configuration.runtime(name)) is None
+        )
+        if unpriced:
+            raise ConfigurationError(
+                f"a budget of ${self.budget_usd:g} cannot be kept: the price of {', '.join(unpriced)} is unknown. "
+                "Declare it: price = { input_per_mtok = ..., output_per_mtok = ... } in the runtime's table, or "
+                "leave the budget out."
+            )
 
     def foresee(self) -> list[str]:
         """Return, for the line after the collection, which criteria cannot reach a verdict."""
@@ -165,7 +181,7 @@ class QualificationSession:
                 identify=self.registry.identify,
                 record_of=lambda item: item.stash.get(RECORD, None),
                 window=max(1, self.concurrency) if stops_early else None,
-                progress=Progress(self.config, self.engine.status, lambda: len(self.engine.used_keys())),
+                progress=Progress(self.config, self.engine.status, self.engine.free_count),
             )
             self._prefetcher.probe()
         try:
@@ -284,6 +300,14 @@ class QualificationSession:
             and (sample := self.registry.identify(item)) is not None
             and self.registry.plan_of(sample).prefetch
         ]
+        place = xdist.place_of(self.config)
+        if items and place is not None and place.is_apart and self.configuration.cache_url is None:
+            # What it asked for would be asked again by the worker that runs the test.
+            self.warn(
+                "workers of xdist in other folders or on other hosts share no cache, so that they make one call "
+                "at a time. Set cache_url to a Redis server: then they make calls ahead and share the answers."
+            )
+            return []
         return xdist.share_of(self.config, items)
 
     def _deliver(self, record: SampleRecord, report: pytest.TestReport) -> None:
@@ -318,11 +342,17 @@ class QualificationSession:
         else:
             folder.mkdir(parents=True, exist_ok=True)
 
-    def instruct_worker(self, workerinput: dict[str, object]) -> None:
-        """Tell a worker of xdist of the run, and of the call service that is started for all of them."""
-        if self._shared is None and self.mode != "replay":
-            self._shared = Connection.start(self.service_settings())
-        xdist.instruct(workerinput, run=self.id, service=self._shared.address if self._shared else None)
+    def instruct_worker(self, node: Any) -> None:
+        """Tell a worker of xdist of the run, and start the call service that all in this folder share.
+
+        Raises:
+            StoreError: Answers could not be kept.
+            CallError: The call service did not come up.
+        """
+        if self._shared is None and self.mode != "replay" and xdist.is_here(node):
+            part = xdist.shared_part(node.nodemanager.specs)
+            self._shared = Connection.start(self.service_settings(part))
+        xdist.instruct(node, run=self.id, service=self._shared.address if self._shared else None)
 
     @cached_property
     def _recordings(self) -> Recordings:
@@ -331,19 +361,31 @@ class QualificationSession:
         return Recordings(patterns, configuration.rootdir, configuration.cache_path)
 
     def _connect(self) -> Connection:
-        address = xdist.service_address(self.config)
-        if address is not None:
-            return Connection.join(address)
-        return Connection.start(self.service_settings())
+        place = xdist.place_of(self.config)
+        if place is None:
+            return Connection.start(self.service_settings())
+        if place.address is not None:
+            connection = Connection.join(place.address)
+            try:
+                assert connection.address
+            except (CallError, StoreError, OSError, ValueError):
+                connection.close()
+            else:
+                return connection
+        return Connection.start(self.service_settings(place.part))
 
-    def service_settings(self) -> ServiceSettings:
-        """Return what the call service needs to know."""
+    def service_settings(self, part: float = 1.0) -> ServiceSettings:
+        """Return what the call service needs to know.
+
+        Args:
+            part: The part of the budget and of the providers' limits that is the service's own.
+        """
         configuration = self.configuration
         return ServiceSettings(
             store={"kind": "memory"} if self.mode == "off" else service_store(configuration),
             concurrency=max(1, self.concurrency),
-            limits={name: limits.model_dump() for name, limits in configuration.limits.items()},
-            budget_usd=self.budget_usd,
+            limits={name: _part(limits, part) for name, limits in configuration.limits.items()},
+            budget_usd=None if self.budget_usd is None else self.budget_usd * part,
             refresh=self.mode == "refresh",
             run=self.id,
         )
@@ -377,6 +419,12 @@ def _restriction(config: pytest.Config, configuration: Configuration) -> tuple[s
         except ConfigurationError as error:
             raise ConfigurationError(f"--proofmap-runtimes: {error}") from None
     return names
+
+
+def _part(limits: ProviderLimits, part: float) -> dict[str, int | None]:
+    """Return a service's part of a provider's limits, each at least one."""
+    whole: dict[str, int | None] = limits.model_dump()
+    return {name: limit and max(1, int(limit * part)) for name, limit in whole.items()}
 
 
 def _sizes(slices: Iterable[str | None]) -> dict[str | None, int]:

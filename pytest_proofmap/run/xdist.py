@@ -1,16 +1,52 @@
-"""What is asked of pytest-xdist."""
+"""What is asked of pytest-xdist.
+
+Workers in the controller's own folder share its call service. A worker elsewhere, in another folder or on
+another host, cannot reach that service or its cache: it starts a service of its own, with its share of the
+budget and of the providers' limits.
+"""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
-__all__ = ["instruct", "is_controller", "is_worker", "run_id", "service_address", "share_of"]
+__all__ = [
+    "WorkerPlace",
+    "instruct",
+    "is_controller",
+    "is_here",
+    "is_worker",
+    "place_of",
+    "run_id",
+    "share_of",
+    "shared_part",
+]
 
 Item = TypeVar("Item", bound=pytest.Item)
-ADDRESS = "proofmap_service"
+PLACE = "proofmap_place"
 RUN = "proofmap_run"
+NEXT_TO_NOTHING = 1e-9
+PLACES = pytest.StashKey[int]()
+"""How many workers were told their place, on the controller's ``config.stash``."""
+
+
+class WorkerPlace(NamedTuple):
+    """Where a worker stands among the others; plain values only, because execnet carries it."""
+
+    number: int
+    """Number of the worker, from 0."""
+    workers: int
+    """How many workers there are."""
+    address: str | None
+    """Where the controller's call service is; None: nowhere that this worker can reach."""
+    part: float
+    """The part of the budget and of the limits that is this worker's own."""
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the worker shares neither the controller's call service nor its folder."""
+        return self.part > 0
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -23,10 +59,10 @@ def is_controller(config: pytest.Config) -> bool:
     return not is_worker(config) and bool(config.getoption("tx", None))
 
 
-def service_address(config: pytest.Config) -> str | None:
-    """Return where a worker finds the controller's call service."""
+def place_of(config: pytest.Config) -> WorkerPlace | None:
+    """Return the place of this worker; None elsewhere."""
     workerinput = getattr(config, "workerinput", None)
-    return workerinput.get(ADDRESS) if workerinput is not None else None
+    return WorkerPlace(*workerinput[PLACE]) if workerinput is not None else None
 
 
 def share_of(config: pytest.Config, items: list[Item]) -> list[Item]:
@@ -35,11 +71,17 @@ def share_of(config: pytest.Config, items: list[Item]) -> list[Item]:
     A worker learns only in small parts which items it will run, so that each looks ahead for its share of
     all; whoever runs an item finds its answers in the shared store.
     """
-    workerinput = getattr(config, "workerinput", None)
-    if workerinput is None:
-        return items
-    number = int(str(workerinput["workerid"]).lstrip("gw"))
-    return items[number % workerinput["workercount"] :: workerinput["workercount"]]
+    place = place_of(config)
+    return items if place is None else items[place.number % place.workers :: place.workers]
+
+
+def shared_part(specs: list[Any]) -> float:
+    """Return the part of the budget and of the limits that the controller's call service has.
+
+    Args:
+        specs: execnet's specifications of all workers.
+    """
+    return sum(map(_is_here, specs)) / len(specs)
 
 
 def run_id(config: pytest.Config) -> str | None:
@@ -48,7 +90,28 @@ def run_id(config: pytest.Config) -> str | None:
     return workerinput.get(RUN) if workerinput is not None else None
 
 
-def instruct(workerinput: dict[str, object], *, run: str, service: str | None) -> None:
-    """Tell a worker which run it is part of and where the controller's call service is."""
-    workerinput[RUN] = run
-    workerinput[ADDRESS] = service
+def instruct(node: Any, *, run: str, service: str | None) -> None:
+    """Tell a worker which run it is part of and where it stands.
+
+    Args:
+        node: xdist's side of the worker.
+        run: Id of the run.
+        service: Where the controller's call service is; a secret of this machine.
+    """
+    count = len(node.nodemanager.specs)
+    index = node.config.stash.get(PLACES, 0)
+    node.config.stash[PLACES] = index + 1
+    # One that replaces a crashed worker gets nothing: what the crashed one has spent is unknown.
+    own = 1 / count if index < count else NEXT_TO_NOTHING
+    here = is_here(node)
+    node.workerinput[RUN] = run
+    node.workerinput[PLACE] = tuple(WorkerPlace(index, count, service if here else None, 0.0 if here else own))
+
+
+def is_here(node: Any) -> bool:
+    """Return whether a worker runs on this machine and in this folder."""
+    return _is_here(node.gateway.spec)
+
+
+def _is_here(spec: Any) -> bool:
+    return bool(spec.popen) and not spec.chdir and not spec.via
