@@ -64,10 +64,23 @@ def add_options(parser: pytest.Parser) -> None:
         help="Stop calling before this run has spent more.",
     )
     group.addoption(
+        "--proofmap-plan",
+        action="store_true",
+        default=False,
+        help="Show what would be called and what it may cost; call nothing and run nothing.",
+    )
+    group.addoption(
         "--proofmap-json",
         default=".proofmap/evidence.json",
         metavar="PATH",
         help="Where to write the evidence (default: %(default)s).",
+    )
+    group.addoption(
+        "--proofmap-shard",
+        action="store_true",
+        default=False,
+        help="This run is one shard of a larger one: write its evidence and decide nothing; "
+        "'proofmap merge' joins the shards and decides.",
     )
     group.addoption(
         "--proofmap-strict",

@@ -16,7 +16,7 @@ import pytest
 
 from pytest_proofmap._version import __version__
 from pytest_proofmap.config import Configuration
-from pytest_proofmap.decide.decision import decide
+from pytest_proofmap.decide.decision import Decision, decide
 from pytest_proofmap.evidence.artifact import ArtifactParts, write_evidence
 from pytest_proofmap.evidence.fingerprint import runtime_fingerprint
 from pytest_proofmap.evidence.memo import PValueMemo
@@ -33,6 +33,7 @@ from pytest_proofmap.evidence.models import (
 from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
 from pytest_proofmap.run.facts import CriterionFacts, objectives_of
 from pytest_proofmap.run.findings import Finding, find
+from pytest_proofmap.run.plan import PLAN
 from pytest_proofmap.run.recorder import Recorder
 from pytest_proofmap.run.session import QualificationSession
 from pytest_proofmap.runtime.prices import price_of
@@ -73,7 +74,7 @@ def finish(run: QualificationSession, session: pytest.Session, exitstatus: int |
     """
     recorder = run.recorder
     facts = run.collected_facts()
-    if recorder is None or not facts:
+    if recorder is None or not facts or PLAN in session.config.stash:
         return
     config = session.config
     result = _result(run, recorder, list(facts.values()), interrupted=_interrupted(exitstatus))
@@ -101,13 +102,11 @@ def _result(
     runtimes = _runtimes(facts, configuration)
     folder = run.configuration.rootdir / FOLDER_NAME
     memo = PValueMemo(folder / MEMO_FILE)
-    decision = decide(
-        [fact.criterion for fact in facts],
-        objectives_of(facts, configuration),
-        runtimes,
-        recorder.observations,
-        memo=memo,
-    )
+    shard = bool(run.config.option.proofmap_shard)
+    criteria, objectives = [fact.criterion for fact in facts], objectives_of(facts, configuration)
+    decision = Decision(criteria, objectives)
+    if not shard:
+        decision = decide(criteria, objectives, runtimes, recorder.observations, memo=memo)
     warnings = list(run.warnings)
     try:
         create_folder(folder)
@@ -122,6 +121,7 @@ def _result(
         versions=_versions(recorder),
         git=_git(run.config.rootpath),
         complete=not reasons,
+        shard=shard,
         incomplete_reasons=reasons,
         strict=bool(run.config.option.proofmap_strict),
     )
@@ -162,9 +162,12 @@ def _incomplete(
 ) -> Iterator[str]:
     if interrupted:
         yield "the run was interrupted"
+    shard = run.config.option.proofmap_shard
+    if shard:
+        yield "it is a shard: 'proofmap merge' joins all shards and decides"
     restriction = run.config.option.proofmap_runtimes
     used = {name for fact in facts for name in fact.runtimes}
-    if restriction is not None and used - set(restriction):
+    if restriction is not None and not shard and used - set(restriction):
         yield f"--proofmap-runtimes left out {', '.join(sorted(used - set(restriction)))}"
     expected = sum(
         fact.criterion.bar.samples
@@ -172,8 +175,10 @@ def _incomplete(
         * sum(restriction is None or name in restriction for name in fact.runtimes)
         for fact in facts
     )
+    if recorder.over_budget:
+        yield f"{recorder.over_budget} samples were skipped because the budget was used up"
     missing = expected - recorder.samples_count
-    if missing > 0:
+    if missing > 0 and not shard:
         yield f"{missing} of {expected} samples did not run: deselected, stopped or interrupted"
 
 
