@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -38,7 +38,6 @@ _SOCKET = socket_module.socket
 _LONGEST_SOCKET_PATH = 100
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 10.0
-_HOOK_THREADS = 64
 _LOG_LINES = 12
 _NOT_SHARED = frozenset({"PYTEST_CURRENT_TEST", "PYTEST_VERSION"})
 """Names that pytest changes at every test and no client reads."""
@@ -83,7 +82,6 @@ class Connection:
         self._ended: str | None = None
         self._closing = False
         self._environment = _environment()
-        self._hooks: ThreadPoolExecutor | None = None
         self._ready: Future[str] = Future()
         self._process: _ServiceProcess | None = None
         self._reader = threading.Thread(target=self._read, name="proofmap-calls", daemon=True)
@@ -176,8 +174,6 @@ class Connection:
             self._process.end()
         if self._reader.is_alive() and threading.current_thread() is not self._reader:
             self._reader.join(_END_TIMEOUT_S)
-        if self._hooks is not None:
-            self._hooks.shutdown(wait=False, cancel_futures=True)
         self._end("the call service was closed")
 
     def _send_environment(self) -> None:
@@ -244,10 +240,10 @@ class Connection:
         if op == "attempt":
             with self._lock:
                 pending = self._pending.get(number)
-                if self._hooks is None:
-                    self._hooks = ThreadPoolExecutor(_HOOK_THREADS, thread_name_prefix="proofmap-hook")
             if pending is not None:
-                self._hooks.submit(self._run_hook, number, pending)
+                # The service's limits bound how many there are; a pool's threads would be waited for at exit.
+                name = f"proofmap-hook-{number}"
+                threading.Thread(target=self._run_hook, args=(number, pending), name=name, daemon=True).start()
             return
         with self._lock:
             pending = self._pending.pop(number, None)
@@ -396,6 +392,7 @@ class _ServiceProcess:
         self._send_settings(
             {
                 "token": self._token,
+                "folder": str(self._folder),
                 "socket": path if fits else None,
                 "store": settings.store,
                 "concurrency": settings.concurrency,

@@ -11,20 +11,23 @@ import asyncio
 import contextlib
 import hmac
 import os
+import select
 import shutil
 import signal
 import sys
 import threading
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pytest_proofmap.errors import ProofmapError, StoreError
 from pytest_proofmap.run.dispatcher import AttemptGoneError, Dispatcher
+from pytest_proofmap.run.landing import Failure, Landing
 from pytest_proofmap.run.wire import MAX_LINE, decode, decode_call, encode, encode_landing
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
-from pytest_proofmap.runtime.client import LiteLLMClient
+from pytest_proofmap.runtime.client import DEFAULT_TIMEOUT_S, LiteLLMClient
 from pytest_proofmap.runtime.redaction import Redactor
 from pytest_proofmap.runtime.store import AnswerStore, MemoryStore
 
@@ -34,6 +37,7 @@ DRAIN_S = 5.0
 """What is under way when the parent goes may still arrive and be kept for so long."""
 
 _FORCE_EXIT_S = 3.0
+_PARENT_LOOK_S = 2.0
 
 
 def main() -> None:
@@ -55,8 +59,8 @@ def main() -> None:
         asyncio.run(_serve(settings, store, ready))
         status = 0
     finally:
-        if settings.get("socket"):
-            shutil.rmtree(Path(settings["socket"]).parent, ignore_errors=True)
+        # The parent does the same, unless it was killed.
+        shutil.rmtree(settings["folder"], ignore_errors=True)
         sys.stderr.flush()
         # LiteLLM's atexit hooks and threads would hold up the end, or open new event loops.
         os._exit(status)
@@ -104,9 +108,14 @@ async def _serve(settings: dict[str, Any], store: AnswerStore, ready: Any) -> No
 
 
 def _hold_lifeline(loop: asyncio.AbstractEventLoop, over: asyncio.Event) -> None:
+    parent = os.getppid()
     with contextlib.suppress(OSError):
-        while os.read(0, 65536):
-            pass
+        # A child that the parent forked holds the pipe open as well, so the parent itself is looked at too.
+        while os.getppid() == parent:
+            if os.name == "posix" and not select.select([0], [], [], _PARENT_LOOK_S)[0]:
+                continue
+            if not os.read(0, 65536):
+                break
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(over.set)
     # Should the event loop be stuck, the process must not stay behind.
@@ -210,12 +219,18 @@ class CallService:
 
     async def _call(self, client: _Client, message: dict[str, Any]) -> None:
         number = message["id"]
-        call = decode_call(message)
 
         async def ask_client(call: LiveCall) -> Answer:
             return await self._attempt_by_client(client, number, call)
 
-        landing = await self.dispatcher.call(call, ask_client if message.get("hooked") else None)
+        try:
+            call = decode_call(message)
+            landing = await self.dispatcher.call(call, ask_client if message.get("hooked") else None)
+        except Exception as error:
+            # A fault of our own: the caller must not wait for ever, and the log tells where it was.
+            traceback.print_exc()
+            reason = f"the call service failed: {type(error).__name__}: {self._redactor.redact(str(error))}"
+            landing = Landing(None, Failure("call", "CallServiceError", reason))
         client.send(encode_landing(number, landing))
 
     async def _attempt_by_client(self, client: _Client, number: int, call: LiveCall) -> Answer:
@@ -224,7 +239,14 @@ class CallService:
             raise AttemptGoneError
         result = client.results[number] = asyncio.get_running_loop().create_future()
         client.send(encode({"op": "attempt", "id": number}))
-        message = await result
+        timeout_s = float(call.transport.get("timeout_s") or DEFAULT_TIMEOUT_S)
+        try:
+            message = await asyncio.wait_for(result, timeout_s)
+        except asyncio.TimeoutError:
+            client.results.pop(number, None)
+            raise AttemptError(
+                "Timeout", f"the project's own client did not answer within {timeout_s:g} s"
+            ) from None
         error = message.get("error")
         if error:
             raise AttemptError(str(error["class"]), self._redactor.redact(str(error["message"])))

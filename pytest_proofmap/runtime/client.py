@@ -27,7 +27,7 @@ from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
 from pytest_proofmap.runtime.failures import REFUSALS, classify, readable_message
 from pytest_proofmap.runtime.redaction import Redactor
 
-__all__ = ["LiteLLMClient"]
+__all__ = ["DEFAULT_TIMEOUT_S", "LiteLLMClient"]
 
 DEFAULT_TIMEOUT_S = 60.0
 
@@ -52,13 +52,6 @@ class LiteLLMClient:
         self._warming: asyncio.Task[None] | None = None
         self._is_internal: contextvars.ContextVar[bool] | None = None
         self._mcp_is_optional = False
-
-    @property
-    def version(self) -> str | None:
-        """LiteLLM's version, once it is imported."""
-        from importlib.metadata import version
-
-        return None if self._litellm is None else version("litellm")
 
     async def prepare(self) -> None:
         """Import LiteLLM, once, without holding up the event loop."""

@@ -188,6 +188,20 @@ def test_failing_hook_is_an_error(memory: Connection) -> None:
     assert (result.error_class, result.message) == ("LookupError", "agent refused [redacted]")
 
 
+def test_hanging_hook_is_cut_off(memory: Connection) -> None:
+    """The runtime's timeout holds for the user's own client too."""
+    release = threading.Event()
+
+    def hook(call: LiveCall) -> Answer | None:
+        release.wait(WAIT_S)
+        return None
+
+    result = memory.submit(live(None, timeout_s=0.05), hook=hook).result(WAIT_S)
+    release.set()
+    assert result.error_class == "Timeout"
+    assert "0.05 s" in result.message
+
+
 def test_passing_hook_leaves_it_to_litellm(service: Connection, provider: FakeProvider) -> None:
     """A hook that returns None passes the call on."""
     result = service.submit(live(provider.url, "passed"), hook=lambda call: None).result(WAIT_S)

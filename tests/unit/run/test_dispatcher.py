@@ -311,6 +311,28 @@ def test_unkept_answer_is_loud_and_the_last() -> None:
     run(scenario)
 
 
+class LostStore(MemoryStore):
+    """A store that cannot be reached any more."""
+
+    def get(self, key: str) -> Answer | None:
+        """Fail."""
+        raise StoreError("connection lost")
+
+
+def test_nothing_is_paid_when_the_store_is_lost() -> None:
+    """A store that fails already when it is read would not keep the answer."""
+
+    async def scenario() -> None:
+        model = Model()
+        failure = (await dispatcher(model, LostStore()).call(live())).failure
+        assert failure is not None
+        assert failure.kind == "store"
+        assert "connection lost" in failure.message
+        assert model.calls == []
+
+    run(scenario)
+
+
 def test_remote_store_is_asked_in_its_own_thread() -> None:
     """A store behind a network gives the same results."""
 
