@@ -31,11 +31,13 @@ class _PriceOption(NamedTuple):
 
 def _number(rule: Callable[[float], bool], allowed: str, *, can_be_off: bool = False) -> Callable[..., Any]:
     """Return a callback that reads a number that meets a rule, or ``none`` where that switches it off."""
-    allowed += " or none" if can_be_off else ""
+    allowed += ", or none" if can_be_off else ""
 
     def read(ctx: click.Context, param: click.Parameter, value: str | None) -> float | str | None:
-        if value is None or (can_be_off and value.strip().lower() == "none"):
-            return value and "none"
+        if value is None:
+            return "unset"
+        if can_be_off and value.strip().lower() == "none":
+            return None
         try:
             number = float(value)
         except ValueError:
@@ -145,33 +147,28 @@ def decide(
     Exit status: 0 it holds; 1 a baseline misses its own bar, or with --strict a challenger is not qualified
     or the evidence is incomplete; 2 bad input.
     """
-    from pytest_proofmap.commands.revision import (
-        BarChanges,
-        only_objectives,
-        with_bars,
-        with_prices,
-        without_runtimes,
-    )
+    from pytest_proofmap.commands.revision import mark_left_out, only_objectives, recounted, refingerprinted
     from pytest_proofmap.decide.decision import decide_evidence
+    from pytest_proofmap.decide.whatif import BarChanges, rebar, reprice, without_runtimes
     from pytest_proofmap.evidence.artifact import read_evidence
     from pytest_proofmap.evidence.models import Price
 
-    stored = read_evidence(evidence)
+    stored = only_objectives(read_evidence(evidence), objectives)
     complete = stored.run.complete
-    stored = only_objectives(stored, objectives)
-    stored = without_runtimes(stored, left_out, "--without")
-    stored = with_prices(
-        stored,
-        {
-            each.runtime: Price(
-                input_per_mtok=each.rates[0],
-                output_per_mtok=each.rates[1],
-                cached_input_per_mtok=each.rates[2] if len(each.rates) > 2 else None,
-            )
-            for each in prices
-        },
-    )
-    stored = with_bars(stored, BarChanges(margin, min_pass_rate, max_failure_rate, confidence))
+    changes = BarChanges(margin, min_pass_rate, max_failure_rate, confidence)
+    if changes != BarChanges():
+        stored = refingerprinted(rebar(stored, changes))
+    new_prices = {
+        each.runtime: Price(
+            input_per_mtok=each.rates[0],
+            output_per_mtok=each.rates[1],
+            cached_input_per_mtok=each.rates[2] if len(each.rates) > 2 else None,
+        )
+        for each in prices
+    }
+    stored = mark_left_out(without_runtimes(reprice(stored, new_prices), left_out), left_out, "--without")
+    if objectives or prices or left_out:
+        stored = recounted(stored)
     if optimize is not None:
         optimized = [each.model_copy(update={"optimize": optimize}) for each in stored.objectives]
         stored = stored.model_copy(update={"objectives": optimized})

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pytest_proofmap.decide.binomial import lower_bound
 from pytest_proofmap.decide.verdict import baseline_meets_bar
 from pytest_proofmap.evidence.models import Bar, Cell, Criterion, Objective, Status
+from pytest_proofmap.report.grid import GAP, grid
 from pytest_proofmap.report.labels import fit_labels, short_labels
 from pytest_proofmap.report.page import Page, width_of
 from pytest_proofmap.report.summary import Summary
@@ -19,7 +20,6 @@ __all__ = ["BASELINE_SIGN", "criteria_table"]
 BASELINE_SIGN = "!"
 """Stands at a baseline that does not meet the criterion's own bar."""
 
-_GAP = 2
 _LEAST_LABEL = 16
 _SLICES_SHOWN = 6
 
@@ -63,7 +63,7 @@ def criteria_table(summary: Summary, page: Page, *, everything: bool) -> list[st
     columns = [_column(name, rows, summary, page) for name in names]
     widest = max(width_of(page.text(row.label)) for row in rows)
     blocks = _blocks(columns, page.columns - min(widest, _LEAST_LABEL))
-    room = min(page.columns - sum(column.width + _GAP for column in block) for block in blocks)
+    room = min(page.columns - sum(column.width + GAP for column in block) for block in blocks)
     labels = fit_labels([row.label for row in rows], page, max(room, 4))
     lines: list[str] = []
     for block in blocks:
@@ -74,14 +74,10 @@ def criteria_table(summary: Summary, page: Page, *, everything: bool) -> list[st
 
 
 def _table(labels: Sequence[str], columns: Sequence[_Column]) -> list[str]:
-    from tabulate import tabulate
-
     body = [[label, *(column.texts[i] for column in columns)] for i, label in enumerate(labels)]
     headers = ["criterion", *(column.header for column in columns)]
-    with_indent = tabulate(
-        body, headers=headers, tablefmt="simple", disable_numparse=True, preserve_whitespace=True
-    )
-    return [line.rstrip() for line in with_indent.splitlines()]
+    widths = [max(map(width_of, [headers[0], *labels])), *(column.width for column in columns)]
+    return grid(headers, body, widths, ["left"] * len(headers))
 
 
 def _blocks(columns: Sequence[_Column], room: int) -> list[list[_Column]]:
@@ -89,11 +85,11 @@ def _blocks(columns: Sequence[_Column], room: int) -> list[list[_Column]]:
     blocks: list[list[_Column]] = []
     used = 0
     for column in columns:
-        if not blocks or used + _GAP + column.width > room:
+        if not blocks or used + GAP + column.width > room:
             blocks.append([])
             used = 0
         blocks[-1].append(column)
-        used += _GAP + column.width
+        used += GAP + column.width
     return blocks
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pytest_proofmap.errors import RecordingsError
 
 if TYPE_CHECKING:
     from pytest_proofmap.run.finish import RunResult
@@ -22,34 +25,57 @@ def next_steps(run: QualificationSession, result: RunResult) -> tuple[str, ...]:
     """Return the commands to go on with after a run."""
     if result.artifact is None:
         return ()
-    artifact = _as_typed(result.artifact, run.config.invocation_params.dir)
-    steps = []
-    if run.mode != "off" and result.totals.live:
-        out = _recordings_to_write(run)
-        if out is not None:
-            steps.append(command("proofmap", "cache", "export", out, "--evidence", artifact))
-    steps.append(command("proofmap", "report", "--text", artifact))
-    steps.append(command("proofmap", "decide", artifact, "--help"))
-    return tuple(steps)
-
-
-def _recordings_to_write(run: QualificationSession) -> Path | None:
-    """Return the recordings file that live answers belong into; None when none is configured."""
-    from pytest_proofmap.errors import RecordingsError
-    from pytest_proofmap.runtime.recordings import find_recordings
-
-    configuration = run.configuration
-    if not configuration.recordings:
-        return None
-    try:
-        files = find_recordings(configuration.recordings, configuration.rootdir)
-    except RecordingsError:
-        files = []
     folder = run.config.invocation_params.dir
-    if files:
-        return _as_typed(files[0], folder)
-    pattern = configuration.recordings[0].replace("**/", "").replace("*", "answers")
-    return _as_typed(configuration.rootdir / pattern, folder)
+    artifact = _as_typed(result.artifact, folder)
+    return (
+        *_exports(run, result, artifact),
+        command("proofmap", "report", "--text", "-v", artifact),
+        command("proofmap", "decide", artifact, "--help"),
+    )
+
+
+def _exports(run: QualificationSession, result: RunResult, artifact: Path) -> list[str]:
+    """Return the commands that bring live answers into the recordings; none where none are configured."""
+    live = [
+        charge.key for charge in result.recorder.charges.values() if charge.source == "live" and charge.answered
+    ]
+    if run.mode == "off" or not live or not run.configuration.recordings:
+        return []
+    folder = run.config.invocation_params.dir
+    models = _models_by_file(run, live) or {_new_file(run): set()}
+    # Where each file holds one model's answers it stays so.
+    distinct = len({next(iter(each), "") for each in models.values()}) == len(models)
+    by_model = len(models) > 1 and distinct and all(len(each) == 1 for each in models.values())
+    commands = []
+    for file, names in models.items():
+        only = ["--model", *names] if by_model else []
+        out = _as_typed(file, folder)
+        commands.append(command("proofmap", "cache", "export", out, "--evidence", artifact, *only))
+    return commands
+
+
+def _models_by_file(run: QualificationSession, keys: list[str]) -> dict[Path, set[str]]:
+    """Return the recordings files that hold other answers to the requests, with the models asked."""
+    from pytest_proofmap.runtime.recordings import Recordings
+
+    models: dict[Path, set[str]] = {}
+    try:
+        recordings = Recordings(run.configuration.recordings, run.configuration.rootdir)
+        with closing(recordings):
+            for key in keys:
+                found = recordings.find(key)
+                if found is not None:
+                    models.setdefault(found.file, set()).add(str(found.answer.request.get("model")))
+    except RecordingsError:
+        # A named file that is not there yet is what the command makes.
+        return models
+    return dict(sorted(models.items()))
+
+
+def _new_file(run: QualificationSession) -> Path:
+    """Return a name for recordings that the first configured pattern matches."""
+    pattern = run.configuration.recordings[0]
+    return run.configuration.rootdir / pattern.replace("**/", "").replace("*", "answers")
 
 
 def _as_typed(path: Path, folder: Path) -> Path:

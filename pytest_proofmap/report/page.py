@@ -96,6 +96,9 @@ class Page:
         """
         lines: list[str] = []
         current, empty = self.text(first), True
+        if width_of(current.rstrip()) > self.columns:
+            *lines, current = self.wrap(current.rstrip(), "", indent)
+            current += gap
         for part in filter(None, map(self.text, parts)):
             before = "" if empty else gap
             if width_of(current) + width_of(before) + width_of(part) > self.columns:

@@ -71,7 +71,7 @@ def _heading(objectives: Sequence[Objective], moving: Sequence[Objective]) -> st
     )
     text = f"Recommended: {whole} of {plural(len(objectives), 'objective')} can move to a challenger"
     partial = len(moving) - whole
-    return text + (f", {partial} in part" if partial else "")
+    return text + (f", {partial} more on some slices" if partial else "")
 
 
 def _shown_routes(objective: Objective, *, everything: bool) -> tuple[list[Recommendation], int]:
@@ -103,7 +103,7 @@ def _route(
         return page.wrap(f"→ {primary}{then}: {route.reason}", f"{name} ", "    ")
     first = f"→ {primary} (baseline kept):"
     if in_full:
-        lines = page.flow([first, *map(_standing, standings)], f"{name} ", "    ")
+        lines = page.flow([*map(_standing, standings)], f"{name} {first} ", "    ")
         return _with_coloured_signs(lines, page)
     return page.wrap(f"{first} {_nearest(standings)}", f"{name} ", "    ")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_proofmap.report.next_steps import next_steps
 from pytest_proofmap.report.page import Page
 from pytest_proofmap.report.summary import summarize_result
-from pytest_proofmap.report.text import TITLE, render
+from pytest_proofmap.report.text import TITLE, finding_lines, render
 
 if TYPE_CHECKING:
     import pytest
@@ -24,13 +24,20 @@ def write_summary(run: QualificationSession, terminalreporter: pytest.TerminalRe
     from pytest_proofmap.run.finish import RESULT
 
     result = run.config.stash.get(RESULT, None)
-    if result is None:
+    if result is None or (terminalreporter.no_summary and not result.findings):
         return
     summary = replace(summarize_result(result), next_steps=next_steps(run, result))
     writer = run.config.get_terminal_writer()
     page = Page(writer.fullwidth, _encoding(writer), terminalreporter.hasmarkup)
     terminalreporter.write_sep("=", TITLE)
-    for line in render(summary, page, verbosity=terminalreporter.verbosity):
+    if terminalreporter.no_summary:
+        # A run must not fail without saying why.
+        lines = finding_lines(summary, page)
+    else:
+        # A shard has no verdicts to show.
+        verbosity = -1 if result.run.shard else terminalreporter.verbosity
+        lines = render(summary, page, verbosity=verbosity)
+    for line in lines:
         terminalreporter.write_line(line)
 
 

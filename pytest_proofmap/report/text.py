@@ -20,7 +20,7 @@ from pytest_proofmap.report.runtimes_table import runtimes_table
 from pytest_proofmap.report.summary import Summary
 from pytest_proofmap.report.wording import SIGNS, WORDS, money, plural
 
-__all__ = ["render", "render_short"]
+__all__ = ["TITLE", "finding_lines", "render", "render_short"]
 
 TITLE = "proofmap"
 _CASES_SHOWN = {0: 4, 1: 25}
@@ -49,7 +49,7 @@ def render(summary: Summary, page: Page, *, verbosity: int = 0) -> list[str]:
         _warnings(summary, page),
         route_lines(summary, page, everything=everything),
         _assumptions(page),
-        _findings(summary, page),
+        finding_lines(summary, page),
         _next_steps(summary, page),
     ]
     lines: list[str] = []
@@ -66,7 +66,7 @@ def render_short(summary: Summary, page: Page) -> list[str]:
         *_totals(summary, page),
         *_incomplete(summary, page),
         *route_lines(summary, page, everything=False, brief=True),
-        *_findings(summary, page),
+        *finding_lines(summary, page),
     ]
 
 
@@ -258,7 +258,8 @@ def _assumptions(page: Page) -> list[str]:
     return page.wrap(" ".join(FOOTER))
 
 
-def _findings(summary: Summary, page: Page) -> list[str]:
+def finding_lines(summary: Summary, page: Page) -> list[str]:
+    """Return what fails the run, each with what to do about it."""
     if not summary.findings:
         return []
     lines = _painted(page.wrap(f"This does not hold ({plural(len(summary.findings), 'finding')}):"), page, "red")

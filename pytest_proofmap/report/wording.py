@@ -58,6 +58,8 @@ def seconds(value: float | None) -> str:
     """Return a duration."""
     if value is None:
         return "not recorded"
+    if value < 0.0995:
+        return f"{1000 * value:.0f} ms" if value >= 0.0005 else "<1 ms"
     return f"{value:.1f} s" if value >= 9.95 else f"{value:.2f} s"
 
 

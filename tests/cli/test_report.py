@@ -1,0 +1,83 @@
+"""``proofmap report --text``: the summary of a stored artifact."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from installed import SCRIPT, proofmap, store
+from stored_evidence import decided, undecided
+
+OUTCOMES = {"t.py::test_x": {"base": "P" * 60, "mini": "P" * 60, "haiku": "P" * 40 + "F" * 20}}
+
+
+@pytest.fixture
+def evidence(tmp_path: Path) -> Path:
+    """A decided artifact."""
+    return store(decided(OUTCOMES), tmp_path / "evidence.json")
+
+
+def test_report(evidence: Path) -> None:
+    """The report has a title, the verdicts and the next command, in 80 columns without colour."""
+    done = proofmap("report", evidence, "--text")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "=" * 35 + " proofmap " + "=" * 35
+    assert any(
+        line.split() == ["test_x", "60/60", "≥95%", "✓", "60/60", "≥95%", "✗", "40/60", "≥55%"] for line in lines
+    )
+    assert lines[-1] == f"next: proofmap decide {evidence} --help"
+    assert "\x1b" not in done.stdout
+
+
+def test_an_undecided_artifact_is_decided_first(tmp_path: Path, evidence: Path) -> None:
+    """Without verdicts in the artifact the report shows those of its own bars."""
+    other = store(undecided(OUTCOMES), tmp_path / "undecided.json")
+    assert (
+        proofmap("report", other, "--text").stdout.splitlines()[:-1]
+        == (proofmap("report", evidence, "--text").stdout.splitlines()[:-1])
+    )
+
+
+def test_ascii_output(evidence: Path) -> None:
+    """An ASCII terminal gets the same in ASCII."""
+    done = proofmap("report", evidence, "--text", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert done.stdout.isascii()
+    assert "+ 60/60 >=95%" in done.stdout
+
+
+def test_width_and_colour(evidence: Path) -> None:
+    """``COLUMNS``, ``FORCE_COLOR`` and ``NO_COLOR`` are obeyed."""
+    narrow = proofmap("report", evidence, "--text", COLUMNS="60").stdout
+    assert max(map(len, narrow.splitlines()[:-1])) <= 60
+    assert "\x1b[32m✓\x1b[0m" in proofmap("report", evidence, "--text", FORCE_COLOR="1").stdout
+    assert "\x1b" not in proofmap("report", evidence, "--text", FORCE_COLOR="1", NO_COLOR="1").stdout
+
+
+def test_quiet_and_verbose(evidence: Path) -> None:
+    """-q has totals and recommendations only, -v every case of the few there are."""
+    assert len(proofmap("report", evidence, "--text", "-q").stdout.splitlines()) == 3
+    assert proofmap("report", evidence, "--text", "-v").stdout.count("regression: assert") == 20
+
+
+def test_a_form_is_needed(evidence: Path) -> None:
+    """Without a form nothing is guessed."""
+    done = proofmap("report", evidence)
+    assert done.returncode == 2
+    assert "--text" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["report", "--text", "-vv"], ["decide", "--json"]])
+def test_a_closed_pipe_is_no_crash(tmp_path: Path, command: list[str]) -> None:
+    """A reader that stops early gets no traceback."""
+    big = {f"t.py::test_{index}": OUTCOMES["t.py::test_x"] for index in range(30)}
+    path = store(decided(big), tmp_path / "evidence.json")
+    with subprocess.Popen(
+        [SCRIPT, *command, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
