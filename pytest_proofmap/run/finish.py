@@ -76,6 +76,9 @@ def finish(run: QualificationSession, session: pytest.Session, exitstatus: int |
     facts = run.collected_facts()
     if recorder is None or not facts or PLAN in session.config.stash:
         return
+    if exitstatus == pytest.ExitCode.USAGE_ERROR and not recorder.samples_count:
+        # It was refused before the first test: the evidence of an earlier run stays.
+        return
     config = session.config
     result = _result(run, recorder, list(facts.values()), interrupted=_interrupted(exitstatus))
     result.findings = find(run, result)
