@@ -16,6 +16,7 @@ from pytest_proofmap.fixtures import NEEDS_OPTION, runtime, runtimes
 from pytest_proofmap.options import MARK, MARK_HELP, add_options
 
 if TYPE_CHECKING:
+    from pytest_proofmap.run.lookahead import LookAhead
     from pytest_proofmap.run.session import QualificationSession
 
 __all__ = ["runtime", "runtimes"]
@@ -42,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End the run."""
-    for name in ("proofmap-skip", "proofmap-run"):
+    for name in ("proofmap-skip", "proofmap-plan", "proofmap-run"):
         plugin = config.pluginmanager.unregister(name=name) if config.pluginmanager.has_plugin(name) else None
         if isinstance(plugin, RunHooks):
             plugin.run.close()
@@ -50,6 +51,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def _start(config: pytest.Config) -> None:
     from pytest_proofmap.errors import ProofmapError
+    from pytest_proofmap.run.lookahead import LookAhead
     from pytest_proofmap.run.session import SESSION, QualificationSession
 
     try:
@@ -57,7 +59,9 @@ def _start(config: pytest.Config) -> None:
     except ProofmapError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[SESSION] = run
-    config.pluginmanager.register(RunHooks(run), "proofmap-run")
+    config.pluginmanager.register(RunHooks(run, LookAhead(run)), "proofmap-run")
+    if config.option.proofmap_plan:
+        config.pluginmanager.register(PlanHooks(run), "proofmap-plan")
 
 
 class SkipMarked:
@@ -73,11 +77,34 @@ class SkipMarked:
                 item.add_marker(skip)
 
 
-class RunHooks:
-    """pytest's events in a run with ``--proofmap``."""
+class PlanHooks:
+    """pytest's events in a run with ``--proofmap-plan``, beside those of every run."""
 
     def __init__(self, run: QualificationSession) -> None:
         self.run = run
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Plan, and run nothing."""
+        from pytest_proofmap.run.lookahead import make_plan
+        from pytest_proofmap.run.plan import PLAN
+
+        session.config.stash[PLAN] = make_plan(self.run, session)
+        return True
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show the plan."""
+        from pytest_proofmap.report.plan import write_plan
+
+        write_plan(self.run, terminalreporter)
+
+
+class RunHooks:
+    """pytest's events in a run with ``--proofmap``."""
+
+    def __init__(self, run: QualificationSession, look_ahead: LookAhead) -> None:
+        self.run = run
+        self.look_ahead = look_ahead
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> Generator[None, None, None]:
@@ -107,13 +134,13 @@ class RunHooks:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Look ahead before the first test runs."""
-        with self.run.prefetching(session):
+        with self.look_ahead.around_tests(session):
             return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Wait for a test's answers before any clock of the test ticks."""
-        with self.run.real_run(item):
+        with self.look_ahead.around_test(item):
             return (yield)
 
     @pytest.hookimpl(tryfirst=True)

@@ -19,29 +19,21 @@ from pytest_proofmap.errors import (
     ConfigurationError,
     ReplayMissError,
 )
-from pytest_proofmap.evidence.models import Price, PromptRef, Source
+from pytest_proofmap.evidence.models import Price, PromptRef
 from pytest_proofmap.run.connection import CallResult, Connection, LiveCall
 from pytest_proofmap.run.handle import RenderedMessages
 from pytest_proofmap.run.hooked import HookClient
+from pytest_proofmap.run.plan import Found, Plan
 from pytest_proofmap.run.sample import CallRecord, SampleRecord
 from pytest_proofmap.run.suspension import Suspended
-from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.prices import cost_usd, price_of
 from pytest_proofmap.runtime.prompts import PromptLibrary
 from pytest_proofmap.runtime.recordings import Recordings
 from pytest_proofmap.runtime.store import AnswerStore
 
-__all__ = ["CacheMode", "Engine", "Found"]
+__all__ = ["CacheMode", "Engine"]
 
 CacheMode = Literal["auto", "replay", "refresh", "off"]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An answer and where this run first got it."""
-
-    answer: Answer
-    source: Source
 
 
 @dataclass(slots=True)
@@ -86,6 +78,8 @@ class Engine:
         self.prompts = PromptLibrary(configuration.prompts_path, rootdir=configuration.rootdir)
         self.exploring = False
         """True during the prefetch pass: a miss suspends the test and does not wait."""
+        self.plan: Plan | None = None
+        """Where requests are written down in place of being sent, in a run that only plans."""
         self._run = run
         self._recordings = recordings
         self._store = store
@@ -97,6 +91,7 @@ class Engine:
         self._prices: dict[str, Price | None] = {}
         self._warned_settings: set[str] = set()
         self._used: set[str] = set()
+        self._free: set[str] = set()
 
     def runtime_config(self, name: str) -> RuntimeConfig:
         """Return a runtime by name.
@@ -171,18 +166,30 @@ class Engine:
         if looks_back:
             answer = self._recordings.get(key)
             if answer is not None:
+                self._free.add(key)
                 return Found(answer, "recording")
         answer = self._store.get(key)
         paid_now = answer is not None and answer.run == self._run
         if answer is None or not (looks_back or paid_now):
             return None
         self._used.add(key)
-        return Found(answer, "live" if paid_now else "cache")
+        if paid_now:
+            return Found(answer, "live")
+        self._free.add(key)
+        return Found(answer, "cache")
 
     @property
     def has_asked(self) -> bool:
         """Whether a request of this process was ever not answered from what was there."""
         return self._connection is not None
+
+    def status(self) -> Future[dict[str, Any]] | None:
+        """Ask the call service for its figures; None when there is none."""
+        return self._connection.status() if self._connection is not None else None
+
+    def free_count(self) -> int:
+        """Return how many answers this process found without a call of this run."""
+        return len(self._free)
 
     def used_keys(self) -> set[str]:
         """Return the keys whose answers came from the cache or were kept there."""
@@ -211,6 +218,8 @@ class Engine:
         if call.key in self._flights:
             return False
         found = self.find(call.key)
+        if self.plan is not None:
+            self._note(self.plan, call, runtime, found)
         if found is None:
             return False
         answer = found.answer
@@ -226,13 +235,20 @@ class Engine:
         Raises:
             Suspended: The test was suspended before, so what it asks now may rest on nothing.
         """
-        if record.suspended:
+        if record.suspended or self.plan is not None:
             raise Suspended
         if call.key not in self._flights:
             self._flights[call.key] = self._ask(call, runtime, transport)
         flight = self._flights[call.key]
         record.awaited.append(flight)
         return flight
+
+    def _note(self, plan: Plan, call: CallRecord, runtime: RuntimeConfig, found: Found | None) -> None:
+        price = self.price(runtime)
+        if found is not None:
+            plan.note_found(runtime, price, call.key, found)
+        else:
+            plan.note_call(runtime, price, call.key, call.request)
 
     def _ask(self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any]) -> Future[CallResult]:
         if self.mode == "replay":

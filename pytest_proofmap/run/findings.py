@@ -32,10 +32,30 @@ class Finding(NamedTuple):
 
 def find(run: QualificationSession, result: RunResult) -> list[Finding]:
     """Return why the run fails at its end."""
-    findings = [*replay_findings(result.recorder.misses), *baseline_findings(result.criteria)]
+    findings = [
+        *replay_findings(result.recorder.misses),
+        *_unkept(result),
+        *_over_budget(run, result),
+        *baseline_findings(result.criteria),
+    ]
     if run.config.option.proofmap_strict:
         findings += strict_findings(result.objectives, "--proofmap-strict")
     return findings
+
+
+def _unkept(result: RunResult) -> Iterator[Finding]:
+    unkept = next((miss for miss in result.recorder.misses if miss.error_class == "StoreError"), None)
+    if unkept is not None:
+        yield Finding(unkept.message, "make room for the cache or set cache_dir, and run again")
+
+
+def _over_budget(run: QualificationSession, result: RunResult) -> Iterator[Finding]:
+    if result.recorder.over_budget:
+        yield Finding(
+            f"the budget of ${run.budget_usd or 0:g} was used up: {result.recorder.over_budget} samples were "
+            "skipped, what was paid is kept",
+            "go on with a larger budget: pytest --proofmap --proofmap-budget=USD",
+        )
 
 
 def baseline_misses_bar(criterion: Criterion, cell: Cell) -> bool:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import pytest
 
-from pytest_proofmap.errors import CallError, ProofmapError, StoreError
+from pytest_proofmap.errors import BudgetError, CallError, ProofmapError, StoreError
 from pytest_proofmap.evidence.models import Bar
 from pytest_proofmap.run.sample import SampleRecord
 
@@ -40,6 +40,8 @@ def observe_setup(record: SampleRecord, call: pytest.CallInfo[None]) -> None:
         record.outcome, record.message = "skipped", one_line(str(error.msg))
     elif isinstance(error, pytest.xfail.Exception):
         record.outcome, record.message = "skipped", one_line(f"not run: {error.msg}")
+    elif isinstance(record.error, BudgetError):
+        record.outcome, record.message = "skipped", one_line(record.error.message)
     elif isinstance(error, CallError):
         record.outcome, record.message = "error", one_line(str(error))
     elif isinstance(error, ProofmapError) and not isinstance(error, StoreError):
@@ -55,6 +57,9 @@ def observe_call(record: SampleRecord, call: pytest.CallInfo[None]) -> None:
     if record.running:
         if error is not None and not isinstance(error, pytest.skip.Exception):
             record.subtest_failure = record.subtest_failure or one_line(_describe(error))
+        return
+    if isinstance(record.error, BudgetError):
+        record.outcome, record.message = "skipped", one_line(record.error.message)
         return
     unusable = record.error or (error if isinstance(error, CallError | StoreError) else None)
     if unusable is not None:
@@ -84,16 +89,16 @@ def _show(report: pytest.TestReport, record: SampleRecord, bar: Bar) -> Shown | 
         return None
     if record.fixture_failed:
         return None
+    if isinstance(record.error, BudgetError):
+        _as_skipped(report, record.message)
+        return None
     if record.outcome == "error":
         if not challenger:
             if not report.failed:
                 report.outcome = "failed"
                 report.longrepr = f"the call gave no usable answer, and the test went on: {record.message}"
             return None
-        report.outcome = "skipped"
-        report.__dict__.pop("wasxfail", None)
-        path, line, _ = report.location
-        report.longrepr = (path, (line or 0) + 1, record.message)
+        _as_skipped(report, record.message)
         return "unavailable"
     if record.outcome == "failed" and (challenger or takes_misses_as_data(bar)):
         if hasattr(report, "wasxfail"):
@@ -112,6 +117,13 @@ def one_line(text: str) -> str:
     """Return the first line that says something, shortened."""
     line = next((part.strip() for part in text.splitlines() if part.strip()), "")
     return line if len(line) <= MESSAGE_LIMIT else f"{line[: MESSAGE_LIMIT - 3]}..."
+
+
+def _as_skipped(report: pytest.TestReport, message: str) -> None:
+    report.outcome = "skipped"
+    report.__dict__.pop("wasxfail", None)
+    path, line, _ = report.location
+    report.longrepr = (path, (line or 0) + 1, message)
 
 
 def _as_xfailed(report: pytest.TestReport, message: str) -> None:

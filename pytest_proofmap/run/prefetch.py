@@ -23,6 +23,7 @@ import pytest
 
 from pytest_proofmap.run.criteria import SampleId
 from pytest_proofmap.run.engine import Engine
+from pytest_proofmap.run.progress import Progress
 from pytest_proofmap.run.sample import SampleRecord
 from pytest_proofmap.run.shadow import ShadowRunner
 
@@ -67,7 +68,7 @@ class Prefetcher:
         identify: Says which sample an item is.
         record_of: Finds the record that an exploration left on its shadow.
         window: How many items ahead of the real run may be explored; None: all.
-        progress: Called often while the pass goes on or waits.
+        progress: Is told while the pass goes on or waits, and when the real run goes on.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Prefetcher:
         identify: Callable[[pytest.Item], SampleId | None],
         record_of: Callable[[pytest.Item], SampleRecord | None],
         window: int | None,
-        progress: Callable[[], None],
+        progress: Progress,
     ) -> None:
         self._session = session
         self._engine = engine
@@ -142,6 +143,7 @@ class Prefetcher:
                 self._explore_ahead(item)
                 self._await(exploration)
             exploration.turns = max(exploration.turns, 1)
+        self._progress.resume()
         self._leave_foreign_scopes(item)
 
     def after(self, item: pytest.Item, record: SampleRecord | None) -> None:
@@ -185,7 +187,7 @@ class Prefetcher:
             else:
                 self._explore(exploration, upcoming)
             visited = True
-            self._progress()
+            self._progress.wait()
         return visited
 
     def _explore(self, exploration: Exploration, following: pytest.Item) -> None:
@@ -206,7 +208,7 @@ class Prefetcher:
         exploration.missing = len(flights)
         for flight in flights:
             flight.add_done_callback(lambda _: self._arrive(exploration))
-        self._progress()
+        self._progress.wait()
 
     def _learn(self, exploration: Exploration) -> None:
         """Count how many items of a criterion asked once and no more."""
@@ -229,7 +231,7 @@ class Prefetcher:
         with self._arrival:
             known = len(self._arrived)
             self._arrival.wait_for(lambda: len(self._arrived) > known, timeout=WAIT_STEP_S)
-        self._progress()
+        self._progress.wait()
 
     def _may_revisit(self, exploration: Exploration, upcoming: pytest.Item) -> bool:
         """Return whether an item can be explored again without setting its fixtures up once too often."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from pytest_proofmap.decide.observation import Observation, observe
+from pytest_proofmap.errors import BudgetError
 from pytest_proofmap.evidence.models import Outcome, PromptRef, RecordedRequest, Source, Totals
 from pytest_proofmap.run.sample import SampleRecord
 
@@ -62,6 +63,8 @@ class SamplePayload:
     """JSON of the requests that this process has not sent before, by key."""
     prompts: list[tuple[str, str | None]]
     miss: Miss | None
+    over_budget: bool
+    """True when it was skipped because the budget was used up."""
 
     @classmethod
     def of(cls, record: SampleRecord, sent: set[str], *, repeated: bool) -> SamplePayload:
@@ -100,18 +103,19 @@ class SamplePayload:
             requests=requests,
             prompts=[(prompt.name, prompt.variant) for prompt in prompts],
             miss=miss,
+            over_budget=isinstance(record.error, BudgetError),
         )
 
     def to_json(self) -> str:
         """Return the payload as one JSON string of plain values."""
         return json.dumps(
-            [self.sample, self.observation, self.charges, self.requests, self.prompts, self.miss]
+            [self.sample, self.observation, self.charges, self.requests, self.prompts, self.miss, self.over_budget]
         )
 
     @classmethod
     def from_json(cls, text: str) -> SamplePayload:
         """Read what :meth:`to_json` wrote."""
-        sample, observation, charges, requests, prompts, miss = json.loads(text)
+        sample, observation, charges, requests, prompts, miss, over_budget = json.loads(text)
         return cls(
             sample=sample,
             observation=Observation(*observation),
@@ -119,6 +123,7 @@ class SamplePayload:
             requests=requests,
             prompts=[(name, variant) for name, variant in prompts],
             miss=Miss(*miss) if miss else None,
+            over_budget=over_budget,
         )
 
 
@@ -132,6 +137,8 @@ class Recorder:
     misses: list[Miss] = field(default_factory=list)
     charges: dict[str, Charge] = field(default_factory=dict)
     prompts: set[tuple[str, str | None]] = field(default_factory=set)
+    over_budget: int = 0
+    """How many samples were skipped because the budget was used up."""
     _seen: set[tuple[str, str, str, int]] = field(default_factory=set)
     _requests: set[str] = field(default_factory=set)
     _samples_file: IO[str] | None = None
@@ -149,6 +156,7 @@ class Recorder:
             return
         self._seen.add(identity)
         self.observations.append(observation)
+        self.over_budget += payload.over_budget
         if payload.miss is not None:
             self.misses.append(payload.miss)
         for charge in payload.charges:

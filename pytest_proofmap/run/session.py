@@ -26,8 +26,6 @@ from pytest_proofmap.run.facts import CriterionFacts, facts_of
 from pytest_proofmap.run.handle import Runtime, Runtimes
 from pytest_proofmap.run.hooked import HookClient
 from pytest_proofmap.run.outcomes import observe_call, observe_setup, show
-from pytest_proofmap.run.prefetch import Prefetcher
-from pytest_proofmap.run.progress import Progress
 from pytest_proofmap.run.recorder import Recorder, SamplePayload
 from pytest_proofmap.run.reruns import refuse_reruns
 from pytest_proofmap.run.sample import SampleRecord
@@ -37,9 +35,6 @@ from pytest_proofmap.runtime.recordings import Recordings
 from pytest_proofmap.runtime.store import AnswerStore, MemoryStore
 
 __all__ = ["RECORD", "SESSION", "QualificationSession"]
-
-SHOWS_SETUP = ("setupshow", "setuponly", "setupplan", "trace")
-"""Options that show each fixture or stop in each test: a test explored beforehand would be shown twice."""
 
 PAYLOAD_ATTRIBUTE = "proofmap_evidence"
 
@@ -75,7 +70,6 @@ class QualificationSession:
         self._sent: set[str] = set()
         self._announced = False
         self._shared: Connection | None = None
-        self._prefetcher: Prefetcher | None = None
 
     @property
     def artifact_path(self) -> Path:
@@ -141,9 +135,7 @@ class QualificationSession:
         if self.budget_usd is None or self.mode == "replay":
             return
         names = {name for criterion in self.registry.criteria.values() for name in criterion.plan.runtimes}
-        unpriced = sorted(
-            name for name in names if self.engine.price(self.configuration.runtime(name)) is None
-        )
+        unpriced = sorted(name for name in names if self.engine.price(self.configuration.runtime(name)) is None)
         if unpriced:
             raise ConfigurationError(
                 f"a budget of ${self.budget_usd:g} cannot be kept: the price of {', '.join(unpriced)} is unknown. "
@@ -163,43 +155,6 @@ class QualificationSession:
             for criterion in self.registry.criteria.values()
         ]
         return [f"proofmap: {shortfall.text}" for shortfall in shortfalls(planned)]
-
-    @contextmanager
-    def prefetching(self, session: pytest.Session) -> Iterator[None]:
-        """Make the calls of tests yet to come while others run or wait.
-
-        Raises:
-            KeyboardInterrupt: The user wants to stop.
-        """
-        items = self._items_to_prefetch(session)
-        if items:
-            stops_early = bool(self.config.getoption("maxfail", 0))
-            self._prefetcher = Prefetcher(
-                session,
-                self.engine,
-                items,
-                identify=self.registry.identify,
-                record_of=lambda item: item.stash.get(RECORD, None),
-                window=max(1, self.concurrency) if stops_early else None,
-                progress=Progress(self.config, self.engine.status, self.engine.free_count),
-            )
-            self._prefetcher.probe()
-        try:
-            yield
-        finally:
-            self._prefetcher = None
-
-    @contextmanager
-    def real_run(self, item: pytest.Item) -> Iterator[None]:
-        """See to it that an item that runs now has its answers."""
-        if self._prefetcher is None:
-            yield
-            return
-        self._prefetcher.before(item)
-        try:
-            yield
-        finally:
-            self._prefetcher.after(item, item.stash.get(RECORD, None))
 
     def begin(self, item: pytest.Item) -> None:
         """Start the record of a marked item."""
@@ -285,30 +240,6 @@ class QualificationSession:
             self._shared.close()
         if self.recorder is not None:
             self.recorder.close()
-
-    def _items_to_prefetch(self, session: pytest.Session) -> list[pytest.Function]:
-        """Return the items whose calls are made ahead: of a worker of xdist, its share of them."""
-        option = self.config.option
-        if self.concurrency == 0 or self.mode == "replay" or xdist.is_controller(self.config):
-            return []
-        if option.collectonly or any(getattr(option, name, False) for name in SHOWS_SETUP):
-            return []
-        items = [
-            item
-            for item in session.items
-            if isinstance(item, pytest.Function)
-            and (sample := self.registry.identify(item)) is not None
-            and self.registry.plan_of(sample).prefetch
-        ]
-        place = xdist.place_of(self.config)
-        if items and place is not None and place.is_apart and self.configuration.cache_url is None:
-            # What it asked for would be asked again by the worker that runs the test.
-            self.warn(
-                "workers of xdist in other folders or on other hosts share no cache, so that they make one call "
-                "at a time. Set cache_url to a Redis server: then they make calls ahead and share the answers."
-            )
-            return []
-        return xdist.share_of(self.config, items)
 
     def _deliver(self, record: SampleRecord, report: pytest.TestReport) -> None:
         if record.outcome is None:
