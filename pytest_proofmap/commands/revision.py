@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from pytest_proofmap.errors import EvidenceError, did_you_mean
 from pytest_proofmap.evidence.fingerprint import bar_fingerprint
 from pytest_proofmap.evidence.models import Criterion, Evidence, Totals
-from pytest_proofmap.run.recorder import SOURCE_RANK, Charge, total
+from pytest_proofmap.evidence.totals import SOURCE_RANK, Charge, total
 
 __all__ = ["mark_left_out", "only_objectives", "recounted", "refingerprinted"]
 

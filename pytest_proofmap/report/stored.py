@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.run.findings import Finding, baseline_findings, replay_findings, strict_findings
-from pytest_proofmap.run.recorder import Miss
+from pytest_proofmap.run.miss import Miss
 
 __all__ = ["failing_baselines", "stored_findings"]
 

@@ -10,7 +10,7 @@ from pytest_proofmap.evidence.models import Cell, Criterion, Objective
 
 if TYPE_CHECKING:
     from pytest_proofmap.run.finish import RunResult
-    from pytest_proofmap.run.recorder import Miss
+    from pytest_proofmap.run.miss import Miss
     from pytest_proofmap.run.session import QualificationSession
 
 __all__ = [

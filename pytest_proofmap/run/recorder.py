@@ -10,45 +10,21 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.errors import BudgetError
-from pytest_proofmap.evidence.models import Outcome, PromptRef, RecordedRequest, Source, Totals
+from pytest_proofmap.evidence.models import PromptRef, RecordedRequest, Totals
+from pytest_proofmap.evidence.totals import SOURCE_RANK, Charge, total
+from pytest_proofmap.run.miss import Miss
 from pytest_proofmap.run.sample import SampleRecord
 
-__all__ = ["Charge", "Miss", "Recorder", "SamplePayload"]
+__all__ = ["Recorder", "SamplePayload"]
 
 ANSWER_LIMIT = 200
-SOURCE_RANK: dict[Source, int] = {"live": 0, "cache": 1, "recording": 2}
-
-
-class Charge(NamedTuple):
-    """What one distinct request cost and where its answer came from."""
-
-    key: str
-    source: Source
-    cost_usd: float | None
-    answered: bool
-
-
-class Miss(NamedTuple):
-    """A sample that did not pass, as tables show it."""
-
-    criterion: str
-    case: str
-    slice: str | None
-    runtime: str
-    sample: int
-    outcome: Outcome
-    message: str
-    error_class: str | None
-    """Class of the failure when the outcome is ``error``."""
-    answer: str
-    """Beginning of the last answer, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,33 +185,6 @@ class Recorder:
         return tempfile.TemporaryFile(
             "w+", encoding="utf-8", errors="surrogatepass", newline="\n", dir=self.folder
         )
-
-
-def total(charges: Iterable[Charge]) -> Totals:
-    """Return the totals over distinct requests."""
-    counts: dict[Source, int] = {"live": 0, "cache": 0, "recording": 0}
-    spent = listed = 0.0
-    unpriced = calls = 0
-    for charge in charges:
-        calls += 1
-        if not charge.answered:
-            continue
-        counts[charge.source] += 1
-        if charge.cost_usd is None:
-            unpriced += 1
-            continue
-        listed += charge.cost_usd
-        if charge.source == "live":
-            spent += charge.cost_usd
-    return Totals(
-        calls=calls,
-        live=counts["live"],
-        cached=counts["cache"],
-        recorded=counts["recording"],
-        spent_usd=spent,
-        list_usd=listed,
-        unpriced=unpriced,
-    )
 
 
 def _lines(file: IO[str] | None) -> Iterator[str]:
