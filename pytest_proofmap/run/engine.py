@@ -26,6 +26,7 @@ from pytest_proofmap.run.hooked import HookClient
 from pytest_proofmap.run.plan import Found, Plan
 from pytest_proofmap.run.sample import CallRecord, SampleRecord
 from pytest_proofmap.run.suspension import Suspended
+from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.prices import cost_usd, price_of
 from pytest_proofmap.runtime.prompts import PromptLibrary
 from pytest_proofmap.runtime.recordings import Recordings
@@ -88,6 +89,7 @@ class Engine:
         self._hook = hook
         self.warn = warn
         self._flights: dict[str, Future[CallResult]] = {}
+        self._landed: dict[str, Answer] = {}
         self._prices: dict[str, Price | None] = {}
         self._warned_settings: set[str] = set()
         self._used: set[str] = set()
@@ -164,11 +166,11 @@ class Engine:
         """Return the answer of a key from this run, the recordings or the cache, or None."""
         looks_back = self.mode in ("auto", "replay")
         if looks_back:
-            answer = self._recordings.get(key)
-            if answer is not None:
+            recorded = self._recordings.get(key)
+            if recorded is not None:
                 self._free.add(key)
-                return Found(answer, "recording")
-        answer = self._store.get(key)
+                return Found(recorded, "recording")
+        answer = self._landed.pop(key, None) or self._store.get(key)
         paid_now = answer is not None and answer.run == self._run
         if answer is None or not (looks_back or paid_now):
             return None
@@ -236,6 +238,7 @@ class Engine:
             Suspended: The test was suspended before, so what it asks now may rest on nothing.
         """
         if record.suspended or self.plan is not None:
+            record.suspended = True
             raise Suspended
         if call.key not in self._flights:
             self._flights[call.key] = self._ask(call, runtime, transport)
@@ -295,6 +298,7 @@ class Engine:
             error_type = _ERROR_TYPES.get(result.kind, CallError)
             self.tally.failed[key] = (error_type(result.error_class, result.message), result.attempts)
             return
+        self._landed[key] = result.answer
         if self.mode == "off":
             self._store.put(key, result.answer)
 

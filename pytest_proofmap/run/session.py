@@ -128,8 +128,16 @@ class QualificationSession:
         marked = [item for item in session.items if self.registry.identify(item) is not None]
         if marked and not self.config.option.collectonly:
             refuse_reruns(self.config, marked)
+            self._check_plan()
             self._check_budget()
             assert self.engine is not None
+
+    def _check_plan(self) -> None:
+        if self.config.option.proofmap_plan and self.is_worker:
+            raise ConfigurationError(
+                "--proofmap-plan explores all tests in one process, which workers of pytest-xdist are not. "
+                "Add -n 0."
+            )
 
     def _check_budget(self) -> None:
         if self.budget_usd is None or self.mode == "replay":

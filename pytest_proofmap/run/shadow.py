@@ -49,12 +49,12 @@ class ShadowRunner:
         self._relays: dict[frozenset[Any], QuietRelay] = {}
         self._foreign: frozenset[Any] | None = None
 
-    def explore(self, item: pytest.Function, nextitem: pytest.Item) -> pytest.Function:
+    def explore(self, item: pytest.Function, nextitem: pytest.Item | None) -> pytest.Function:
         """Set up, run and tear down a shadow of an item, and swallow whatever comes of it.
 
         Args:
             item: The item.
-            nextitem: What is explored or run next: fixtures that both use stay set up.
+            nextitem: What is explored or run next: fixtures that both use stay set up. None: nothing is.
 
         Returns:
             The shadow, whose stash holds what the exploration left there.

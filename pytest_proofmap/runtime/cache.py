@@ -65,14 +65,20 @@ class DiskStore:
         if not readonly:
             self._require_writable()
         self._databases = [CacheDatabase(directory, readonly=readonly)]
-        while (overflow := self._overflow(len(self._databases))).exists():
-            self._databases.append(CacheDatabase(overflow, readonly=readonly))
+        self._find_overflows()
         self._damaged: set[CacheDatabase] = set()
         self._usage = UsageLog(directory)
 
     def get(self, key: str) -> Answer | None:
         """Return the answer of a key, or None; an unreadable entry is a miss and warns once."""
-        for database in reversed(self._databases):
+        answer = self._read(key, self._databases)
+        if answer is None and (found := self._find_overflows()):
+            # Another process has found the database damaged meanwhile and writes beside it.
+            answer = self._read(key, found)
+        return answer
+
+    def _read(self, key: str, databases: list[CacheDatabase]) -> Answer | None:
+        for database in reversed(databases):
             try:
                 text = database.read(key)
                 if text is not None:
@@ -181,6 +187,14 @@ class DiskStore:
         except OSError as error:
             raise self._write_error(WriteFailedError("readonly", error), consequence) from error
         self._databases.append(CacheDatabase(directory))
+
+    def _find_overflows(self) -> list[CacheDatabase]:
+        """Add the overflows that are there by now, and return those."""
+        found = []
+        while (overflow := self._overflow(len(self._databases))).exists():
+            found.append(CacheDatabase(overflow, readonly=self._readonly))
+            self._databases += found[-1:]
+        return found
 
     def _overflow(self, number: int) -> Path:
         return self.directory / f"overflow-{number}"
