@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ _STAND_INS = {
     "±": "+/-",
     "·": "|",
 }
+# A number stays with what it counts.
+_BREAKS = re.compile(r"(?<!\d) (?!%)")
 _STYLES = {"bold": 1, "red": 31, "green": 32, "yellow": 33}
 LEAST_WIDTH = 30
 
@@ -83,7 +86,7 @@ class Page:
             first: What stands before the first line.
             indent: What stands before the others.
         """
-        return self.flow(text.split(" "), first, indent, gap=" ")
+        return self.flow(_BREAKS.split(text), first, indent, gap=" ")
 
     def flow(self, parts: Sequence[str], first: str = "", indent: str = "", gap: str = "  ") -> list[str]:
         """Put parts into lines that fit; a part is broken only when it is wider than a line.

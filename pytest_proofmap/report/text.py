@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_proofmap.decide.bars import LEAST_BASELINE_RATE, has_margin
 from pytest_proofmap.decide.wording import FOOTER, points
+from pytest_proofmap.evidence.models import Totals
 from pytest_proofmap.report.criteria_table import BASELINE_SIGN, criteria_table
 from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.misses import MissedCase
@@ -78,8 +79,9 @@ def _totals(summary: Summary, page: Page) -> list[str]:
         sources += f", {unanswered:,} without an answer"
     estimated = summary.estimated
     text = (
-        f"{plural(totals.calls, 'call')} ({sources}), spent {money(totals.spent_usd, estimated=estimated)}, "
-        f"list cost {money(totals.list_usd, estimated=estimated)}"
+        f"{plural(totals.calls, 'call')} ({sources}), "
+        f"spent {_sum(totals.spent_usd, totals, estimated, may_miss=totals.live > 0)}, "
+        f"list cost {_sum(totals.list_usd, totals, estimated, may_miss=True)}"
     )
     if totals.unpriced:
         text += f", price unknown for {plural(totals.unpriced, 'answer')}"
@@ -87,6 +89,13 @@ def _totals(summary: Summary, page: Page) -> list[str]:
     if estimated and (totals.list_usd or totals.spent_usd):
         lines += page.wrap("~ token counts are estimated, and so are these costs")
     return lines
+
+
+def _sum(usd: float, totals: Totals, estimated: bool, *, may_miss: bool) -> str:
+    """Return a sum that never says less than it may be: answers of unknown price are not in it."""
+    if not totals.unpriced or not may_miss:
+        return money(usd, estimated=estimated)
+    return f"at least {money(usd, estimated=estimated)}" if usd else "unknown"
 
 
 def _incomplete(summary: Summary, page: Page) -> list[str]:

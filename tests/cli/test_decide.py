@@ -10,6 +10,7 @@ import pytest
 from installed import proofmap, store
 from stored_evidence import decided, undecided
 
+from pytest_proofmap.cli import main
 from pytest_proofmap.evidence.artifact import read_evidence
 
 AGREE = {"t.py::test_x": {"base": "P" * 40, "mini": "P" * 40, "haiku": "P" * 39 + "F"}}
@@ -27,6 +28,13 @@ def decision_of(*arguments: str | Path, status: int = 0) -> dict[str, Any]:
     assert (done.returncode, done.stderr) == (status, "")
     decision: dict[str, Any] = json.loads(done.stdout)
     return decision
+
+
+def call(arguments: list[str]) -> int:
+    """Run a command in this process and return its exit status."""
+    with pytest.raises(SystemExit) as exited:
+        main(arguments)
+    return int(exited.value.code or 0)
 
 
 def statuses(decision: dict[str, Any]) -> dict[str, str]:
@@ -191,12 +199,24 @@ def test_a_baseline_below_its_own_bar_is_a_finding(tmp_path: Path, options: list
         (["--marjin", "0.1"], "No such option"),
     ],
 )
-def test_bad_options(evidence: Path, options: list[str], message: str) -> None:
+def test_bad_options(evidence: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each bad option is one clear message on standard error and exit status 2."""
-    done = proofmap("decide", evidence, *options)
+    assert call(["decide", str(evidence), *options]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert message in " ".join(error.split())
+
+
+def test_bad_input_has_no_traceback(evidence: Path, tmp_path: Path) -> None:
+    """The script says what is wrong and nothing else."""
+    done = proofmap("decide", evidence, "--without", "haikuu")
     assert (done.returncode, done.stdout) == (2, "")
-    assert message in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
+    assert done.stderr == (
+        "Error: The evidence has no runtime 'haikuu'. Did you mean 'haiku'? It has: base, haiku, mini.\n"
+    )
+    done = proofmap("report", "--text", tmp_path / "none.json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: cannot read the evidence ")
 
 
 @pytest.mark.parametrize(
@@ -211,16 +231,18 @@ def test_bad_options(evidence: Path, options: list[str], message: str) -> None:
     ],
 )
 @pytest.mark.parametrize("command", [["decide"], ["report", "--text"]])
-def test_bad_files(tmp_path: Path, content: str | None, message: str, command: list[str]) -> None:
-    """Whatever is not an artifact is refused with what to do, without a traceback."""
+def test_bad_files(
+    tmp_path: Path, content: str | None, message: str, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is not an artifact is refused, with what to do."""
     path = tmp_path / "evidence.json"
     if content is not None:
         path.write_text(content, encoding="utf-8", errors="surrogateescape")
-    done = proofmap(*command, path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert message in done.stderr
-    assert "pytest --proofmap" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert call([*command, str(path)]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert message in error
+    assert "pytest --proofmap" in error
 
 
 def test_an_output_that_cannot_be_written(evidence: Path, tmp_path: Path) -> None:

@@ -75,3 +75,11 @@ def test_flow_keeps_parts_whole() -> None:
         "  " + "y" * 28,
         "  " + "y" * 5,
     ]
+
+
+def test_numbers_stay_with_what_they_count() -> None:
+    """A line does not end in a number that belongs to the next word or sign."""
+    assert Page(30).wrap("confident for sure, at all (95 %) of 12 cases") == [
+        "confident for sure, at all",
+        "(95 %) of 12 cases",
+    ]

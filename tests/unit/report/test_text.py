@@ -154,9 +154,16 @@ def test_latency() -> None:
 def test_unknown_price() -> None:
     """An unknown price is said, and never a cost of zero."""
     evidence = decided(ALL, unpriced=["mini"])
-    assert "price unknown for 60 answers" in text_of(evidence)
+    assert "spent $0, list cost at least $0.50, price unknown for 60 answers" in text_of(evidence)
     assert any(line.split()[:4] == ["mini", "unknown", "unknown", "unknown"] for line in lines_of(evidence))
     assert "→ base (then mini): baseline kept: mini qualifies" in text_of(evidence)
+
+
+def test_unknown_price_of_live_calls() -> None:
+    """What was spent is unknown, and not zero, when nothing that was called has a price."""
+    evidence = decided(FEW, unpriced=["base", "mini"], source="live")
+    totals = evidence.totals.model_copy(update={"list_usd": 0.0})
+    assert "spent unknown, list cost unknown, price unknown for 40 answers" in text_of(evidence, totals=totals)
 
 
 def test_estimated_usage() -> None:
