@@ -117,15 +117,16 @@ class RunHooks:
         except MarkerError as error:
             pytest.fail(str(error), pytrace=False)
 
-    @pytest.hookimpl(trylast=True)
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Check what can be checked before anything is spent."""
         from pytest_proofmap.errors import ProofmapError
+        from pytest_proofmap.run.xdist import refuse
 
         try:
             self.run.check_before_spending(session)
         except ProofmapError as error:
-            raise pytest.UsageError(str(error)) from error
+            refuse(session, str(error))
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """Say which criteria cannot reach a verdict, before anything is spent."""

@@ -18,6 +18,7 @@ __all__ = [
     "is_here",
     "is_worker",
     "place_of",
+    "refuse",
     "run_id",
     "share_of",
     "shared_part",
@@ -47,6 +48,20 @@ class WorkerPlace(NamedTuple):
     def is_apart(self) -> bool:
         """Whether the worker shares neither the controller's call service nor its folder."""
         return self.part > 0
+
+
+def refuse(session: pytest.Session, reason: str) -> None:
+    """End a run after its collection and before its first test.
+
+    Raises:
+        pytest.UsageError: Always but in a worker of pytest-xdist, which would take it for a crash: there the
+            collection fails and nothing is left to run.
+    """
+    if not is_worker(session.config):
+        raise pytest.UsageError(reason)
+    session.items.clear()
+    report = pytest.CollectReport(session.nodeid or "proofmap", "failed", reason, None)
+    session.ihook.pytest_collectreport(report=report)
 
 
 def is_worker(config: pytest.Config) -> bool:

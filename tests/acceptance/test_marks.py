@@ -160,7 +160,9 @@ def test_a_mark_on_a_unittest_class(project: SmallProject) -> None:
     )
     result = project.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: test_triage.py::TestOld::test_one: marked 'qualify', but pytest does not *"])
+    result.stderr.fnmatch_lines(
+        ["ERROR: test_triage.py::TestOld::test_one: marked 'qualify', but pytest does not *"]
+    )
 
 
 def test_duplicate_case_ids(project: SmallProject) -> None:
@@ -221,7 +223,9 @@ def test_cells_of_a_slice_count_its_cases(project: SmallProject) -> None:
 
 def test_a_slice_value_that_production_could_not_name(project: SmallProject) -> None:
     """A value that is no string, whole number, truth value or enum member is refused."""
-    project.write("test_triage.py", THREE_CASES.replace(".qualify", ".qualify(slice_by='case')").replace('"a"', "0.5"))
+    project.write(
+        "test_triage.py", THREE_CASES.replace(".qualify", ".qualify(slice_by='case')").replace('"a"', "0.5")
+    )
     refused(project, "test_triage.py::test_echo: slice_by='case' has the value 0.5")
 
 
