@@ -7,25 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-
-# Plugins that block sockets replace socket.socket later; this module keeps the one it found.
-import socket as socket_module
-import subprocess
-import sys
-import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from pytest_proofmap.errors import CallError, StoreError
+from pytest_proofmap.run.link import Link, connect
+from pytest_proofmap.run.service_process import ServiceProcess
 from pytest_proofmap.run.wire import ServiceSettings, decode, encode, encode_call
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import LiveCall
-from pytest_proofmap.runtime.redaction import Redactor
 
 __all__ = ["CallResult", "Connection", "HookRunner", "LiveCall", "ResultKind", "ServiceSettings"]
 
@@ -34,11 +27,8 @@ HookRunner = Callable[[LiveCall], "Answer | None"]
 
 ResultKind = Literal["answer", "call", "budget", "store", "circuit", "replay"]
 
-_SOCKET = socket_module.socket
-_LONGEST_SOCKET_PATH = 100
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 10.0
-_LOG_LINES = 12
 _NOT_SHARED = frozenset({"PYTEST_CURRENT_TEST", "PYTEST_VERSION"})
 """Names that pytest changes at every test and no client reads."""
 
@@ -71,10 +61,10 @@ class Connection:
     Use :meth:`start` in the process that owns the run and :meth:`join` in the others.
     """
 
-    def __init__(self, open_socket: Callable[[], _Link]) -> None:
+    def __init__(self, open_socket: Callable[[], Link]) -> None:
         self._open_socket = open_socket
         self._lock = threading.Lock()
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._queued: list[bytes] = []
         self._pending: dict[int, _Pending] = {}
         self._statuses: list[Future[dict[str, Any]]] = []
@@ -83,13 +73,13 @@ class Connection:
         self._closing = False
         self._environment = _environment()
         self._ready: Future[str] = Future()
-        self._process: _ServiceProcess | None = None
+        self._process: ServiceProcess | None = None
         self._reader = threading.Thread(target=self._read, name="proofmap-calls", daemon=True)
 
     @classmethod
     def start(cls, settings: ServiceSettings) -> Connection:
         """Start a call service and connect to it; returns at once, the service comes up meanwhile."""
-        process = _ServiceProcess(settings)
+        process = ServiceProcess(settings)
         connection = cls(process.connect)
         connection._process = process
         connection._reader.start()
@@ -102,7 +92,7 @@ class Connection:
         Args:
             address: What that process's :attr:`address` said.
         """
-        connection = cls(lambda: _connect(address))
+        connection = cls(lambda: connect(address))
         connection._reader.start()
         return connection
 
@@ -316,154 +306,3 @@ def _environment() -> dict[Any, Any]:
 
 def _text(value: str | bytes) -> str:
     return os.fsdecode(value)
-
-
-class _Link:
-    """A socket to a service that has been told the token."""
-
-    def __init__(self, socket: socket_module.socket, address: str) -> None:
-        self.address = address
-        self._socket = socket
-        self._lines = socket.makefile("rb")
-
-    def send(self, line: bytes) -> None:
-        self._socket.sendall(line)
-
-    def lines(self) -> IO[bytes]:
-        return self._lines
-
-    def hang_up(self) -> None:
-        """End the conversation; whoever reads the lines reaches their end and closes."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket_module.SHUT_RDWR)
-
-    def close(self) -> None:
-        self.hang_up()
-        self._lines.close()
-        self._socket.close()
-
-
-def _connect(address: str) -> _Link:
-    """Connect to an address.
-
-    Raises:
-        OSError: Nobody listens there.
-        ValueError: It is no address.
-    """
-    where, _, token = address.rpartition("#")
-    family, _, rest = where.partition(":")
-    target: Any
-    if family == "unix":
-        socket, target = _SOCKET(socket_module.AF_UNIX, socket_module.SOCK_STREAM), rest
-    elif family == "tcp":
-        host, _, port = rest.rpartition(":")
-        socket, target = _SOCKET(socket_module.AF_INET, socket_module.SOCK_STREAM), (host, int(port))
-    else:
-        raise ValueError(f"not the address of a call service: {where!r}")
-    try:
-        socket.connect(target)
-        if family == "tcp":
-            socket.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_NODELAY, 1)
-        link = _Link(socket, address)
-        link.send(encode({"op": "hello", "token": token}))
-    except OSError:
-        socket.close()
-        raise
-    return link
-
-
-class _ServiceProcess:
-    """The child process of a service that this process started."""
-
-    def __init__(self, settings: ServiceSettings, environment: Mapping[str, str] | None = None) -> None:
-        self._token = secrets.token_hex(16)
-        self._folder = Path(tempfile.mkdtemp(prefix="proofmap-"))
-        self._log = (self._folder / "log").open("w+b")
-        path = str(self._folder / "calls.sock")
-        fits = hasattr(socket_module, "AF_UNIX") and len(os.fsencode(path)) < _LONGEST_SOCKET_PATH
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "pytest_proofmap.run.service"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            env=_child_environment(environment),
-            start_new_session=True,
-        )
-        self._send_settings(
-            {
-                "token": self._token,
-                "folder": str(self._folder),
-                "socket": path if fits else None,
-                "store": settings.store,
-                "concurrency": settings.concurrency,
-                "limits": settings.limits,
-                "budget_usd": settings.budget_usd,
-                "refresh": settings.refresh,
-                "run": settings.run,
-                "cwd": os.getcwd(),
-            }
-        )
-
-    def connect(self) -> _Link:
-        """Wait until the service is up and connect.
-
-        Raises:
-            StoreError: It could not open the store.
-            CallError: It did not come up.
-        """
-        assert self._process.stdout is not None
-        with self._process.stdout as output:
-            line = output.readline()
-        message = decode(line) if line else {}
-        if "error" in message:
-            raise StoreError(message["error"]["message"])
-        if "ready" not in message:
-            raise CallError("CallServiceError", self.obituary())
-        return _connect(f"{message['ready']}#{self._token}")
-
-    def obituary(self) -> str:
-        """Return how the service ended, with the last lines that it wrote."""
-        try:
-            status: object = self._process.wait(_END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            status = "none, it still runs but closed its connection"
-        self._log.seek(0)
-        lines = self._log.read().decode("utf-8", "replace").splitlines()[-_LOG_LINES:]
-        text = Redactor(os.environ).redact("\n".join(lines)).strip()
-        said = f" It wrote last:\n{text}" if text else ""
-        return (
-            f"the process that makes the calls ended (exit status: {status}); what it had answered is "
-            f"kept, so that running again only repeats the rest.{said}"
-        )
-
-    def end(self) -> None:
-        """Cut the lifeline and wait until the process is gone."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(_END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
-        for path in self._folder.glob("*"):
-            with contextlib.suppress(OSError):
-                path.unlink()
-        with contextlib.suppress(OSError):
-            self._folder.rmdir()
-
-    def _send_settings(self, settings: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        # A child that died at once is reported by connect().
-        with contextlib.suppress(OSError):
-            self._process.stdin.write(encode(settings))
-            self._process.stdin.flush()
-
-
-def _child_environment(environment: Mapping[str, str] | None) -> dict[str, str]:
-    child = dict(os.environ if environment is None else environment)
-    # What measures or changes pytest's own process has no business in the child.
-    for name in ("COV_CORE_SOURCE", "COV_CORE_CONFIG", "COV_CORE_DATAFILE", "PYTHONWARNINGS"):
-        child.pop(name, None)
-    return child
