@@ -1,0 +1,71 @@
+# On a fresh machine with Python 3.10 or newer, git and make:
+#   make demo   runs the examples, offline
+#   make test   runs the tests
+# Everything is installed into .venv; a second run installs nothing. Choose a Python with PYTHON=python3.12.
+
+VENV := .venv
+BIN := $(VENV)/bin
+CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10)
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+IS_NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 10))'
+
+.PHONY: help demo test lint types benchmarks clean
+
+help:
+	@echo "make demo        run the examples, offline"
+	@echo "make test        run the tests (choose some: make test TESTS=tests/unit)"
+	@echo "make lint        check style and format"
+	@echo "make types       check types"
+	@echo "make benchmarks  measure what ProofMap adds to pytest's time and memory"
+	@echo "make clean       remove $(VENV) and everything that was built"
+
+demo: $(VENV)/.installed
+	@$(BIN)/proofmap demo example_project
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest $(TESTS)
+
+lint: $(VENV)/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	@$(BIN)/mypy --strict
+
+benchmarks: $(VENV)/.installed-dev
+	@$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf example_project/*/.proofmap
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@for candidate in $(CANDIDATES); do \
+		if $$candidate -c $(IS_NEW_ENOUGH) 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "make: no Python 3.10 or newer among: $(CANDIDATES)." >&2; \
+		echo "make: install one, or name it: make PYTHON=/path/to/python3" >&2; \
+		exit 1; \
+	fi; \
+	echo "Creating $(VENV) with $$($$python --version)"; \
+	if ! $$python -m venv $(VENV); then \
+		rm -rf $(VENV); \
+		echo "make: $$python cannot create a virtual environment." >&2; \
+		echo "make: on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+		exit 1; \
+	fi
+	@touch -c $@
+
+$(VENV)/.installed: pyproject.toml pytest_proofmap/_version.py | $(BIN)/python
+	@echo "Installing pytest-proofmap into $(VENV)"
+	@$(INSTALL) --editable .
+	@touch $@
+
+# Dependency groups are known to pip from 25.1 on.
+$(VENV)/.installed-dev: pyproject.toml pytest_proofmap/_version.py | $(BIN)/python
+	@echo "Installing pytest-proofmap and what its development needs into $(VENV)"
+	@$(INSTALL) 'pip>=25.1'
+	@$(INSTALL) --group dev --editable .
+	@touch $@ $(VENV)/.installed
