@@ -30,8 +30,12 @@ COMMANDS = {
     "decide": _Command(
         "pytest_proofmap.commands.decide:decide", "Decide anew on stored evidence, without any call."
     ),
+    "demo": _Command("pytest_proofmap.commands.demo:demo", "Copy the examples into a folder and run them."),
     "init": _Command(
         "pytest_proofmap.commands.init:init", "Put a first test, prompt and configuration into a project."
+    ),
+    "merge": _Command(
+        "pytest_proofmap.commands.merge:merge", "Join the evidence of a run's shards, and decide over all of it."
     ),
     "report": _Command("pytest_proofmap.commands.report:report", "Show stored evidence."),
     "schema": _Command(
