@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from small_project import SmallProject, echo_hook
+from fake_provider import FakeProvider
+from small_project import CONFIGURATION, SmallProject, echo_hook
 
 from pytest_proofmap.run import shadow
 
@@ -64,7 +65,7 @@ def test_echo(runtime, case):
 
 
 def test_no_call_is_made_ahead_without_concurrency(project: SmallProject) -> None:
-    """``--proofmap-concurrency=0`` and ``prefetch=False`` run each body once, also when all answers are missing."""
+    """``--proofmap-concurrency=0`` and ``prefetch=False`` run each body once, also with nothing cached."""
     test = """
 @pytest.mark.parametrize("case", list("abc"))
 @pytest.mark.qualify(prefetch=PREFETCH)
@@ -601,3 +602,45 @@ def test_shout(runtime, case):
     result = project.run_apart("--cov=target", "--cov-report=term")
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(["target.py*4*1*75%*"])
+
+
+def test_waiting_does_not_count_against_a_timeout(project: SmallProject, fake_provider: FakeProvider) -> None:
+    """pytest-timeout measures the test and not the time that its answers take."""
+    pytest.importorskip("pytest_timeout")
+    fake_provider.script("gpt", latency_s=1.5)
+    fake_provider.script("mini", latency_s=1.5)
+    project.configure(
+        CONFIGURATION.replace('"\nprice', f'"\napi_base = "{fake_provider.url}"\nprice').replace(
+            "price =", 'params = { api_key = "os.environ/FAKE_KEY" }\nprice ='
+        )
+    )
+    noting(
+        project,
+        """
+@pytest.mark.qualify
+def test_slow(runtime):
+    assert runtime.complete("a").text
+""",
+        "",
+    )
+    project.plugins.append("timeout")
+    result = project.run_apart("--timeout=1", "-p", "no:cacheprovider", FAKE_KEY="local")
+    result.assert_outcomes(passed=2)
+
+
+def test_only_what_failed_last_is_explored_again(project: SmallProject) -> None:
+    """``--lf`` explores and runs the failed tests alone."""
+    noting(
+        project,
+        """
+@pytest.mark.parametrize("case", ["good", "bad"])
+@pytest.mark.qualify(baseline_must_pass=True)
+def test_echo(runtime, case):
+    note(case)
+    assert runtime.complete(case).text == "good"
+""",
+    )
+    project.run().assert_outcomes(passed=2, failed=1, xfailed=1)
+    (project.folder / "events.txt").unlink()
+    project.run("--lf", "--proofmap-cache=refresh").assert_outcomes(failed=1)
+    assert set(events(project)) == {"bad"}
