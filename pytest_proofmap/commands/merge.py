@@ -1,0 +1,212 @@
+"""``proofmap merge``: join the evidence of a run's shards, and decide over all of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from pytest_proofmap.decide.decision import Decision
+    from pytest_proofmap.evidence.merge import ShardMerger
+    from pytest_proofmap.evidence.models import Evidence, RunInfo, Sample
+    from pytest_proofmap.report.misses import MissedSample
+    from pytest_proofmap.report.summary import Summary
+    from pytest_proofmap.run.findings import Finding
+
+__all__ = ["merge"]
+
+EXIT_FINDING = 1
+
+
+@click.command()
+@click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the joined artifact here.",
+)
+@click.option("--strict", is_flag=True, help="Demand that every challenger qualifies.")
+@click.option("-v", "--verbose", count=True, help="More cases, all slices and reasons; -vv: every case.")
+@click.option("-q", "--quiet", is_flag=True, help="Totals, recommendations and findings only.")
+def merge(shards: tuple[Path, ...], output: Path, strict: bool, verbose: int, quiet: bool) -> None:
+    """Join the artifacts SHARDS of one run, made with --proofmap-shard, and decide once over all of them.
+
+    Criteria, runtimes, prompts and requests that several shards hold must be the same, and samples that
+    several hold must agree.
+
+    Exit status: 0 it holds; 1 samples are missing, a baseline misses its bar, or with --strict a challenger
+    is not qualified; 2 bad input.
+    """
+    from pytest_proofmap.evidence.merge import ShardMerger
+
+    merger = ShardMerger(shards)
+    rows = _Rows()
+    with _temporary() as samples, _temporary() as requests:
+        for sample, text, repeated in merger.samples():
+            samples.write(text + "\n")
+            rows.take(sample, repeated=repeated)
+            for key, request in merger.take_requests():
+                requests.write(f"{key} {request}\n")
+        for key, request in merger.take_requests():
+            requests.write(f"{key} {request}\n")
+        run = merger.run(strict=strict)
+        decision = rows.decide(merger)
+        _write(output, merger, run, decision, samples, requests)
+    summary = rows.summarize(merger, run, decision, output)
+    _print(summary, merger, -1 if quiet else verbose)
+    if summary.findings:
+        raise click.exceptions.Exit(EXIT_FINDING)
+
+
+class _Rows:
+    """What decisions and tables need of the samples."""
+
+    def __init__(self) -> None:
+        from pytest_proofmap.decide.observation import Observation
+
+        self.observations: list[Observation] = []
+        self.misses: list[MissedSample] = []
+        self.errors: list[Sample] = []
+        self.estimated: set[str] = set()
+
+    def take(self, sample: Sample, *, repeated: bool) -> None:
+        """Take in a sample.
+
+        Args:
+            sample: The sample.
+            repeated: Whether its case may have several.
+        """
+        from pytest_proofmap.decide.observation import observe
+        from pytest_proofmap.report.misses import MissedSample
+
+        row = observe([sample], [sample.criterion] if repeated else [])[0]
+        # Each was read from text of its own: millions of rows must not hold millions of equal names.
+        self.observations.append(
+            row._replace(
+                criterion=sys.intern(row.criterion),
+                case=sys.intern(row.case),
+                runtime=sys.intern(row.runtime),
+                slice=row.slice and sys.intern(row.slice),
+            )
+        )
+        if sample.outcome in ("failed", "error"):
+            is_error = sample.outcome == "error"
+            self.misses.append(
+                MissedSample(sample.criterion, sample.case, sample.slice, sample.runtime, is_error, sample.message)
+            )
+            if is_error:
+                self.errors.append(sample)
+        if any(call.usage_estimated for call in sample.calls if call.runtime is None):
+            self.estimated.add(sample.runtime)
+
+    def decide(self, merger: ShardMerger) -> Decision:
+        """Decide on everything that was taken in."""
+        from pytest_proofmap.decide.decision import decide
+
+        return decide(merger.criteria(), merger.objectives(), merger.runtimes, self.observations)
+
+    def summarize(self, merger: ShardMerger, run: RunInfo, decision: Decision, output: Path) -> Summary:
+        """Return what the summary shows."""
+        from pytest_proofmap.report.figures import runtime_figures
+        from pytest_proofmap.report.misses import missed_cases
+        from pytest_proofmap.report.next_steps import command
+        from pytest_proofmap.report.summary import Summary
+
+        baseline_of = {objective.name: objective.baseline for objective in decision.objectives}
+        baselines = {each.id: baseline_of[each.objective] for each in decision.criteria}
+        return Summary(
+            run=run,
+            totals=merger.totals(),
+            criteria=decision.criteria,
+            objectives=decision.objectives,
+            figures=runtime_figures(self.observations, decision.criteria, decision.objectives, self.estimated),
+            misses=missed_cases(self.misses, self.observations, baselines),
+            warnings=merger.warnings,
+            findings=_findings(self._evidence(merger, run, decision)),
+            next_steps=(command("proofmap", "report", "--text", "-v", output),),
+        )
+
+    def _evidence(self, merger: ShardMerger, run: RunInfo, decision: Decision) -> Evidence:
+        """Return the evidence with no samples but the errors, which are all that findings look at."""
+        from pytest_proofmap.evidence.models import Evidence
+
+        return Evidence(
+            run=run,
+            runtimes=merger.runtimes,
+            objectives=decision.objectives,
+            criteria=decision.criteria,
+            samples=self.errors,
+            totals=merger.totals(),
+        )
+
+
+def _findings(evidence: Evidence) -> tuple[Finding, ...]:
+    from pytest_proofmap.report.stored import failing_baselines, stored_findings
+    from pytest_proofmap.run.findings import Finding
+
+    findings = [
+        *failing_baselines(evidence),
+        *stored_findings(evidence, strict="--strict" if evidence.run.strict else None),
+    ]
+    if not evidence.run.complete:
+        findings.append(
+            Finding(
+                f"the shards are not the whole run: {'; '.join(evidence.run.incomplete_reasons)}",
+                "give all shards, and run those again that were not run to their end",
+            )
+        )
+    return tuple(findings)
+
+
+def _write(
+    output: Path, merger: ShardMerger, run: RunInfo, decision: Decision, samples: IO[str], requests: IO[str]
+) -> None:
+    from pytest_proofmap.errors import EvidenceError
+    from pytest_proofmap.evidence.artifact import ArtifactParts, write_evidence
+
+    prompts = {
+        name: {variant: prompt.model_dump() for variant, prompt in sorted(variants.items())}
+        for name, variants in sorted(merger.prompts.items())
+    }
+    parts = ArtifactParts(
+        run=run,
+        runtimes=merger.runtimes,
+        prompts_json=json.dumps(prompts, ensure_ascii=False),
+        requests=((key, text) for key, _, text in (line.partition(" ") for line in _lines(requests))),
+        objectives=decision.objectives,
+        criteria=decision.criteria,
+        samples=_lines(samples),
+        totals=merger.totals(),
+    )
+    try:
+        write_evidence(output, parts)
+    except OSError as error:
+        raise EvidenceError(
+            f"cannot write the evidence to {str(output)!r}: {error.strerror or error}. Choose another place "
+            "with -o."
+        ) from None
+
+
+def _print(summary: Summary, merger: ShardMerger, verbosity: int) -> None:
+    from pytest_proofmap.commands.summary_page import print_summary
+
+    click.echo(f"{len(merger.runs)} shards joined")
+    print_summary(summary, verbosity)
+
+
+def _temporary() -> IO[str]:
+    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass", newline="\n")
+
+
+def _lines(file: IO[str]) -> Iterator[str]:
+    file.seek(0)
+    for line in file:
+        yield line.rstrip("\n")
