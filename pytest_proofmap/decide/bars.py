@@ -101,10 +101,27 @@ def baseline_rate(view: View, baseline: str) -> float | None:
     return sum(shares) / len(shares)
 
 
-def assess(bar: Bar, view: View, challenger: str, baseline: str, memo: Memo | None = None) -> Assessment:
-    """Assess one challenger on the cases of a view, before any correction for several challengers."""
+def assess(
+    bar: Bar,
+    view: View,
+    challenger: str,
+    baseline: str,
+    memo: Memo | None = None,
+    *,
+    reference_view: View | None = None,
+) -> Assessment:
+    """Assess one challenger on the cases of a view, before any correction for several challengers.
+
+    Args:
+        bar: The criterion's bar.
+        view: The cases that the challenger was asked.
+        challenger: Name of the challenger.
+        baseline: Name of the baseline.
+        memo: Where p-values are kept.
+        reference_view: The cases that the baseline was asked, if these are more.
+    """
     counts, failed_cases = _count(view, challenger)
-    reference = baseline_rate(view, baseline)
+    reference = baseline_rate(reference_view or view, baseline)
     pairs = None if reference is None else pair(view, baseline, challenger)
     rate = absolute_rate(bar)
     hard = rate == 1.0 and counts.failed > 0

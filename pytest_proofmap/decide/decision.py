@@ -11,6 +11,7 @@ from pytest_proofmap.decide.objective import CriterionVerdicts, judge_objective
 from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.decide.paired import Memo
 from pytest_proofmap.decide.recommend import recommend
+from pytest_proofmap.decide.stopping import order_of
 from pytest_proofmap.decide.tally import CriterionTally, tally
 from pytest_proofmap.decide.verdict import Judged, judge
 from pytest_proofmap.evidence.models import Cell, Criterion, Evidence, Objective, RuntimeInfo
@@ -88,6 +89,7 @@ def _judge_criterion(
     cells: list[Cell] = []
     judged: dict[tuple[str | None, str], Judged] = {}
     slices = counted.slices()
+    order = order_of(criterion)
     for slice_name in (None, *slices):
         baseline, found = judge(
             criterion.bar,
@@ -96,6 +98,7 @@ def _judge_criterion(
             objective.baseline,
             _family(criterion, objective),
             memo,
+            order,
         )
         cells.append(baseline)
         for one in found:

@@ -31,6 +31,8 @@ class Observation(NamedTuple):
     """What was answered, byte for byte; None when it does not matter or nothing was."""
     concurrency: int | None = None
     """How many calls to the provider were under way; None when unknown."""
+    spared: bool = False
+    """Skipped because adaptive sampling had decided before: it says nothing of the runtime."""
 
 
 def observe(samples: Iterable[Sample], repeated: Collection[str] = ()) -> list[Observation]:
@@ -60,6 +62,7 @@ def observe(samples: Iterable[Sample], repeated: Collection[str] = ()) -> list[O
                 calls[0].key if len(calls) == 1 else ",".join(call.key for call in calls) or None,
                 _answers(calls) if sample.criterion in repeated else None,
                 max((call.concurrency for call in calls if call.concurrency is not None), default=None),
+                sample.spared,
             )
         )
     return rows

@@ -82,7 +82,7 @@ def _p_value(b: float, c: float, n: int, delta: float) -> float:
     z = tango_z(b, c, n, -delta)
     low, high = _improvement_range(b + c, n, delta)
     tail = _Tail(n, delta, z - _TIE, low, high)
-    return min(1.0, _largest(tail, low, high) + GAMMA)
+    return min(1.0, _largest(tail, low, high, *_possible_range(delta)) + GAMMA)
 
 
 @lru_cache(maxsize=65_536)
@@ -93,10 +93,15 @@ def _disagreement_range(discordant: float, n: int) -> tuple[float, float]:
     return low, high
 
 
+def _possible_range(delta: float) -> tuple[float, float]:
+    """Return the rates of improvement that leave all rates of a table between 0 and 1."""
+    return max(0.0, -delta), max(0.0, (1.0 - delta) / 2.0)
+
+
 def _improvement_range(discordant: float, n: int, delta: float) -> tuple[float, float]:
     """Return the rates of improvement to search, at which the rate of regression is that rate plus delta."""
     low, high = _disagreement_range(discordant, n)
-    floor, ceiling = max(0.0, -delta), max(0.0, (1.0 - delta) / 2.0)
+    floor, ceiling = _possible_range(delta)
 
     def clip(rate: float) -> float:
         return min(max(rate, floor), ceiling)
@@ -261,19 +266,21 @@ class _Tail:
         return total
 
 
-def _largest(function: Callable[[float], float], low: float, high: float) -> float:
+def _largest(function: Callable[[float], float], low: float, high: float, floor: float, ceiling: float) -> float:
     """Return the largest value between low and high: a grid, then a search around its best local maxima.
 
-    The grid is even in the arcsine of the square root of the rate, the scale on which a binomial tail is
-    equally smooth everywhere. A value that already makes the p-value 1 ends the search.
+    The grid is even in the arcsine of the square root of the rate's place between floor and ceiling, where rates
+    of the table vanish: on this scale a binomial tail is equally smooth everywhere. A value that already makes
+    the p-value 1 ends the search.
     """
     best = function(0.5 * (low + high))
     if best >= 1.0 - GAMMA or high - low < 1e-12:
         return best
-    start, stop = math.asin(math.sqrt(low)), math.asin(math.sqrt(high))
+    width = ceiling - floor
+    start, stop = (math.asin(math.sqrt(min(1.0, (rate - floor) / width))) for rate in (low, high))
 
     def at(angle: float) -> float:
-        return function(min(high, max(low, math.sin(angle) ** 2)))
+        return function(min(high, max(low, floor + width * math.sin(angle) ** 2)))
 
     angles = [start + (stop - start) * i / _GRID for i in range(_GRID + 1)]
     values = []
@@ -283,35 +290,49 @@ def _largest(function: Callable[[float], float], low: float, high: float) -> flo
             return value
         values.append(value)
     best = max(best, *values)
-    peaks = [
-        i
-        for i in range(len(values))
-        if (i == 0 or values[i] >= values[i - 1]) and (i == _GRID or values[i] >= values[i + 1])
-    ]
-    for i in sorted(peaks, key=lambda peak: -values[peak])[:3]:
-        if values[i] < 0.8 * best:
+    for i, value in enumerate(values):
+        left, right = values[max(0, i - 1)], values[min(_GRID, i + 1)]
+        # A peak far below another can't overtake it between two points of the grid.
+        if value < max(left, right) or value < 0.8 * best:
             continue
-        best = max(best, _golden(at, angles[max(0, i - 1)], angles[min(_GRID, i + 1)], values[i]))
+        best = max(best, _climb(at, angles, values, i))
     return best
 
 
-_RATIO = (math.sqrt(5.0) - 1.0) / 2.0
-
-
-def _golden(function: Callable[[float], float], low: float, high: float, best: float) -> float:
-    """Return the maximum of a function with one peak between low and high, by golden section."""
-    left, right = high - _RATIO * (high - low), low + _RATIO * (high - low)
-    at_left, at_right = function(left), function(right)
+def _climb(at: Callable[[float], float], angles: list[float], values: list[float], i: int) -> float:
+    """Return the maximum near the i-th point of the grid, by parabolas through the best three points."""
+    if i in (0, _GRID):
+        # At an end the maximum is the end itself unless the function first rises away from it.
+        inner = 1 if i == 0 else _GRID - 1
+        x = 0.98 * angles[i] + 0.02 * angles[inner]
+        y = at(x)
+        if y <= values[i]:
+            return values[i]
+        (a, fa), (c, fc) = sorted([(angles[i], values[i]), (angles[inner], values[inner])])
+        b, fb = x, y
+    else:
+        a, b, c = angles[i - 1 : i + 2]
+        fa, fb, fc = values[i - 1 : i + 2]
     for _ in range(12):
-        best = max(best, at_left, at_right)
-        if abs(at_left - at_right) < 1e-9 and best - min(at_left, at_right) < 1e-9:
-            break
-        if at_left < at_right:
-            low, left, at_left = left, right, at_right
-            right = low + _RATIO * (high - low)
-            at_right = function(right)
+        before, after = (b - a) * (fb - fc), (b - c) * (fb - fa)
+        curvature = 2.0 * (before - after)
+        x = b - ((b - a) * before - (b - c) * after) / curvature if curvature else b
+        if not a < x < c or abs(x - b) < 1e-3 * (c - a):
+            # Too near to learn from: look into the wider side instead.
+            x = b + 0.1 * ((c - b) if c - b > b - a else (a - b))
+        y = at(x)
+        change, step = abs(y - fb), abs(x - b) / (c - a)
+        if y >= fb:
+            if x < b:
+                c, fc = b, fb
+            else:
+                a, fa = b, fb
+            b, fb = x, y
+        elif x < b:
+            a, fa = x, y
         else:
-            high, right, at_right = right, left, at_left
-            left = high - _RATIO * (high - low)
-            at_left = function(left)
-    return max(best, at_left, at_right)
+            c, fc = x, y
+        # Two equal values far apart have the peak between them.
+        if change < 1e-8 and step < 0.01:
+            break
+    return fb

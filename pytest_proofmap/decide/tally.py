@@ -21,10 +21,12 @@ Found = Literal["passed", "failed", "error", "missing"]
 class CaseTally:
     """What one runtime did on one case, or on several that are one unit."""
 
-    __slots__ = ("errors", "failed", "passed", "rows", "skipped")
+    __slots__ = ("errors", "failed", "passed", "rows", "skipped", "spared")
 
     def __init__(self) -> None:
         self.passed = self.failed = self.errors = self.skipped = 0
+        self.spared = False
+        """Whether adaptive sampling left it out."""
         self.rows: list[Observation] = []
         """The samples that were not skipped."""
 
@@ -39,6 +41,7 @@ class CaseTally:
             self.errors += 1
         else:
             self.skipped += 1
+            self.spared = self.spared or row.spared
             return
         self.rows.append(row)
 
@@ -152,8 +155,12 @@ class CriterionTally:
         repeats = self._repeats.get(runtime)
         if repeats is None:
             repeats = self._repeats[runtime] = {}
+            counts = self.runtimes.get(runtime, {})
+            asked = [row.request_digest for counted in counts.values() for row in counted.rows]
+            if len(set(asked)) == len(asked):
+                return repeats
             first: dict[tuple[tuple[int, str], ...], str] = {}
-            for case, counted in self.runtimes.get(runtime, {}).items():
+            for case, counted in counts.items():
                 request = counted.request
                 if request is not None and first.setdefault(request, case) is not case:
                     repeats[case] = first[request]
@@ -217,6 +224,12 @@ class View:
         for case in self.cases:
             members.setdefault(find(case), []).append(case)
         return [tuple(group) for group in members.values()]
+
+    def asked(self, runtime: str) -> View:
+        """Return the view without the cases that adaptive sampling left out on a runtime."""
+        counted = self.tally.runtimes.get(runtime, {})
+        cases = [case for case in self.observed if case not in counted or not counted[case].spared]
+        return self if len(cases) == len(self.observed) else View(self.tally, cases)
 
     def unit(self, group: tuple[str, ...], runtime: str) -> CaseTally:
         """Return what a runtime did on a group of cases."""

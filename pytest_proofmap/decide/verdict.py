@@ -26,15 +26,17 @@ from pytest_proofmap.decide.needs import (
 from pytest_proofmap.decide.paired import Memo
 from pytest_proofmap.decide.ratios import latency_figures
 from pytest_proofmap.decide.repeated import pass_hat_k
+from pytest_proofmap.decide.stopping import CaseOrder, assess_adaptively, share_spent_early
 from pytest_proofmap.decide.tally import View
 from pytest_proofmap.decide.wording import (
+    count,
     insufficient_reason,
     name_cases,
     not_qualified_reason,
     percent,
     qualified_reason,
 )
-from pytest_proofmap.evidence.models import Bar, Cell, Latency, Needs, Role, Status
+from pytest_proofmap.evidence.models import AdaptiveCell, Bar, Cell, Latency, Needs, Role, Status
 
 __all__ = ["Judged", "baseline_meets_bar", "judge"]
 
@@ -53,6 +55,7 @@ def judge(
     baseline: str,
     challengers: Sequence[str],
     memo: Memo | None = None,
+    order: CaseOrder | None = None,
 ) -> tuple[Cell, list[Judged]]:
     """Judge all challengers of a criterion on one slice.
 
@@ -63,14 +66,23 @@ def judge(
         baseline: Name of the baseline.
         challengers: The whole family that the mark names, whoever of it was run.
         memo: Where p-values are kept.
+        order: The order of the cases when sampling was adaptive; None: every case was asked.
 
     Returns:
         The baseline's cell, and the challengers' in their order.
     """
-    found = [assess(bar, view, challenger, baseline, memo) for challenger in challengers]
+    if order is None:
+        found = [assess(bar, view, challenger, baseline, memo) for challenger in challengers]
+    else:
+        found = [
+            assess_adaptively(bar, view, order, challenger, baseline, len(challengers), memo)
+            for challenger in challengers
+        ]
     adjusted = holm([one.family_p for one in found])
     alpha = 1.0 - bar.confidence
     level = holm_level(adjusted, alpha)
+    if order is not None:
+        level *= 1.0 - share_spent_early(bar, view, order, len(challengers))
     judged = []
     for one, p_adjusted in zip(found, adjusted, strict=True):
         status = _status(bar, one, p_adjusted, alpha)
@@ -82,6 +94,11 @@ def judge(
         else:
             needs = _needs(bar, one, level, memo)
             reason = insufficient_reason(bar, one, baseline, needs, level, len(challengers))
+        adaptive = None
+        if order is not None:
+            adaptive = AdaptiveCell(asked=len(view.asked(one.challenger).cases), cases=len(view.cases))
+            if adaptive.asked < adaptive.cases:
+                reason += f"; adaptive: decided after {adaptive.asked} of {count(adaptive.cases, 'case')}"
         observed = is_observed(bar)
         cell = _cell(bar, view, slice_name, one.challenger, "challenger", status, reason).model_copy(
             update={
@@ -91,6 +108,7 @@ def judge(
                 "regressions": None if one.pairs is None else len(one.pairs.regressed),
                 "improvements": None if one.pairs is None else len(one.pairs.improved),
                 "needs": needs,
+                "adaptive": adaptive,
             }
         )
         judged.append(Judged(cell, one))
