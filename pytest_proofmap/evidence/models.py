@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
     "SCHEMA",
+    "AdaptiveCell",
+    "AdaptiveSampling",
     "AttributedDifference",
     "Bar",
     "Call",
@@ -197,6 +199,26 @@ class Sample(Model):
     calls: list[Call]
     latency_s: float | None = None
     """From first request to last answer on the runtime under test, in seconds; null when unknown."""
+    spared: bool = False
+    """True when adaptive sampling had decided before: skipped, and no evidence on the runtime."""
+
+
+class AdaptiveSampling(Model):
+    """The rule that said after each wave of cases which challengers need no more of them."""
+
+    seed: int
+    """What the random order of the cases comes from, beside their names."""
+    early: bool = True
+    """Whether challengers could qualify early; false where the order in which tests ran is not known."""
+
+
+class AdaptiveCell(Model):
+    """How far adaptive sampling went in a cell."""
+
+    asked: int
+    """Cases that the challenger was asked."""
+    cases: int
+    """Cases that there are."""
 
 
 class Latency(Model):
@@ -259,6 +281,8 @@ class Cell(Model):
     latency_s: Latency
     pass_hat_k: float | None = None
     """Probability that all of a case's samples pass, where a case has several; null otherwise."""
+    adaptive: AdaptiveCell | None = None
+    """How far adaptive sampling went; null where every case was asked for."""
 
 
 class AttributedDifference(Model):
@@ -288,6 +312,8 @@ class Criterion(Model):
     attribution: list[AttributedDifference] = []
     challengers: list[str] = []
     """Challengers that the mark names, the family that its verdicts are corrected for; empty: the objective's."""
+    adaptive: AdaptiveSampling | None = None
+    """The rule of adaptive sampling; null where every case was asked for."""
 
 
 class ObjectiveVerdict(Model):
