@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from pytest_proofmap._version import __version__
 from pytest_proofmap.config import Configuration
 from pytest_proofmap.decide.decision import Decision, decide
+from pytest_proofmap.errors import EvidenceError, ProofmapError
 from pytest_proofmap.evidence.artifact import ArtifactParts, write_evidence
 from pytest_proofmap.evidence.fingerprint import runtime_fingerprint
 from pytest_proofmap.evidence.memo import PValueMemo
@@ -86,6 +89,10 @@ def finish(run: QualificationSession, session: pytest.Session, exitstatus: int |
     try:
         _write(run, result)
         result.artifact = run.artifact_path
+    except ProofmapError as error:
+        result.findings.append(
+            Finding(f"the evidence was not written: {error}", "mend it and run again: answers come from the cache")
+        )
     except OSError as error:
         result.findings.append(
             Finding(
@@ -135,6 +142,8 @@ def _result(
 
 def _write(run: QualificationSession, result: RunResult) -> None:
     recorder = result.recorder
+    if recorder.failure is not None:
+        raise recorder.failure
     parts = ArtifactParts(
         run=result.run,
         runtimes=result.runtimes,
@@ -146,18 +155,34 @@ def _write(run: QualificationSession, result: RunResult) -> None:
         totals=result.totals,
     )
     run.claim_artifact_folder()
-    write_evidence(run.artifact_path, parts)
     if run.config.hook.pytest_proofmap_evidence.get_hookimpls():
-        _annotate(run.config, run.artifact_path)
+        _write_annotated(run, parts)
+    else:
+        write_evidence(run.artifact_path, parts)
 
 
-def _annotate(config: pytest.Config, path: Path) -> None:
-    """Let the project annotate or redact the artifact, and check what it made of it."""
-    evidence: dict[str, Any] = json.loads(path.read_bytes())
-    config.hook.pytest_proofmap_evidence(config=config, evidence=evidence)
-    Evidence.model_validate(evidence)
-    with write_whole(path) as file:
-        json.dump(evidence, file, ensure_ascii=False)
+def _write_annotated(run: QualificationSession, parts: ArtifactParts) -> None:
+    """Let the project annotate or redact the evidence, check what it made of it, and write that alone.
+
+    Raises:
+        EvidenceError: The project's hook raised, or what it left is no evidence.
+    """
+    with tempfile.TemporaryDirectory(prefix=".evidence-", dir=run.artifact_path.parent) as folder:
+        unedited = Path(folder) / "evidence.json"
+        write_evidence(unedited, parts)
+        evidence: dict[str, Any] = json.loads(unedited.read_bytes())
+    try:
+        run.config.hook.pytest_proofmap_evidence(config=run.config, evidence=evidence)
+        Evidence.model_validate(evidence)
+        text = json.dumps(evidence, ensure_ascii=False, allow_nan=False)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise EvidenceError(f"pytest_proofmap_evidence left {where} wrong: {problem['msg']}") from error
+    except Exception as error:
+        raise EvidenceError(f"pytest_proofmap_evidence raised {type(error).__name__}: {error}") from error
+    with write_whole(run.artifact_path) as file:
+        file.write(text)
 
 
 def _incomplete(

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 
 from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.errors import BudgetError
@@ -25,6 +29,7 @@ from pytest_proofmap.run.sample import SampleRecord
 __all__ = ["Recorder", "SamplePayload"]
 
 ANSWER_LIMIT = 200
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,14 @@ class SamplePayload:
             if call.key not in sent:
                 sent.add(call.key)
                 request = call.request
-                requests[call.key] = RecordedRequest(
-                    messages=request.messages,
-                    tools=request.tools,
-                    response_format=request.response_format,
-                    params=request.params,
-                ).model_dump_json()
+                requests[call.key] = _to_json(
+                    RecordedRequest(
+                        messages=request.messages,
+                        tools=request.tools,
+                        response_format=request.response_format,
+                        params=request.params,
+                    )
+                )
         answer = " ".join(sample.calls[-1].text.split())[:ANSWER_LIMIT] if sample.calls else ""
         miss = None
         if sample.outcome in ("failed", "error"):
@@ -71,7 +78,7 @@ class SamplePayload:
             miss = Miss(*identity, sample.outcome, sample.message, error_class, answer)
         prompts: list[PromptRef] = [call.prompt for call in record.calls if call.prompt is not None]
         return cls(
-            sample=sample.model_dump_json(by_alias=True),
+            sample=_to_json(sample),
             observation=observe([sample], [sample.criterion] if repeated else [])[0],
             charges=[
                 Charge(call.key, call.source, call.cost_usd, call.answer is not None) for call in record.calls
@@ -113,6 +120,8 @@ class Recorder:
     misses: list[Miss] = field(default_factory=list)
     charges: dict[str, Charge] = field(default_factory=dict)
     prompts: set[tuple[str, str | None]] = field(default_factory=set)
+    failure: OSError | None = None
+    """Why the samples could not be written, once that has happened; the artifact then can't be either."""
     over_budget: int = 0
     """How many samples were skipped because the budget was used up."""
     _seen: set[tuple[str, str, str, int]] = field(default_factory=set)
@@ -185,6 +194,15 @@ class Recorder:
         return tempfile.TemporaryFile(
             "w+", encoding="utf-8", errors="surrogatepass", newline="\n", dir=self.folder
         )
+
+
+def _to_json(model: BaseModel) -> str:
+    """Return a model as JSON; a lone surrogate, which JSON readers refuse, becomes the replacement character."""
+    try:
+        return model.model_dump_json(by_alias=True)
+    except PydanticSerializationError:
+        text = json.dumps(model.model_dump(by_alias=True), ensure_ascii=False)
+        return SURROGATE.sub("\ufffd", text)
 
 
 def _lines(file: IO[str] | None) -> Iterator[str]:

@@ -265,9 +265,13 @@ class QualificationSession:
 
     def _take(self, payload: SamplePayload) -> None:
         assert self.recorder is not None
-        if not self.recorder.samples_count:
-            self.claim_artifact_folder()
-        self.recorder.add(payload)
+        try:
+            if not self.recorder.samples_count:
+                self.claim_artifact_folder()
+            self.recorder.add(payload)
+        except OSError as error:
+            # The tests go on, so that their answers are kept; the end of the run tells it.
+            self.recorder.failure = self.recorder.failure or error
 
     def claim_artifact_folder(self) -> None:
         """Make the artifact's folder; ProofMap's own folder is kept out of version control.
