@@ -97,9 +97,9 @@ def test_eight_shards_decide_as_one_process(project: SmallProject) -> None:
     assert not any(each["verdicts"] or each["recommendations"] for each in one["objectives"])
     assert not any(each["cells"] for each in one["criteria"])
 
-    result = merge(project, *sorted((project.folder / "shards").glob("*.json")))
-    assert result.exit_code == 0, result.output
-    assert "8 shards joined" in result.output
+    merging = merge(project, *sorted((project.folder / "shards").glob("*.json")))
+    assert merging.exit_code == 0, merging.output
+    assert "8 shards joined" in merging.output
     joined = loaded(project.folder / "merged.json")
     assert joined["run"]["complete"] is True
     assert joined["run"]["shard"] is False
