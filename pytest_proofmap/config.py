@@ -297,7 +297,12 @@ def parse_runtime(name: str, table: object, source: str) -> RuntimeConfig:
     Raises:
         ConfigurationError: A key or value is not allowed.
     """
-    data = _named(name, table, source, "")
+    if not isinstance(table, Mapping):
+        raise ConfigurationError(
+            f"{source}: the runtime {name!r} is {table!r}; allowed: a table with its keys, such as "
+            '{"model": "openai/gpt-4o-mini"}.'
+        )
+    data = _named(name, dict(table), source, "")
     try:
         return RuntimeConfig.model_validate(data)
     except ValidationError as error:
@@ -326,7 +331,7 @@ def _check_cache_url(url: str | None, where: str) -> None:
 
 
 def _named(name: str, table: object, source: str, prefix: str) -> Any:
-    if not RUNTIME_NAME.fullmatch(name):
+    if not isinstance(name, str) or not RUNTIME_NAME.fullmatch(name):
         raise ConfigurationError(
             f"{source}: the runtime name {name!r} is not allowed. "
             "A name is made of letters, digits, '_', '.' and '-'; pytest shows it in test ids."

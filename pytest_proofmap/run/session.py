@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timezone
 from functools import cached_property
@@ -344,13 +344,18 @@ RECORD = pytest.StashKey[SampleRecord]()
 def _configuration(config: pytest.Config) -> Configuration:
     configuration = load(config.rootpath)
     for runtimes in config.hook.pytest_proofmap_runtimes(config=config):
+        if runtimes is not None and not isinstance(runtimes, Mapping):
+            raise ConfigurationError(
+                f"pytest_proofmap_runtimes returned {runtimes!r}; allowed: runtimes by name, such as "
+                '{"rules-v2": {"model": "acme/rules"}}, or None.'
+            )
         for name, table in (runtimes or {}).items():
             if name in configuration.runtimes:
                 raise ConfigurationError(
                     f"pytest_proofmap_runtimes: the runtime {name!r} is configured in {configuration.source} "
                     "too. Remove one of the two."
                 )
-            configuration.runtimes[name] = parse_runtime(name, dict(table), "pytest_proofmap_runtimes")
+            configuration.runtimes[name] = parse_runtime(name, table, "pytest_proofmap_runtimes")
     return configuration
 
 
