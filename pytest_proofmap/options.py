@@ -83,6 +83,19 @@ def add_options(parser: pytest.Parser) -> None:
         "'proofmap merge' joins the shards and decides.",
     )
     group.addoption(
+        "--proofmap-adaptive",
+        action="store_true",
+        default=False,
+        help="Ask challengers in waves of random cases, and no further once that has decided on them.",
+    )
+    group.addoption(
+        "--proofmap-adaptive-seed",
+        type=_not_negative_int,
+        default=0,
+        metavar="N",
+        help="Another random order of the cases for --proofmap-adaptive (default: %(default)s).",
+    )
+    group.addoption(
         "--proofmap-strict",
         action="store_true",
         default=False,

@@ -40,7 +40,7 @@ def render(summary: Summary, page: Page, *, verbosity: int = 0) -> list[str]:
         return render_short(summary, page)
     everything = verbosity > 0
     sections = [
-        [*_totals(summary, page), *_incomplete(summary, page)],
+        [*_totals(summary, page), *_adaptive(summary, page), *_incomplete(summary, page)],
         criteria_table(summary, page, everything=everything),
         [*runtimes_table(summary, page), *_sharing(summary, page)],
         _baseline_misses(summary, page),
@@ -65,6 +65,7 @@ def render_short(summary: Summary, page: Page) -> list[str]:
     """Return the short form: totals, recommendations and what fails the run."""
     return [
         *_totals(summary, page),
+        *_adaptive(summary, page),
         *_incomplete(summary, page),
         *route_lines(summary, page, everything=False, brief=True),
         *finding_lines(summary, page),
@@ -96,6 +97,29 @@ def _sum(usd: float, totals: Totals, estimated: bool, *, may_miss: bool) -> str:
     if not totals.unpriced or not may_miss:
         return money(usd, estimated=estimated)
     return f"at least {money(usd, estimated=estimated)}" if usd else "unknown"
+
+
+def _adaptive(summary: Summary, page: Page) -> list[str]:
+    """Return what adaptive sampling spared, and the order that it rests on."""
+    sampled = [criterion for criterion in summary.criteria if criterion.adaptive is not None]
+    cells = [
+        (criterion.bar.samples, cell.adaptive)
+        for criterion in sampled
+        for cell in criterion.cells
+        if cell.slice is None and cell.adaptive is not None and cell.runtime not in summary.left_out
+    ]
+    if not cells:
+        return []
+    seeds = sorted({criterion.adaptive.seed for criterion in sampled if criterion.adaptive is not None})
+    total = sum(samples * cell.cases for samples, cell in cells)
+    spared = total - sum(samples * cell.asked for samples, cell in cells)
+    text = (
+        f"adaptive sampling (seed {', '.join(map(str, seeds))}): {spared:,} of "
+        f"{plural(total, 'sample')} of challengers were not needed"
+    )
+    if not all(criterion.adaptive is not None and criterion.adaptive.early for criterion in sampled):
+        text += "; where tests ran in no known order nobody qualified early"
+    return page.wrap(text)
 
 
 def _incomplete(summary: Summary, page: Page) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from pytest_proofmap.config import Configuration, ObjectiveConfig
 from pytest_proofmap.evidence.fingerprint import bar_fingerprint, cases_fingerprint, criterion_fingerprint
-from pytest_proofmap.evidence.models import Criterion, Objective
+from pytest_proofmap.evidence.models import AdaptiveSampling, Criterion, Objective
 from pytest_proofmap.evidence.source import SourceFingerprints
 from pytest_proofmap.run.criteria import CollectedCriterion, CriteriaRegistry
 
@@ -39,10 +39,23 @@ class CriterionFacts(BaseModel):
         return len(self.criterion.collected) * len(self.runtimes) * self.criterion.bar.samples
 
 
-def facts_of(registry: CriteriaRegistry, rootdir: Path) -> dict[str, CriterionFacts]:
-    """Return the facts of all collected criteria by id."""
+def facts_of(
+    registry: CriteriaRegistry,
+    rootdir: Path,
+    sampling_of: Callable[[str], AdaptiveSampling | None] | None = None,
+) -> dict[str, CriterionFacts]:
+    """Return the facts of all collected criteria by id.
+
+    Args:
+        registry: The criteria.
+        rootdir: pytest's root folder.
+        sampling_of: Returns how a criterion was sampled; None: every case was asked for.
+    """
     sources = SourceFingerprints(rootdir)
-    return {criterion.id: _facts(criterion, sources) for criterion in registry.criteria.values()}
+    return {
+        criterion.id: _facts(criterion, sources, sampling_of(criterion.id) if sampling_of else None)
+        for criterion in registry.criteria.values()
+    }
 
 
 def objectives_of(facts: Iterable[CriterionFacts], configuration: Configuration) -> list[Objective]:
@@ -68,7 +81,9 @@ def objectives_of(facts: Iterable[CriterionFacts], configuration: Configuration)
     return objectives
 
 
-def _facts(criterion: CollectedCriterion, sources: SourceFingerprints) -> CriterionFacts:
+def _facts(
+    criterion: CollectedCriterion, sources: SourceFingerprints, sampling: AdaptiveSampling | None
+) -> CriterionFacts:
     plan = criterion.plan
     fingerprint = criterion_fingerprint(
         source=sources.of(criterion.id),
@@ -83,6 +98,7 @@ def _facts(criterion: CollectedCriterion, sources: SourceFingerprints) -> Criter
             collected=list(criterion.cases),
             bar=plan.bar,
             challengers=list(plan.challengers),
+            adaptive=sampling,
         ),
         baseline=plan.baseline,
         challengers=list(plan.challengers),

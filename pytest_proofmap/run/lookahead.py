@@ -52,6 +52,7 @@ class LookAhead:
                 record_of=_record_of,
                 window=max(1, run.concurrency) if stops_early else None,
                 progress=Progress(run.config, run.engine.status, run.engine.free_count),
+                **({"gate": run.adaptive.gate} if run.adaptive is not None else {}),
             )
             self._prefetcher.probe()
         try:
@@ -66,6 +67,8 @@ class LookAhead:
         Raises:
             KeyboardInterrupt: The user wants to stop.
         """
+        if self._run.adaptive is not None:
+            self._run.adaptive.reach(item)
         if self._prefetcher is None:
             yield
             return

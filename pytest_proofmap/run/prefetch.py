@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -27,13 +27,16 @@ from pytest_proofmap.run.progress import Progress
 from pytest_proofmap.run.sample import SampleRecord
 from pytest_proofmap.run.shadow import ShadowRunner
 
-__all__ = ["Prefetcher"]
+__all__ = ["Gate", "Prefetcher", "scope_of"]
 
 SINGLE_TURN_EVIDENCE = 5
 """After so many items of a criterion have asked once and no more, the others are taken to do so too."""
 
 PROBE_LIMIT = 50
 """How many items may be explored to find out whether there is anything to call."""
+
+Gate = Callable[[pytest.Item], Literal["now", "later", "never"]]
+"""Says whether an item may be explored: now, not before something has run, or never because it will not run."""
 
 WAIT_STEP_S = 0.2
 """How often progress is shown while nothing arrives, in seconds."""
@@ -81,18 +84,20 @@ class Prefetcher:
         record_of: Callable[[pytest.Item], SampleRecord | None],
         window: int | None,
         progress: Progress,
+        gate: Gate = lambda _: "now",
     ) -> None:
         self._session = session
         self._engine = engine
         self._record_of = record_of
         self._window = window
         self._progress = progress
+        self._gate = gate
         self._runner = ShadowRunner(session)
         self._explorations: dict[pytest.Item, Exploration] = {}
         for item in items:
             sample = identify(item)
             assert sample is not None
-            exploration = Exploration(item, sample.criterion, sample.runtime, _scope_of(item))
+            exploration = Exploration(item, sample.criterion, sample.runtime, scope_of(item))
             self._explorations[item] = exploration
         self._unexplored = deque(self._explorations.values())
         self._arrived: deque[Exploration] = deque()
@@ -119,7 +124,7 @@ class Prefetcher:
             if len(seen) == PROBE_LIMIT:
                 break
             kind = (exploration.criterion, exploration.runtime)
-            if kind not in seen and exploration.scope is None:
+            if kind not in seen and exploration.scope is None and self._gate(exploration.item) == "now":
                 seen.add(kind)
                 self._explore(exploration, first)
                 if not exploration.resolved:
@@ -138,6 +143,7 @@ class Prefetcher:
         exploration = self._explorations.get(item)
         if exploration is not None:
             self._ran += 1
+            exploration.resolved = exploration.resolved or self._gate(item) == "never"
             self._looking_ahead = self._looking_ahead or self._engine.has_asked
             if self._looking_ahead:
                 self._explore_ahead(item)
@@ -164,7 +170,10 @@ class Prefetcher:
         explored = len(self._explorations) - len(self._unexplored)
         while self._unexplored and (limit is None or explored < limit):
             exploration = self._unexplored[0]
-            if exploration.turns == 0:
+            allowed = self._gate(exploration.item)
+            if allowed == "later":
+                return
+            if exploration.turns == 0 and allowed == "now":
                 if not self._reaches(exploration):
                     return
                 following = self._unexplored[1].item if len(self._unexplored) > 1 else upcoming
@@ -255,7 +264,7 @@ class Prefetcher:
                 self._engine.warn(f"a fixture failed while it was torn down after the prefetch: {error!r}")
 
 
-def _scope_of(item: pytest.Function) -> pytest.Collector | None:
+def scope_of(item: pytest.Function) -> pytest.Collector | None:
     """Return the outermost node below the session whose fixtures an item uses."""
     definitions = item._fixtureinfo.name2fixturedefs
     scopes = {each.scope for name in item.fixturenames for each in definitions.get(name, ())}

@@ -91,6 +91,8 @@ class SampleRecord:
     """True while the test's body runs: a report made meanwhile is that of a subtest."""
     subtest_failure: str | None = None
     """Message of the first subtest that failed."""
+    spared: bool = False
+    """True when adaptive sampling had decided before: the test was skipped."""
     fixture_failed: bool = False
     """True when a fixture of the project failed: pytest reports that as usual."""
     suspended: bool = False
@@ -162,4 +164,5 @@ class SampleRecord:
             message=self.message,
             calls=[call.to_model() for call in self.calls],
             latency_s=self.latency_s(),
+            spared=self.spared,
         )

@@ -19,6 +19,7 @@ from pytest_proofmap.decide.planning import PlannedCriterion, shortfalls
 from pytest_proofmap.errors import CallError, ConfigurationError, MarkerError, StoreError
 from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
 from pytest_proofmap.run import xdist
+from pytest_proofmap.run.adaptive import AdaptiveSampler
 from pytest_proofmap.run.connection import Connection, ServiceSettings
 from pytest_proofmap.run.criteria import CriteriaRegistry, RuntimeParam
 from pytest_proofmap.run.engine import CacheMode, Engine
@@ -62,6 +63,10 @@ class QualificationSession:
             samples=config.option.proofmap_samples,
         )
         self.is_worker = xdist.is_worker(config)
+        self.adaptive: AdaptiveSampler | None = None
+        if config.option.proofmap_adaptive:
+            seed = config.option.proofmap_adaptive_seed
+            self.adaptive = AdaptiveSampler(self.registry, seed, spread=self.is_worker)
         self.warnings: list[str] = []
         self.facts: dict[str, CriterionFacts] = {}
         self.recorder: Recorder | None = None
@@ -131,6 +136,8 @@ class QualificationSession:
             self._check_plan()
             self._check_budget()
             assert self.engine is not None
+            if self.adaptive is not None:
+                self.adaptive.arrange(session.items)
 
     def _check_plan(self) -> None:
         if self.config.option.proofmap_plan and self.is_worker:
@@ -165,10 +172,16 @@ class QualificationSession:
         return [f"proofmap: {shortfall.text}" for shortfall in shortfalls(planned)]
 
     def begin(self, item: pytest.Item) -> None:
-        """Start the record of a marked item."""
+        """Start the record of a marked item.
+
+        Raises:
+            pytest.skip.Exception: Adaptive sampling has decided without it.
+        """
         sample = self.registry.identify(item)
         if sample is not None:
-            item.stash[RECORD] = SampleRecord(sample)
+            record = item.stash[RECORD] = SampleRecord(sample)
+            if self.adaptive is not None:
+                self.adaptive.spare(record)
 
     @contextmanager
     def body(self, item: pytest.Item) -> Iterator[None]:
@@ -233,7 +246,8 @@ class QualificationSession:
     def collected_facts(self) -> dict[str, CriterionFacts]:
         """Return the facts of the criteria: of this process, or as the workers sent them."""
         if not self.facts and self.registry.criteria:
-            self.facts = facts_of(self.registry, self.config.rootpath)
+            sampling = self.adaptive.sampling_of if self.adaptive is not None else None
+            self.facts = facts_of(self.registry, self.config.rootpath, sampling)
         return self.facts
 
     def close(self) -> None:
@@ -252,6 +266,8 @@ class QualificationSession:
     def _deliver(self, record: SampleRecord, report: pytest.TestReport) -> None:
         if record.outcome is None:
             return
+        if self.adaptive is not None:
+            self.adaptive.take(record)
         repeated = self.registry.plan_of(record.id).bar.samples > 1
         payload = SamplePayload.of(record, self._sent, repeated=repeated)
         if self.recorder is not None:
