@@ -112,10 +112,13 @@ class RunHooks:
         from pytest_proofmap.errors import MarkerError
 
         yield
+        problem = None
         try:
             self.run.registry.parametrize(metafunc)
         except MarkerError as error:
-            pytest.fail(str(error), pytrace=False)
+            problem = str(error)
+        if problem is not None:  # Raised outside of the handler, else pytest shows the problem twice.
+            pytest.fail(problem, pytrace=False)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:

@@ -30,6 +30,7 @@ def refused(project: SmallProject, *words: str) -> None:
     text = result.stdout.str()
     assert "Traceback" not in text
     assert "INTERNALERROR" not in text
+    assert "another exception" not in text
     said = " ".join(text.split())
     for word in words:
         assert word in said
