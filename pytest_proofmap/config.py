@@ -7,7 +7,6 @@ and expanded at the moment of a live call, so that a replay needs no environment
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -16,7 +15,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StrictBool, ValidationError, field_validator
 
+from pytest_proofmap.environment import ENVIRONMENT_PREFIX, is_environment_reference
 from pytest_proofmap.errors import ConfigurationError, did_you_mean
+from pytest_proofmap.runtime.parameters import problem_with_params
 from pytest_proofmap.runtime.redis_faults import has_password
 from pytest_proofmap.runtime.request import TRANSPORT_PARAMS
 
@@ -26,24 +27,20 @@ else:
     import tomli as tomllib
 
 __all__ = [
-    "ENVIRONMENT_PREFIX",
     "Configuration",
     "CriterionSettings",
     "DeclaredPrice",
     "ObjectiveConfig",
     "ProviderLimits",
     "RuntimeConfig",
-    "expand_environment",
     "explain_validation",
     "find_rootdir",
     "load",
     "parse_runtime",
 ]
 
-ENVIRONMENT_PREFIX = "os.environ/"
 CACHE_SCHEMES = ("redis://", "rediss://", "unix://")
 RUNTIME_NAME = re.compile(r"[A-Za-z0-9_.-]+")
-RESERVED_PARAMS = frozenset({"api_base", "base_url", "messages", "model", "stream"})
 
 Rate = Annotated[float, Field(gt=0.0, le=1.0, strict=True)]
 Positive = Annotated[float, Field(gt=0.0, strict=True, allow_inf_nan=False)]
@@ -86,16 +83,9 @@ class RuntimeConfig(Table):
     @field_validator("params")
     @classmethod
     def _check_params(cls, params: dict[str, Any]) -> dict[str, Any]:
-        for name, value in params.items():
-            if name in RESERVED_PARAMS:
-                raise ValueError(
-                    f"{name!r} is not a parameter: the runtime's own keys and the test decide it"
-                )
-            if name in TRANSPORT_PARAMS and name.endswith("key") and not is_environment_reference(value):
-                raise ValueError(
-                    f"{name!r} holds a secret: secrets never live in the file; "
-                    f'write {name} = "{ENVIRONMENT_PREFIX}NAME"'
-                )
+        problem = problem_with_params(params)
+        if problem is not None:
+            raise ValueError(problem)
         return params
 
     def model_post_init(self, context: object) -> None:
@@ -215,33 +205,6 @@ class Configuration(CriterionSettings):
         )
 
 
-def is_environment_reference(value: object) -> bool:
-    """Return whether a value is written as ``os.environ/NAME``."""
-    return isinstance(value, str) and value.startswith(ENVIRONMENT_PREFIX)
-
-
-def expand_environment(value: object, where: str, environment: Mapping[str, str] | None = None) -> object:
-    """Return the value with ``os.environ/NAME`` references replaced, also inside lists and tables.
-
-    Raises:
-        ConfigurationError: A named variable is not set.
-    """
-    environment = os.environ if environment is None else environment
-    if isinstance(value, dict):
-        return {key: expand_environment(item, where, environment) for key, item in value.items()}
-    if isinstance(value, list):
-        return [expand_environment(item, where, environment) for item in value]
-    if not is_environment_reference(value):
-        return value
-    name = str(value)[len(ENVIRONMENT_PREFIX) :]
-    if not environment.get(name):
-        raise ConfigurationError(
-            f"{where} is {value!r}, but the environment variable {name} is not set. "
-            f"Set {name}, or run with --proofmap-cache=replay, which needs no endpoint."
-        )
-    return environment[name]
-
-
 def find_rootdir(start: Path) -> Path:
     """Return the nearest folder, upward from ``start``, that holds a ProofMap configuration.
 
@@ -355,7 +318,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _tool_table(data: dict[str, Any]) -> dict[str, Any] | None:
     tool = data.get("tool")
     table = tool.get("proofmap") if isinstance(tool, dict) else None
-    return table if isinstance(table, dict) else None
+    if table is not None and not isinstance(table, dict):
+        raise ConfigurationError(f"pyproject.toml: tool.proofmap = {table!r} is not allowed: it is a table.")
+    return table
 
 
 def explain_validation(error: ValidationError, model: type[BaseModel], source: str, prefix: str = "") -> str:
@@ -373,14 +338,18 @@ def _explain_one(problem: dict[str, Any], model: type[BaseModel], source: str, p
     table = ".".join(part for part in (prefix, *(str(parent) for parent in parents)) if part)
     where = f"{source}: [{table}]" if table else source
     if problem["type"] == "extra_forbidden":
-        allowed = sorted(set(_model_at(model, parents).model_fields) - {"name"})
-        return (
-            f"{where} has an unknown key {last!r}.{did_you_mean(str(last), allowed)} "
-            f"Allowed: {', '.join(allowed)}."
-        )
+        table_model = _model_at(model, parents)
+        allowed = sorted(set(table_model.model_fields) - {"name"})
+        hint = did_you_mean(str(last), allowed)
+        if table_model is RuntimeConfig and last in TRANSPORT_PARAMS:
+            example = f"{ENVIRONMENT_PREFIX}NAME" if str(last).endswith("key") else "..."
+            hint = f' It is one of LiteLLM\'s parameters: params = {{ {last} = "{example}" }}.'
+        return f"{where} has an unknown key {last!r}.{hint} Allowed: {', '.join(allowed)}."
     if problem["type"] == "missing":
         return f"{where} lacks the key {last!r}, which is required."
     message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] in {"dict_type", "model_type"}:
+        message = "it is a table"
     value = "" if isinstance(problem["input"], dict) else f" = {problem['input']!r}"
     return f"{where}: {last}{value} is not allowed: {message[:1].lower()}{message[1:]}."
 

@@ -12,7 +12,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pytest_proofmap.config import Configuration, RuntimeConfig, expand_environment
+from pytest_proofmap.config import Configuration, RuntimeConfig
+from pytest_proofmap.environment import expand_environment, holds_reference
 from pytest_proofmap.errors import (
     BudgetError,
     CallError,
@@ -259,7 +260,7 @@ class Engine:
         if self.tally.unkept is not None:
             return _settled(CallResult.failed("StoreError", f"not called: {self.tally.unkept}", kind="store"))
         try:
-            expanded = self._transport(runtime, transport)
+            expanded = _expanded(call, runtime, transport)
         except ConfigurationError as error:
             return _settled(CallResult.failed("ConfigurationError", str(error)))
         if self._connection is None:
@@ -275,18 +276,6 @@ class Engine:
             ),
             hook=self._hook,
         )
-
-    def _transport(self, runtime: RuntimeConfig, transport: dict[str, Any]) -> dict[str, Any]:
-        where = f"runtime {runtime.name!r}"
-        expanded: dict[str, Any] = {
-            "api_base": expand_environment(runtime.api_base, f"{where}: api_base"),
-            "timeout_s": transport.pop("timeout", None) or runtime.timeout_s,
-        }
-        for name in ("max_retries", "num_retries"):
-            transport.pop(name, None)
-        for name, value in transport.items():
-            expanded[name] = expand_environment(value, f"{where}: {name}")
-        return expanded
 
     def _land(self, key: str, result: CallResult) -> None:
         """Take in what came of a flight."""
@@ -307,6 +296,30 @@ TURNS_FOR_SIBLINGS = 3
 """Turns of the event loop that sibling tasks get to make their own calls."""
 
 _ERROR_TYPES: dict[str, type[CallError]] = {"replay": ReplayMissError, "budget": BudgetError}
+
+
+def _expanded(call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any]) -> dict[str, Any]:
+    """Return how to reach the model, with the environment's values in place of their names.
+
+    Raises:
+        ConfigurationError: A named variable is not set.
+    """
+    where = f"runtime {runtime.name!r}"
+    expanded: dict[str, Any] = {
+        "api_base": expand_environment(runtime.api_base, f"{where}: api_base"),
+        "timeout_s": transport.pop("timeout", None) or runtime.timeout_s,
+    }
+    for name in ("max_retries", "num_retries"):
+        transport.pop(name, None)
+    for name, value in transport.items():
+        expanded[name] = expand_environment(value, f"{where}: {name}")
+    # The request itself keeps the names, so that no value gets into keys, cache and evidence.
+    params = {
+        name: expand_environment(value, f"{where}: {name}")
+        for name, value in call.request.params.items()
+        if holds_reference(value) and runtime.params.get(name) == value
+    }
+    return {**expanded, "params": params} if params else expanded
 
 
 def _settled(result: CallResult) -> Future[CallResult]:

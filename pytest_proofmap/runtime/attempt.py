@@ -24,7 +24,8 @@ class LiveCall:
     """The request's content (:meth:`pytest_proofmap.runtime.request.Request.content`)."""
     transport: dict[str, Any]
     """How to reach the model: ``api_base`` (expanded) and ``timeout_s``; perhaps ``api_key``,
-    ``extra_headers``, ``headers`` and ``organization``."""
+    ``extra_headers``, ``headers``, ``organization``, and those ``params`` whose values came from the
+    environment."""
     price: Price | None = None
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from pytest_proofmap.runtime.answer import Answer, Refusal
 from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
 from pytest_proofmap.runtime.failures import REFUSALS, classify, readable_message
-from pytest_proofmap.runtime.redaction import Redactor
+from pytest_proofmap.runtime.redaction import Redactor, is_secret_name
 
 __all__ = ["DEFAULT_TIMEOUT_S", "LiteLLMClient"]
 
@@ -127,6 +127,7 @@ class LiteLLMClient:
         request, transport = call.request, call.transport
         arguments: dict[str, Any] = {
             **(request.get("params") or {}),
+            **(transport.get("params") or {}),
             "model": request["model"],
             "messages": request["messages"],
             "timeout": float(transport.get("timeout_s") or DEFAULT_TIMEOUT_S),
@@ -146,9 +147,18 @@ class LiteLLMClient:
         arguments.update({name: value for name, value in optional.items() if value is not None})
         if request.get("tools") and self._mcp_is_optional:
             arguments["_skip_mcp_handler"] = True
-        if isinstance(arguments.get("api_key"), str):
-            self._redactor.add(arguments["api_key"])
+        self._hide(transport, headers)
         return arguments
+
+    def _hide(self, transport: dict[str, Any], headers: dict[str, Any]) -> None:
+        """Take the credentials of a call out of every message from now on, should a provider repeat them."""
+        if isinstance(transport.get("api_key"), str):
+            self._redactor.add(transport["api_key"])
+        secrets = {name: value for name, value in headers.items() if is_secret_name(name)}
+        secrets |= {name: value for name, value in (transport.get("params") or {}).items() if is_secret_name(name)}
+        for value in secrets.values():
+            if isinstance(value, str):
+                self._redactor.add(value, value.rpartition(" ")[2])
 
     def _check_key(self, call: LiveCall, arguments: dict[str, Any]) -> None:
         """Refuse a call to OpenAI itself without a key: it would only be told so by the network."""

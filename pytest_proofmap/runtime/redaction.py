@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-__all__ = ["REDACTED", "Redactor"]
+__all__ = ["REDACTED", "Redactor", "is_secret_name"]
 
 REDACTED = "[redacted]"
 
@@ -38,6 +38,11 @@ _PATTERNS = re.compile(
 )
 
 
+def is_secret_name(name: str) -> bool:
+    """Return whether a variable or header of this name holds a secret."""
+    return _SECRET_NAME.search(name) is not None
+
+
 class Redactor:
     """Replaces secret values and everything that looks like a key.
 
@@ -54,7 +59,7 @@ class Redactor:
 
     def add_environment(self, environment: Mapping[str, str]) -> None:
         """Take the values of secret-looking names out as well from now on."""
-        self.add(*(value for name, value in environment.items() if _SECRET_NAME.search(name)))
+        self.add(*(value for name, value in environment.items() if is_secret_name(name)))
 
     def add(self, *secrets: str) -> None:
         """Take these values out as well from now on."""

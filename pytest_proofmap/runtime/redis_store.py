@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_proofmap.config import expand_environment
+from pytest_proofmap.environment import expand_environment
 from pytest_proofmap.errors import ConfigurationError, StoreError
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.redis_faults import ServerName, explain_fault

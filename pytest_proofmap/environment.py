@@ -1,0 +1,48 @@
+"""References to environment variables, ``os.environ/NAME``: the configuration names secrets, it holds none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from pytest_proofmap.errors import ConfigurationError
+
+__all__ = ["ENVIRONMENT_PREFIX", "expand_environment", "holds_reference", "is_environment_reference"]
+
+ENVIRONMENT_PREFIX = "os.environ/"
+
+
+def is_environment_reference(value: object) -> bool:
+    """Return whether a value is written as ``os.environ/NAME``."""
+    return isinstance(value, str) and value.startswith(ENVIRONMENT_PREFIX)
+
+
+def holds_reference(value: object) -> bool:
+    """Return whether a value is an ``os.environ/NAME`` reference or a list or table with one."""
+    if isinstance(value, dict):
+        return any(holds_reference(item) for item in value.values())
+    if isinstance(value, list):
+        return any(holds_reference(item) for item in value)
+    return is_environment_reference(value)
+
+
+def expand_environment(value: object, where: str, environment: Mapping[str, str] | None = None) -> object:
+    """Return the value with ``os.environ/NAME`` references replaced, also inside lists and tables.
+
+    Raises:
+        ConfigurationError: A named variable is not set.
+    """
+    environment = os.environ if environment is None else environment
+    if isinstance(value, dict):
+        return {key: expand_environment(item, where, environment) for key, item in value.items()}
+    if isinstance(value, list):
+        return [expand_environment(item, where, environment) for item in value]
+    if not is_environment_reference(value):
+        return value
+    name = str(value)[len(ENVIRONMENT_PREFIX) :]
+    if not environment.get(name):
+        raise ConfigurationError(
+            f"{where} is {value!r}, but the environment variable {name} is not set. "
+            f"Set {name}, or run with --proofmap-cache=replay, which needs no endpoint."
+        )
+    return environment[name]

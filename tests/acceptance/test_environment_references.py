@@ -1,0 +1,62 @@
+"""Values that the configuration takes from the environment: where they go, and where they never show."""
+
+from __future__ import annotations
+
+from fake_provider import FakeProvider
+from small_project import SmallProject
+
+SECRETS = {"TEAM_HEADER": "Token tiger-lily-77", "TEAM_NAME": "team-of-seven", "BASE": ""}
+
+CRITERION = """
+import pytest
+
+@pytest.mark.qualify
+def test_echo(runtime):
+    assert runtime.complete("hi").text == "ok"
+"""
+
+CONFIGURATION = """
+baseline = "gpt"
+challengers = ["mini"]
+
+[runtimes.gpt]
+model = "openai/gpt"
+api_base = "os.environ/BASE"
+params = { team = "os.environ/TEAM_NAME", extra_headers = { X-Team-Token = "os.environ/TEAM_HEADER" } }
+
+[runtimes.mini]
+model = "openai/mini"
+api_base = "os.environ/BASE"
+params = { api_key = "os.environ/NOT_SET" }
+"""
+
+
+def test_values_reach_the_model_and_nothing_else(project: SmallProject) -> None:
+    """The model gets the values; cache, evidence and terminal have the names alone."""
+    project.configure(CONFIGURATION)
+    project.write("test_triage.py", CRITERION)
+    with FakeProvider() as provider:
+        result = project.run_apart("-rs", **{**SECRETS, "BASE": provider.url})
+        [received] = provider.requests
+    assert received.body["team"] == SECRETS["TEAM_NAME"]
+    assert received.headers["x-team-token"] == SECRETS["TEAM_HEADER"]
+    result.assert_outcomes(passed=1, skipped=1)
+    assert "mini': api_key is 'os.environ/NOT_SET', but the environment variable NOT_SET is not set" in str(
+        result.stdout
+    )
+    shown = str(result.stdout) + str(result.stderr)
+    kept = [path.read_bytes() for path in (project.folder / ".proofmap").rglob("*") if path.is_file()]
+    for value in (SECRETS["TEAM_NAME"], SECRETS["TEAM_HEADER"], provider.url):
+        assert value not in shown
+        assert not any(value.encode() in content for content in kept)
+
+
+def test_a_header_that_the_server_repeats(project: SmallProject) -> None:
+    """A credential that comes back in an error's message, whole or without its scheme, is taken out."""
+    project.configure(CONFIGURATION)
+    project.write("test_triage.py", CRITERION)
+    with FakeProvider() as provider:
+        provider.script("gpt", always="bad_request", message="not allowed: tiger-lily-77")
+        result = project.run_apart(**{**SECRETS, "BASE": provider.url})
+    assert "not allowed: [redacted]" in str(result.stdout)
+    assert "tiger-lily-77" not in str(result.stdout) + project.artifact.read_text(encoding="utf-8")
