@@ -43,16 +43,15 @@ class LookAhead:
         run = self._run
         items = self._items(session)
         if items:
-            stops_early = bool(run.config.getoption("maxfail", 0))
             self._prefetcher = Prefetcher(
                 session,
                 run.engine,
                 items,
                 identify=run.registry.identify,
                 record_of=_record_of,
-                window=max(1, run.concurrency) if stops_early else None,
+                window=self._window(session),
                 progress=Progress(run.config, run.engine.status, run.engine.free_count),
-                **({"gate": run.adaptive.gate} if run.adaptive is not None else {}),
+                gate=run.adaptive.gate if run.adaptive is not None else None,
             )
             self._prefetcher.probe()
         try:
@@ -77,6 +76,16 @@ class LookAhead:
             yield
         finally:
             self._prefetcher.after(item, _record_of(item))
+
+    def _window(self, session: pytest.Session) -> int | None:
+        """Return how many tests are explored ahead, where the run may end early or need not all of them."""
+        run = self._run
+        if run.config.getoption("maxfail", 0):
+            return max(1, run.concurrency)
+        if run.adaptive is None or run.adaptive.orders_all:
+            return None
+        # xdist deals a quarter of all tests at once: the workers look ahead for each other at least that far.
+        return run.concurrency + (len(session.items) // 4 if run.is_worker else 0)
 
     def _items(self, session: pytest.Session) -> list[pytest.Function]:
         """Return the items whose calls are made ahead: of a worker of xdist, its share of them."""

@@ -70,7 +70,7 @@ class Prefetcher:
         items: The items to explore, in the order in which they will run.
         identify: Says which sample an item is.
         record_of: Finds the record that an exploration left on its shadow.
-        window: How many items ahead of the real run may be explored; None: all.
+        window: How many items, the one that runs included, may be explored ahead of the real run; None: all.
         progress: Is told while the pass goes on or waits, and when the real run goes on.
     """
 
@@ -84,14 +84,14 @@ class Prefetcher:
         record_of: Callable[[pytest.Item], SampleRecord | None],
         window: int | None,
         progress: Progress,
-        gate: Gate = lambda _: "now",
+        gate: Gate | None = None,
     ) -> None:
         self._session = session
         self._engine = engine
         self._record_of = record_of
         self._window = window
         self._progress = progress
-        self._gate = gate
+        self._gate = gate or _always
         self._runner = ShadowRunner(session)
         self._explorations: dict[pytest.Item, Exploration] = {}
         for item in items:
@@ -103,7 +103,8 @@ class Prefetcher:
         self._arrived: deque[Exploration] = deque()
         self._arrival = threading.Condition()
         self._single_turns: dict[str, int] = {}
-        self._ran = 0
+        self._positions = {item: position for position, item in enumerate(session.items)}
+        self._here = 0
         self._looking_ahead = False
 
     def probe(self) -> None:
@@ -140,15 +141,17 @@ class Prefetcher:
         Raises:
             KeyboardInterrupt: The user wants to stop.
         """
+        self._here = self._positions.get(item, self._here)
         exploration = self._explorations.get(item)
         if exploration is not None:
-            self._ran += 1
             exploration.resolved = exploration.resolved or self._gate(item) == "never"
             self._looking_ahead = self._looking_ahead or self._engine.has_asked
             if self._looking_ahead:
                 self._explore_ahead(item)
                 self._await(exploration)
             exploration.turns = max(exploration.turns, 1)
+        elif self._looking_ahead and self._window is not None:
+            self._explore_ahead(item)
         self._progress.resume()
         self._leave_foreign_scopes(item)
 
@@ -166,10 +169,11 @@ class Prefetcher:
 
     def _explore_ahead(self, upcoming: pytest.Item) -> None:
         """Explore items for the first time, as far as the window and the scopes allow."""
-        limit = None if self._window is None else self._ran + self._window
-        explored = len(self._explorations) - len(self._unexplored)
-        while self._unexplored and (limit is None or explored < limit):
+        end = None if self._window is None else self._here + self._window
+        while self._unexplored:
             exploration = self._unexplored[0]
+            if end is not None and self._positions[exploration.item] >= end:
+                return
             allowed = self._gate(exploration.item)
             if allowed == "later":
                 return
@@ -179,7 +183,6 @@ class Prefetcher:
                 following = self._unexplored[1].item if len(self._unexplored) > 1 else upcoming
                 self._explore(exploration, following)
             self._unexplored.popleft()
-            explored += 1
 
     def _revisit(self, upcoming: pytest.Item) -> bool:
         """Explore again what has arrived; return whether there was anything."""
@@ -262,6 +265,10 @@ class Prefetcher:
                 setupstate.teardown_exact(item)
             except Exception as error:
                 self._engine.warn(f"a fixture failed while it was torn down after the prefetch: {error!r}")
+
+
+def _always(_: pytest.Item) -> Literal["now"]:
+    return "now"
 
 
 def scope_of(item: pytest.Function) -> pytest.Collector | None:
