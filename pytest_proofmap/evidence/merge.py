@@ -49,11 +49,6 @@ class MergedSample(NamedTuple):
     """Whether its criterion is, or may be, sampled more than once a case."""
 
 
-class _Place(NamedTuple):
-    digest: bytes
-    file: int
-
-
 @dataclass(slots=True)
 class ShardMerger:
     """Joins shards: exhaust :meth:`samples`, then ask for the rest.
@@ -72,9 +67,11 @@ class ShardMerger:
     _objectives: dict[str, Objective] = field(default_factory=dict)
     _from: dict[tuple[str, ...], int] = field(default_factory=dict)
     """Number of the file that something was first found in."""
-    _requests: dict[bytes, _Place] = field(default_factory=dict)
+    _requests: dict[bytes, bytes] = field(default_factory=dict)
+    """By digest of the key: digest of the content, and number of the file."""
     _new_requests: list[tuple[str, str]] = field(default_factory=list)
-    _seen: dict[bytes, _Place] = field(default_factory=dict)
+    _seen: dict[bytes, bytes] = field(default_factory=dict)
+    """By digest of the sample's identity: digest of what it says, and number of the file."""
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _charges: dict[bytes, Charge] = field(default_factory=dict)
     _spent_usd: float = 0.0
@@ -171,15 +168,15 @@ class ShardMerger:
                 self._charges[key] = charge
         identity = _identity(sample.criterion, sample.case, sample.runtime, sample.sample)
         digest = _digest([sample.outcome, [_content(call) for call in sample.calls]])
-        known_sample = self._seen.setdefault(identity, _Place(digest, number))
-        if known_sample.digest != digest:
+        first = _first_file(self._seen, identity, digest, number)
+        if first is None:
             raise EvidenceError(
-                f"{self._files(known_sample.file, number)} disagree: the sample of case {sample.case!r} of "
-                f"{sample.criterion} on {sample.runtime} has another outcome or answer in each. Shards of one run "
-                "hold a sample once, or share a cache (cache_url, recordings) so that they repeat one answer. "
-                "Leave one of the two files out."
+                f"{self._files(_file_of(self._seen[identity]), number)} disagree: the sample of case "
+                f"{sample.case!r} of {sample.criterion} on {sample.runtime} has another outcome or answer in "
+                "each. Shards of one run hold a sample once, or share a cache (cache_url, recordings) so that "
+                "they repeat one answer. Leave one of the two files out."
             )
-        if known_sample.file != number:
+        if first != number:
             return False
         self._counts[sample.criterion, sample.runtime] += 1
         self._over_budget += any(call.error and call.error.class_ == "BudgetError" for call in sample.calls)
@@ -188,10 +185,11 @@ class ShardMerger:
     def _add_request(self, number: int, part: Part) -> None:
         assert part.key is not None
         digest = _digest(part.value)
-        known = self._requests.setdefault(_digest(part.key), _Place(digest, number))
-        if known.digest != digest:
-            raise self._conflict(known.file, number, f"the request {part.key[:12]}")
-        if known.file == number:
+        key = _digest(part.key)
+        first = _first_file(self._requests, key, digest, number)
+        if first is None:
+            raise self._conflict(_file_of(self._requests[key]), number, f"the request {part.key[:12]}")
+        if first == number:
             self._new_requests.append((part.key, _one_line(part)))
 
     def _add_run(self, number: int, run: RunInfo) -> None:
@@ -346,6 +344,17 @@ def _content(call: Any) -> list[Any]:
 
 def _identity(criterion: str, case: str, runtime: str, sample: int) -> bytes:
     return _digest([criterion, case, runtime, sample])
+
+
+def _first_file(known: dict[bytes, bytes], key: bytes, digest: bytes, number: int) -> int | None:
+    """Return the file that something was first found in, or None when it said something else there."""
+    # One bytes object for both: there may be millions.
+    found = known.setdefault(key, digest + number.to_bytes(2, "big"))
+    return _file_of(found) if found[:-2] == digest else None
+
+
+def _file_of(found: bytes) -> int:
+    return int.from_bytes(found[-2:], "big")
 
 
 def _digest(content: object) -> bytes:
