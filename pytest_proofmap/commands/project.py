@@ -58,6 +58,11 @@ def open_cache(configuration: Configuration, *, readonly: bool = True) -> closin
     """
     from pytest_proofmap.runtime.cache import DiskStore
 
+    if configuration.cache_url is not None:
+        _warn(
+            f"cache_url is set: this command works on the folder {str(configuration.cache_path)!r} of this machine, "
+            "and not on the server."
+        )
     return closing(DiskStore(configuration.cache_path, _warn, readonly=readonly))
 
 
