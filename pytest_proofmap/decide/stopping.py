@@ -20,12 +20,20 @@ from pytest_proofmap.decide.adaptive import (
     p_worse_adaptive,
 )
 from pytest_proofmap.decide.bars import LEAST_BASELINE_RATE, Assessment, assess, baseline_rate
-from pytest_proofmap.decide.paired import Memo
+from pytest_proofmap.decide.paired import Memo, p_unsafe_paired
 from pytest_proofmap.decide.tally import CaseTally, CriterionTally, View
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import Bar, Criterion
 
-__all__ = ["CaseOrder", "assess_adaptively", "order_of", "place_bets", "share_spent_early", "stop_of"]
+__all__ = [
+    "CaseOrder",
+    "assess_adaptively",
+    "is_futile",
+    "order_of",
+    "place_bets",
+    "share_spent_early",
+    "stop_of",
+]
 
 
 class CaseOrder(NamedTuple):
@@ -95,6 +103,19 @@ def assess_adaptively(
         p_unsafe=p_unsafe_adaptive(rule, bets, found.p_unsafe if whole else None),
         p_worse=p_worse_adaptive(bets),
     )
+
+
+def is_futile(
+    bar: Bar, view: View, order: CaseOrder, found: Assessment, challengers: int, memo: Memo | None = None
+) -> bool:
+    """Return whether cases were left out and agreement on all of them would not qualify a challenger."""
+    if found.block or found.pairs is None or not _is_margin(bar):
+        return False
+    table = found.pairs.safe_flips
+    rule = margin_rule(bar, challengers, len(view.cases), early=order.early)
+    left = len(view.cases) - len(view.asked(found.challenger).cases)
+    p = p_unsafe_paired(table.regressions, table.improvements, table.pairs + left, rule.margin, memo)
+    return left > 0 and p > rule.final_level
 
 
 def stop_of(

@@ -26,7 +26,7 @@ from pytest_proofmap.decide.needs import (
 from pytest_proofmap.decide.paired import Memo
 from pytest_proofmap.decide.ratios import latency_figures
 from pytest_proofmap.decide.repeated import pass_hat_k
-from pytest_proofmap.decide.stopping import CaseOrder, assess_adaptively, share_spent_early
+from pytest_proofmap.decide.stopping import CaseOrder, assess_adaptively, is_futile, share_spent_early
 from pytest_proofmap.decide.tally import View
 from pytest_proofmap.decide.wording import (
     count,
@@ -97,7 +97,10 @@ def judge(
         adaptive = None
         if order is not None:
             adaptive = AdaptiveCell(asked=len(view.asked(one.challenger).cases), cases=len(view.cases))
-            if adaptive.asked < adaptive.cases:
+            left = adaptive.cases - adaptive.asked
+            if status == "insufficient" and is_futile(bar, view, order, one, len(challengers), memo):
+                reason = f"not even agreement on the other {count(left, 'case')} would qualify it: {reason}"
+            if left:
                 reason += f"; adaptive: decided after {adaptive.asked} of {count(adaptive.cases, 'case')}"
         observed = is_observed(bar)
         cell = _cell(bar, view, slice_name, one.challenger, "challenger", status, reason).model_copy(

@@ -126,6 +126,7 @@ def test_futility_and_its_verdict() -> None:
     assert stop(bar(), base="p" * 1000, mini=letters) is None
     found = cell(bar(), base="p" * 112, mini=letters + "-" * 72)
     assert found.status == "insufficient"
+    assert found.reason.startswith("not even agreement on the other 72 cases would qualify it: 4 regressions, ")
     assert found.needs is not None
 
 
