@@ -60,8 +60,8 @@ def open_cache(configuration: Configuration, *, readonly: bool = True) -> closin
 
     if configuration.cache_url is not None:
         _warn(
-            f"cache_url is set: this command works on the folder {str(configuration.cache_path)!r} of this machine, "
-            "and not on the server."
+            "cache_url is set: this command works on this machine's folder "
+            f"{str(configuration.cache_path)!r}, and not on the server."
         )
     return closing(DiskStore(configuration.cache_path, _warn, readonly=readonly))
 
