@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 # Runs in this process drop the modules that they import: what is imported here stays.
-import pytest_proofmap.run.finish
-import pytest_proofmap.run.xdist
+import pytest_proofmap.run.finish  # noqa: F401  # imported for the sake of being imported
 from pytest_proofmap.config import load
 from pytest_proofmap.evidence.artifact import read_evidence
 from pytest_proofmap.evidence.models import Cell, Criterion, Evidence, Sample
@@ -72,7 +71,7 @@ def isolate(environment: dict[str, str]) -> dict[str, str]:
     hidden = ("ANTHROPIC_", "COV_", "GITHUB_", "LITELLM_", "OPENAI_", "PYTEST_")
     kept = {name: value for name, value in environment.items() if not name.startswith(hidden)}
     # Whatever would leave the machine ends at a port that nobody listens on.
-    dead = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")}
+    dead = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
     return {
         **kept,
         **dead,
@@ -245,7 +244,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Small
 
 
 @pytest.fixture(autouse=True)
-def loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process connect to nothing but this machine."""
     connect = socket.socket.connect
 
@@ -255,4 +254,3 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect_here)
-    yield

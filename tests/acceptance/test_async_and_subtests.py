@@ -168,9 +168,7 @@ needs_subtests = pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="sub
         ("test_subtests_strict", "failed", "failed"),
     ],
 )
-def test_subtest_outcomes(
-    finished: tuple[SmallProject, pytest.RunResult], name: str, gpt: str, mini: str
-) -> None:
+def test_subtest_outcomes(finished: tuple[SmallProject, pytest.RunResult], name: str, gpt: str, mini: str) -> None:
     """A sample fails when one of its subtests does, and each sample counts once."""
     assert outcomes_of(finished[0], name) == {"gpt": gpt, "mini": mini}
     samples = [each for each in finished[0].evidence().samples if each.criterion.endswith(f"::{name}")]
@@ -179,7 +177,7 @@ def test_subtest_outcomes(
 
 def test_only_the_baselines_misses_fail_the_build(finished: tuple[SmallProject, pytest.RunResult]) -> None:
     """A challenger's failing test or subtest is shown as such and fails nothing."""
-    project, result = finished
+    _, result = finished
     text = result.stdout.str()
     assert "FAILED test_async.py" not in text
     failed = [line for line in result.outlines if "FAILED" in line and "[mini]" in line]

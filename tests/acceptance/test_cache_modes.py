@@ -13,7 +13,7 @@ from small_project import CONFIGURATION, THREE_CASES, SmallProject, echo_hook
 
 ALL = [f"{runtime} 0 {case}" for runtime in ("gpt", "mini") for case in "abc"]
 
-UNREPEATED = echo_hook('return f"{prompt} {__import__(\'uuid\').uuid4()}"')
+UNREPEATED = echo_hook("return f\"{prompt} {__import__('uuid').uuid4()}\"")
 """A client that gives no answer twice."""
 
 LITELLM_SPY = """
@@ -160,7 +160,7 @@ def test_samples_never_share_an_answer(live: SmallProject) -> None:
         assert len(live.calls()) == 18
         texts = {sample.calls[0].text for sample in live.evidence().samples}
         assert len(texts) == 18
-    assert sorted(set(call.split()[1] for call in live.calls())) == ["0", "1", "2"]
+    assert sorted({call.split()[1] for call in live.calls()}) == ["0", "1", "2"]
 
 
 def test_one_more_sample_costs_one_more_call(live: SmallProject) -> None:

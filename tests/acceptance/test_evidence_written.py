@@ -214,7 +214,8 @@ def test_no_secret_is_written(triage: SmallProject, monkeypatch: pytest.MonkeyPa
             """
     import os
     if runtime == "mini":
-        raise PermissionError("rejected key " + os.environ["ACME_API_KEY"] + " and sk-proj-abcdefghijklmnop0123456789")
+        secret = os.environ["ACME_API_KEY"]
+        raise PermissionError(f"rejected key {secret} and sk-proj-abcdefghijklmnop0123456789")
     return prompt
 """
         ),
@@ -237,7 +238,8 @@ def test_hostile_text_survives(triage: SmallProject) -> None:
         triage.record(runtime, {"hostile": hostile})
     triage.write(
         "test_triage.py",
-        "import pytest\n\n@pytest.mark.qualify\ndef test_hostile(runtime):\n    assert runtime.complete('hostile').text\n",
+        "import pytest\n\n@pytest.mark.qualify\ndef test_hostile(runtime):\n"
+        "    assert runtime.complete('hostile').text\n",
     )
     run(triage).assert_outcomes(passed=2)
     assert triage.sample("", "mini").calls[0].text == hostile.replace("\ud83d", "\ufffd")

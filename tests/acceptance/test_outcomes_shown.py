@@ -315,3 +315,13 @@ def test_strict_xfail_is_about_the_projects_own_marks(small: SmallProject) -> No
     """``xfail_strict`` does not touch passing challengers."""
     small.write("pytest.ini", "[pytest]\nxfail_strict = true\n")
     small.run("--proofmap-cache=replay").assert_outcomes(passed=2, xfailed=1, skipped=1)
+
+
+def test_an_answer_cannot_reach_the_terminal(small: SmallProject) -> None:
+    """Escape sequences in a reason are shown, not obeyed."""
+    small.write(
+        "test_all.py", (small.folder / "test_all.py").read_text().replace("== case", "== case, '\\033[2Jgone'")
+    )
+    result = small.run("--proofmap-cache=replay", "-rx")
+    assert r"\x1b[2Jgone" in result.stdout.str()
+    assert "\x1b[2J" not in result.stdout.str()

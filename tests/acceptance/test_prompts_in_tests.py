@@ -48,7 +48,8 @@ def test_each_runtime_gets_its_variant(triage: SmallProject) -> None:
     """``run`` renders the runtime's own variant; the evidence says which, with the unrendered templates."""
     write_test(
         triage,
-        """expected = {"gpt": "system:Classify the ticket. | user:my bill", "mini": "user:Ticket: my bill. One word!"}
+        """gpt, mini = "system:Classify the ticket. | user:my bill", "user:Ticket: my bill. One word!"
+expected = {"gpt": gpt, "mini": mini}
 assert runtime.run("triage", ticket="my bill").text == expected[runtime.name]""",
     )
     triage.run().assert_outcomes(passed=2)

@@ -84,7 +84,8 @@ def test_an_unknown_price_is_none(project: SmallProject) -> None:
     both(project, {"hi": "hello"})
     check(
         project,
-        "def test_cost(runtime):\n    assert (runtime.complete('hi').cost_usd is None) == (runtime.name == 'mini')\n",
+        "def test_cost(runtime):\n"
+        "    assert (runtime.complete('hi').cost_usd is None) == (runtime.name == 'mini')\n",
     )
     assert project.evidence().runtimes["mini"].price is None
     assert project.evidence().totals.unpriced == 1
@@ -172,6 +173,8 @@ def test_the_runtimes_params_are_defaults(project: SmallProject) -> None:
         ("runtime.complete('hi', stream=True)", "stream=True cannot be qualified"),
         ("runtime.complete('hi', temperature=float('nan'))", "JSON cannot express"),
         ("runtime.complete('hi', stop={1, 2})", "JSON cannot express"),
+        ("runtime.complete('hi', timeout='soon')", "timeout='soon' is not allowed"),
+        ("runtime.complete('hi', timeout=-1)", "timeout=-1 is not allowed"),
         ("runtime.complete('hi', response_format='json')", "give a pydantic class or an OpenAI-format dict"),
         ("runtime.run(3)", "named by a string"),
         ("runtime.run('nothing')", "nothing"),
@@ -185,6 +188,7 @@ def test_a_request_that_cannot_be_sent(project: SmallProject, call: str, words: 
     if words:
         assert project.sample("", "gpt").outcome == "failed"
         assert words in " ".join(result.stdout.str().split())
+        assert "pytest_proofmap/" not in result.stdout.str()
 
 
 def test_a_conversation(project: SmallProject) -> None:
@@ -291,7 +295,8 @@ def test_live(runtime):
         assert sample.message
         if outcome == "error":
             assert sample.calls[0].error is not None
-            assert sample.calls[0].error.class_ and sample.calls[0].error.message
+            assert sample.calls[0].error.class_
+            assert sample.calls[0].error.message
     assert "Zq81-dummy-secret-value-000" not in project.artifact.read_text()
     assert len(fake_provider.received("unauthorized")) == 1
     assert project.evidence().runtimes["good"].api_base == "os.environ/LLM_BASE"

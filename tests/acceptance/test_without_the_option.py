@@ -51,7 +51,9 @@ def test_nothing_is_printed_or_written(marked: SmallProject) -> None:
     marked.write("test_triage.py", "def test_plain():\n    pass\n")
     result = marked.run(proofmap=False)
     result.stdout.no_fnmatch_line("*roofmap*passed*")
-    assert not [line for line in result.outlines if "roofmap" in line and not line.startswith(("rootdir", "plugins"))]
+    assert not [
+        line for line in result.outlines if "roofmap" in line and not line.startswith(("rootdir", "plugins"))
+    ]
     assert not (marked.folder / ".proofmap").exists()
 
 
@@ -60,7 +62,9 @@ def test_unmarked_tests_are_left_alone_with_the_option(project: SmallProject) ->
     project.write("test_plain.py", "def test_plain():\n    pass\n")
     result = project.run()
     result.assert_outcomes(passed=1)
-    assert not [line for line in result.outlines if "roofmap" in line and not line.startswith(("rootdir", "plugins"))]
+    assert not [
+        line for line in result.outlines if "roofmap" in line and not line.startswith(("rootdir", "plugins"))
+    ]
     assert not project.artifact.exists()
 
 
@@ -82,7 +86,8 @@ def test_other_skips_keep_their_reason(marked: SmallProject) -> None:
     """A marked test that the project skips itself is skipped all the same."""
     marked.write(
         "test_triage.py",
-        "import pytest\n\n@pytest.mark.skip(reason='mine')\n@pytest.mark.qualify\ndef test_one(runtime):\n    pass\n",
+        "import pytest\n\n@pytest.mark.skip(reason='mine')\n@pytest.mark.qualify\n"
+        "def test_one(runtime):\n    pass\n",
     )
     marked.run("-rs", proofmap=False).assert_outcomes(skipped=1)
 
@@ -135,6 +140,7 @@ def test_a_conftest_can_work_without_the_plugin(marked: SmallProject) -> None:
     marked.plugins = ["no:proofmap"]
     marked.write(
         "conftest.py",
-        "import pytest\n\n@pytest.hookimpl(optionalhook=True)\ndef pytest_proofmap_runtimes(config):\n    return {}\n",
+        "import pytest\n\n@pytest.hookimpl(optionalhook=True)\n"
+        "def pytest_proofmap_runtimes(config):\n    return {}\n",
     )
     marked.run("-k", "plain", proofmap=False).assert_outcomes(passed=1, deselected=3)

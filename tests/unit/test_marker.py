@@ -12,7 +12,7 @@ from pytest_proofmap.errors import MarkerError
 from pytest_proofmap.marker import CriterionPlan, resolve
 
 RUNTIMES = {name: {"model": f"openai/{name}"} for name in ("gpt", "mini", "haiku")}
-ROLES = {"baseline": "gpt", "challengers": ["mini"]}
+ROLES: dict[str, Any] = {"baseline": "gpt", "challengers": ["mini"]}
 
 
 def configuration(**settings: Any) -> Configuration:
@@ -102,7 +102,8 @@ def test_the_kinds_of_bars(
 )
 def test_none_switches_off(name: str, configured: float, expected: object) -> None:
     """``None`` on a mark switches off what the configuration or a default sets."""
-    bar = plan(pytest.mark.qualify(**{name: None}), **ROLES, **{name: configured}).bar
+    settings: dict[str, Any] = {**ROLES, name: configured}
+    bar = plan(pytest.mark.qualify(**{name: None}), **settings).bar
     assert getattr(bar, name) is expected
 
 

@@ -1,0 +1,131 @@
+"""The artifact is written whole or not at all, and read with clear errors."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_proofmap.errors import EvidenceError
+from pytest_proofmap.evidence.artifact import ArtifactParts, read_evidence, write_evidence
+from pytest_proofmap.evidence.models import RunInfo, Totals, Versions
+
+RUN = RunInfo(
+    id="1",
+    started_at="2026-01-01T00:00:00.000Z",
+    finished_at="2026-01-01T00:00:01.000Z",
+    versions=Versions(proofmap="0", pytest="8", python="3.10", litellm=None),
+    complete=True,
+)
+TOTALS = Totals(calls=0, live=0, cached=0, recorded=0, spent_usd=0.0, list_usd=0.0)
+
+
+def parts(samples: Iterator[str] | None = None) -> ArtifactParts:
+    """Return the parts of an artifact without criteria."""
+    return ArtifactParts(
+        run=RUN,
+        runtimes={},
+        prompts_json="{}",
+        requests=iter([("k1", '{"messages":[],"params":{}}'), ("k2", '{"messages":[],"params":{"a":1}}')]),
+        objectives=[],
+        criteria=[],
+        samples=samples or iter([]),
+        totals=TOTALS,
+    )
+
+
+SAMPLE = json.dumps(
+    {
+        "criterion": "t.py::test",
+        "case": "fr \u2028 \u00e9",
+        "runtime": "gpt",
+        "role": "baseline",
+        "sample": 0,
+        "outcome": "passed",
+        "message": "",
+        "calls": [],
+    },
+    ensure_ascii=False,
+)
+
+
+def test_what_is_written_can_be_read(tmp_path: Path) -> None:
+    """The parts come back through the models."""
+    path = tmp_path / "deep" / "evidence.json"
+    write_evidence(path, parts(iter([SAMPLE, SAMPLE])))
+    evidence = read_evidence(path)
+    assert (evidence.run, evidence.totals) == (RUN, TOTALS)
+    assert list(evidence.requests) == ["k1", "k2"]
+    assert [sample.case for sample in evidence.samples] == ["fr \u2028 \u00e9"] * 2
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
+    """A write that fails in the middle leaves the old artifact and nothing else."""
+
+    def broken() -> Iterator[str]:
+        yield SAMPLE
+        raise KeyboardInterrupt
+
+    path = tmp_path / "evidence.json"
+    write_evidence(path, parts())
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        write_evidence(path, parts(broken()))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_others_may_read_it_as_any_file(tmp_path: Path) -> None:
+    """The file has the permissions of any new file, not those of a private temporary one."""
+    path = tmp_path / "evidence.json"
+    write_evidence(path, parts())
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot read the evidence"),
+        ("", "is not an artifact of the schema 'proofmap.evidence/1'"),
+        ("{", "is not an artifact"),
+        ("[]", "is not an artifact"),
+        ('{"schema": "proofmap.evidence/9"}', "schema"),
+        ('{"schema": "proofmap.lock/1"}', "schema"),
+    ],
+)
+def test_what_is_no_artifact(tmp_path: Path, content: str | None, words: str) -> None:
+    """A file that is missing, cut or of another schema is named with how to make one."""
+    path = tmp_path / "evidence.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(EvidenceError) as caught:
+        read_evidence(path)
+    assert words in str(caught.value)
+    assert "evidence.json" in str(caught.value)
+    assert "pytest --proofmap" in str(caught.value)
+
+
+def test_half_an_artifact(tmp_path: Path) -> None:
+    """Half of a file is refused, wherever it was cut."""
+    path = tmp_path / "evidence.json"
+    write_evidence(path, parts(iter([SAMPLE])))
+    whole = path.read_bytes()
+    for length in range(0, len(whole) - 2, 97):
+        path.write_bytes(whole[:length])
+        with pytest.raises(EvidenceError):
+            read_evidence(path)
+
+
+def test_fields_of_a_later_version_are_ignored(tmp_path: Path) -> None:
+    """An artifact with fields that this version does not know can be read."""
+    path = tmp_path / "evidence.json"
+    write_evidence(path, parts(iter([SAMPLE])))
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    raw["run"]["later"] = raw["later"] = 1
+    path.write_text(json.dumps(raw), encoding="utf-8")
+    assert read_evidence(path).run == RUN
