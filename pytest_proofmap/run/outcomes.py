@@ -23,6 +23,7 @@ import pytest
 from pytest_proofmap.errors import BudgetError, CallError, ProofmapError, StoreError
 from pytest_proofmap.evidence.models import Bar
 from pytest_proofmap.run.sample import SampleRecord
+from pytest_proofmap.visible import visible
 
 __all__ = ["Shown", "observe_call", "observe_setup", "one_line", "put_plain_skips_first", "show", "status"]
 
@@ -114,8 +115,8 @@ def takes_misses_as_data(bar: Bar) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Return the first line that says something, shortened."""
-    line = next((part.strip() for part in text.splitlines() if part.strip()), "")
+    """Return the first line that says something, shortened and safe to print."""
+    line = visible(next((part.strip() for part in text.splitlines() if part.strip()), ""))
     return line if len(line) <= MESSAGE_LIMIT else f"{line[: MESSAGE_LIMIT - 3]}..."
 
 

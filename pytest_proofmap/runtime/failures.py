@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 
 from pytest_proofmap.runtime.attempt import AttemptError
 from pytest_proofmap.runtime.redaction import Redactor
+from pytest_proofmap.visible import visible
 
 __all__ = ["REFUSALS", "classify", "readable_message", "retry_after_s"]
 
@@ -85,11 +86,11 @@ def classify(error: BaseException, redactor: Redactor) -> AttemptError:
 
 
 def readable_message(text: str, redactor: Redactor, *, strip: bool = True) -> str:
-    """Return a provider's message without LiteLLM's wrapping, on one line, redacted and of bounded length."""
+    """Return a provider's message without LiteLLM's wrapping, on one line, redacted, short and safe to print."""
     while strip and (shorter := _PREFIX.sub("", text, count=1)) != text:
         text = shorter
     text = _provider_message(text)
-    text = " ".join(redactor.redact(text).split())
+    text = visible(" ".join(redactor.redact(text).split()))
     return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE - 1]}…"
 
 

@@ -96,6 +96,7 @@ def test_forms_of_retry_after(value: str, seconds: float | None) -> None:
         ('litellm.BadRequestError: AnthropicException - {"error": {"message": "Too long"}}', "Too long"),
         ('Something {"error": "plain"}', "plain"),
         ("two\n lines", "two lines"),
+        ("\x1b[31mred\x1b[0m \x1b]0;title\x07 \u202eback", r"\x1b[31mred\x1b[0m \x1b]0;title\x07 \u202eback"),
         ('not JSON: {"a', 'not JSON: {"a'),
     ],
 )
