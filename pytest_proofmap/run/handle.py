@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from pytest_proofmap.config import RuntimeConfig
 from pytest_proofmap.errors import PromptError, RefusalError, RequestError
 from pytest_proofmap.evidence.models import PromptRef, Role
 from pytest_proofmap.run.sample import CallRecord, SampleRecord
+from pytest_proofmap.run.tracebacks import ends_at_the_call
 from pytest_proofmap.runtime.reply import Reply
 from pytest_proofmap.runtime.request import TRANSPORT_PARAMS, Request
 
@@ -74,6 +76,7 @@ class Runtime:
         """Index of this attempt at the case, from 0."""
         return self._record.id.sample
 
+    @ends_at_the_call
     def complete(self, prompt: str | list[Message], **params: Any) -> Reply:
         """Ask the runtime and wait for its answer.
 
@@ -89,10 +92,12 @@ class Runtime:
         """
         return self._complete(prompt, params)
 
+    @ends_at_the_call
     async def acomplete(self, prompt: str | list[Message], **params: Any) -> Reply:
         """Ask the runtime without blocking the event loop; see :meth:`complete`."""
         return await self._acomplete(prompt, params)
 
+    @ends_at_the_call
     def run(self, package: str, /, *, params: dict[str, Any] | None = None, **variables: Any) -> Reply:
         """Render a prompt package in this runtime's variant and ask.
 
@@ -108,10 +113,12 @@ class Runtime:
         """
         return self._complete(self.render(package, **variables), params or {})
 
+    @ends_at_the_call
     async def arun(self, package: str, /, *, params: dict[str, Any] | None = None, **variables: Any) -> Reply:
         """Render a prompt package and ask without blocking the event loop; see :meth:`run`."""
         return await self._acomplete(self.render(package, **variables), params or {})
 
+    @ends_at_the_call
     def render(self, package: str, /, **variables: Any) -> list[Message]:
         """Render a prompt package in this runtime's variant, to start a conversation from it.
 
@@ -141,12 +148,13 @@ class Runtime:
     ) -> tuple[Request, dict[str, Any], type[Any] | None]:
         merged = {**self._config.params, **params}
         for name in DECIDED_ELSEWHERE.keys() & params.keys():
-            raise RequestError(
-                f"{name}={params[name]!r} cannot be given here: {DECIDED_ELSEWHERE[name]} sets it."
-            )
+            raise RequestError(f"{name}={params[name]!r} cannot be given here: {DECIDED_ELSEWHERE[name]} sets it.")
         if merged.get("stream"):
             raise RequestError("stream=True cannot be qualified: leave it out and read Reply.text.")
         transport = {name: merged.pop(name) for name in TRANSPORT_PARAMS & merged.keys()}
+        timeout = transport.get("timeout")
+        if timeout is not None and not (type(timeout) in (int, float) and 0 < timeout < math.inf):
+            raise RequestError(f"timeout={timeout!r} is not allowed: give the seconds of one attempt, above 0.")
         tools = merged.pop("tools", None)
         response_format, response_class = _response_format(merged.pop("response_format", None))
         request = Request(
@@ -175,9 +183,7 @@ class Runtime:
         answer = call.outcome()
         if answer.refusal is not None:
             raise RefusalError(f"{answer.refusal.error_class}: {answer.refusal.message}")
-        return Reply(
-            answer, cached=call.source != "live", cost_usd=call.cost_usd, response_class=response_class
-        )
+        return Reply(answer, cached=call.source != "live", cost_usd=call.cost_usd, response_class=response_class)
 
     def __repr__(self) -> str:
         return f"<Runtime {self.name!r} ({self.role}) {self.model}>"
@@ -196,6 +202,7 @@ class Runtimes:
         self._record = record
         self._engine = engine
 
+    @ends_at_the_call
     def __getitem__(self, name: str) -> Runtime:
         """Return a runtime by name.
 

@@ -121,7 +121,7 @@ class MessageTemplate:
         return _assemble(cut[1], values)
 
     def _error(self, problem: str, line: int) -> PromptError:
-        return PromptError(f"{self._label}:{self._first_line + line - 1}: {problem}.")
+        return PromptError(f"{self._label}:{self._first_line + line - 1}: {problem.rstrip('.')}.")
 
     def _explain(self, error: Exception, variables: Mapping[str, object]) -> PromptError:
         """Say where in the file rendering failed and what to do about it."""
@@ -132,7 +132,7 @@ class MessageTemplate:
                 line = self._template.get_corresponding_lineno(trace.tb_lineno)
             trace = trace.tb_next
         if isinstance(error, SecurityError):
-            return self._error(f"refused by the sandbox: {str(error).rstrip('.')}", line)
+            return self._error(f"refused by the sandbox: {error}", line)
         if isinstance(error, UndefinedError):
             missing = UNDEFINED_NAME.match(str(error))
             if missing and missing.group(1) in self.variables:
