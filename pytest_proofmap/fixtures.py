@@ -21,7 +21,7 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
         pytest.skip(NEEDS_OPTION)
     from pytest_proofmap.run.session import SESSION
 
-    return request.config.stash[SESSION].runtime(request.node, request.param)
+    return request.config.stash[SESSION].runtime(request.node, request.param.name)
 
 
 @pytest.fixture

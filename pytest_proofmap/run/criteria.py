@@ -14,7 +14,7 @@ from pytest_proofmap.evidence.slices import is_slice_value, slice_name
 from pytest_proofmap.marker import CriterionPlan, resolve
 from pytest_proofmap.options import MARK
 
-__all__ = ["CollectedCriterion", "CriteriaRegistry", "RuntimeParam", "SampleId"]
+__all__ = ["RUNTIME_FIXTURE", "CollectedCriterion", "CriteriaRegistry", "RuntimeParam", "SampleId"]
 
 RUNTIME_FIXTURE = "runtime"
 
@@ -56,6 +56,10 @@ class CollectedCriterion:
     """Slice by case id."""
 
 
+SAMPLE = pytest.StashKey[SampleId]()
+"""Which sample an item is, on ``item.stash``."""
+
+
 class CriteriaRegistry:
     """All criteria that this process collected.
 
@@ -94,6 +98,9 @@ class CriteriaRegistry:
 
     def identify(self, item: pytest.Item) -> SampleId | None:
         """Return which sample an item is, or None for an item that is not marked."""
+        known = item.stash.get(SAMPLE, None)
+        if known is not None:
+            return known
         callspec = getattr(item, "callspec", None)
         param = callspec.params.get(RUNTIME_FIXTURE) if callspec is not None else None
         if not isinstance(param, RuntimeParam):
@@ -103,7 +110,7 @@ class CriteriaRegistry:
         assert parent is not None
         criterion = self.criteria[f"{parent.nodeid}::{getattr(item, 'originalname', item.name)}"]
         case = callspec.id[: -len(param.id)].removesuffix("-")
-        return SampleId(
+        item.stash[SAMPLE] = sample = SampleId(
             criterion=criterion.id,
             case=case,
             slice=criterion.slices[case],
@@ -111,6 +118,7 @@ class CriteriaRegistry:
             role=param.role,
             sample=param.sample,
         )
+        return sample
 
     def refuse_unqualified(self, items: Iterable[pytest.Item]) -> None:
         """Check that each marked test function was parametrized; methods of ``unittest`` classes never are.

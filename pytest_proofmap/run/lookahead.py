@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -13,13 +14,10 @@ from pytest_proofmap.run.plan import Plan
 from pytest_proofmap.run.prefetch import Prefetcher
 from pytest_proofmap.run.progress import Progress
 from pytest_proofmap.run.sample import SampleRecord
-from pytest_proofmap.run.session import RECORD, QualificationSession
+from pytest_proofmap.run.session import RECORD, SHOWS_SETUP, QualificationSession
 from pytest_proofmap.run.shadow import ShadowRunner
 
 __all__ = ["LookAhead", "make_plan"]
-
-SHOWS_SETUP = ("setupshow", "setuponly", "setupplan", "trace")
-"""Options that show each fixture or stop in each test: a test explored beforehand would be shown twice."""
 
 
 class LookAhead:
@@ -54,9 +52,12 @@ class LookAhead:
                 gate=run.adaptive.gate if run.adaptive is not None else None,
             )
             self._prefetcher.probe()
+        # What was collected lives until the end: the garbage collector need not look at it again and again.
+        gc.freeze()
         try:
             yield
         finally:
+            gc.unfreeze()
             self._prefetcher = None
 
     @contextmanager

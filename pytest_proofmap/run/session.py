@@ -21,7 +21,7 @@ from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
 from pytest_proofmap.run import xdist
 from pytest_proofmap.run.adaptive import AdaptiveSampler
 from pytest_proofmap.run.connection import Connection, ServiceSettings
-from pytest_proofmap.run.criteria import CriteriaRegistry, RuntimeParam
+from pytest_proofmap.run.criteria import RUNTIME_FIXTURE, CriteriaRegistry, SampleId
 from pytest_proofmap.run.engine import CacheMode, Engine
 from pytest_proofmap.run.facts import CriterionFacts, facts_of
 from pytest_proofmap.run.handle import Runtime, Runtimes
@@ -36,6 +36,9 @@ from pytest_proofmap.runtime.recordings import Recordings
 from pytest_proofmap.runtime.store import AnswerStore, MemoryStore
 
 __all__ = ["RECORD", "SESSION", "QualificationSession"]
+
+SHOWS_SETUP = ("setupshow", "setuponly", "setupplan", "trace")
+"""Options that show each fixture or stop in each test."""
 
 PAYLOAD_ATTRIBUTE = "proofmap_evidence"
 
@@ -182,6 +185,19 @@ class QualificationSession:
             record = item.stash[RECORD] = SampleRecord(sample)
             if self.adaptive is not None:
                 self.adaptive.spare(record)
+            self._hand_over(item, sample)
+
+    def _hand_over(self, item: pytest.Item, sample: SampleId) -> None:
+        """Give a test its runtime, as the fixture would: the detour through it costs a third of a trivial test.
+
+        A fixture that the project puts in its place, and options that show fixtures, take the detour.
+        """
+        if isinstance(item, pytest.Function) and not any(
+            getattr(self.config.option, name, False) for name in SHOWS_SETUP
+        ):
+            definitions = item._fixtureinfo.name2fixturedefs.get(RUNTIME_FIXTURE, ())
+            if len(definitions) == 1:
+                item.funcargs[RUNTIME_FIXTURE] = self.runtime(item, sample.runtime)
 
     @contextmanager
     def body(self, item: pytest.Item) -> Iterator[None]:
@@ -225,9 +241,9 @@ class QualificationSession:
         for warning in extra["warnings"]:
             self.warn(warning)
 
-    def runtime(self, item: pytest.Item, param: RuntimeParam) -> Runtime:
+    def runtime(self, item: pytest.Item, name: str) -> Runtime:
         """Return the runtime under test of an item."""
-        return Runtime(self.configuration.runtime(param.name), item.stash[RECORD], self.engine)
+        return Runtime(self.configuration.runtime(name), item.stash[RECORD], self.engine)
 
     def runtimes(self, item: pytest.Item) -> Runtimes:
         """Return the runtimes for auxiliary calls of an item.
@@ -270,6 +286,8 @@ class QualificationSession:
             self.adaptive.take(record)
         repeated = self.registry.plan_of(record.id).bar.samples > 1
         payload = SamplePayload.of(record, self._sent, repeated=repeated)
+        # Items live as long as the session; the answers of thousands of them must not.
+        record.calls.clear()
         if self.recorder is not None:
             self._take(payload)
             return
