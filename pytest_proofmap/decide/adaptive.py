@@ -14,6 +14,7 @@ import hashlib
 import math
 from collections.abc import Iterable
 from functools import lru_cache
+from operator import add
 from typing import Literal, NamedTuple
 
 from pytest_proofmap.decide.bars import is_observed
@@ -66,10 +67,8 @@ class Bets:
         """Logarithm of the greatest wealth so far of betting that the challenger is acceptable."""
         self.most_worse = 0.0
         """Logarithm of the greatest wealth so far of betting that it is worse."""
-        self._up = _stakes_on_acceptable(margin)
-        self._down = tuple((1.0 / _BETS, -u / (1.0 + margin)) for u in _MIDPOINTS)
-        self._up_wealth = [math.log(weight) for weight, _ in self._up]
-        self._down_wealth = [math.log(weight) for weight, _ in self._down]
+        self._up_wealth = [math.log(weight) for weight, _ in _stakes_on_acceptable(margin)]
+        self._down_wealth = [math.log(weight) for weight, _ in _stakes_on_worse(margin)]
 
     def add(self, safe: float, worse: float) -> None:
         """Bet on one more case.
@@ -81,10 +80,14 @@ class Bets:
         self.pairs += 1
         self.regressions += safe <= -0.5 + 1e-9
         self.improvements += safe >= 0.5 - 1e-9
-        _grow(self._up_wealth, self._up, safe + self.margin)
-        _grow(self._down_wealth, self._down, worse + self.margin)
-        self.most_acceptable = max(self.most_acceptable, self.log_acceptable)
-        self.most_worse = max(self.most_worse, self.log_worse)
+        up, down = safe + self.margin, worse + self.margin
+        self._up_wealth = list(map(add, self._up_wealth, _growth(self.margin, up, True)))
+        self._down_wealth = list(map(add, self._down_wealth, _growth(self.margin, down, False)))
+        # Only a gain can bring a family of bets to a new height.
+        if up > 0.0:
+            self.most_acceptable = max(self.most_acceptable, self.log_acceptable)
+        if down < 0.0:
+            self.most_worse = max(self.most_worse, self.log_worse)
 
     @property
     def log_acceptable(self) -> float:
@@ -241,16 +244,25 @@ def wave_ends(bar: Bar, challengers: int, cases: int) -> list[int]:
     return [*sorted(ends), cases]
 
 
+@lru_cache(maxsize=256)
 def _stakes_on_acceptable(margin: float) -> tuple[tuple[float, float], ...]:
     """Return weight and stake of each bet that the challenger is acceptable, from timid to all it has."""
     timid = tuple((0.8 / _BETS, u / (1.0 - margin)) for u in _MIDPOINTS)
     return (*timid, (0.2, 1.0 / (1.0 - margin)))
 
 
-def _grow(log_wealth: list[float], stakes: tuple[tuple[float, float], ...], gain: float) -> None:
-    for i, (_, stake) in enumerate(stakes):
-        change = stake * gain
-        log_wealth[i] += math.log1p(change) if change > -1.0 + 1e-12 else -math.inf
+@lru_cache(maxsize=256)
+def _stakes_on_worse(margin: float) -> tuple[tuple[float, float], ...]:
+    """Return weight and stake of each bet that the challenger is worse."""
+    return tuple((1.0 / _BETS, -u / (1.0 + margin)) for u in _MIDPOINTS)
+
+
+@lru_cache(maxsize=4_096)
+def _growth(margin: float, gain: float, acceptable: bool) -> tuple[float, ...]:
+    """Return what a case adds to the logarithm of each bet's wealth."""
+    stakes = _stakes_on_acceptable(margin) if acceptable else _stakes_on_worse(margin)
+    changes = (stake * gain for _, stake in stakes)
+    return tuple(math.log1p(change) if change > -1.0 + 1e-12 else -math.inf for change in changes)
 
 
 def _log_sum(logs: list[float]) -> float:

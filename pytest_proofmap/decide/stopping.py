@@ -147,15 +147,16 @@ def stop_of(
         return "not_qualified" if any(theirs[case].failed for case in cases if case in theirs) else None
     view = View(counted, [case for case in cases if case in counted.runtimes.get(baseline, {})])
     rule = margin_rule(bar, challengers, len(cases), early=early)
+    asked = {case for case in cases if _is_whole(theirs.get(case), bar)}
     if not early:
-        bets = _count_flips(counted, cases, baseline, challenger, rule.margin)
+        bets = _count_flips(counted, asked, baseline, challenger, bar, rule.margin)
     else:
         reference = baseline_rate(view, baseline)
         if reference is None or reference < LEAST_BASELINE_RATE:
             return "insufficient"
         bets = place_bets(view, cases, baseline, challenger, rule.margin)
-    rest = [case for case in cases if case not in theirs]
-    improvable = sum(1 for case in rest if _share(counted, baseline, case) <= 0.5)
+    rest = [case for case in cases if case not in asked]
+    improvable = sum(1 for case in rest if _share(counted, baseline, case, bar) <= 0.5)
     stop = margin_stop(rule, bets, len(rest), improvable, memo)
     return stop if early or stop == "insufficient" else None
 
@@ -197,22 +198,28 @@ def _is_margin(bar: Bar) -> bool:
 
 
 def _count_flips(
-    counted: CriterionTally, cases: Iterable[str], baseline: str, challenger: str, margin: float
+    counted: CriterionTally, cases: Iterable[str], baseline: str, challenger: str, bar: Bar, margin: float
 ) -> Bets:
     """Return the regressions and improvements among cases that were asked in no known order, without bets."""
     bets = Bets(margin)
     theirs = counted.runtimes.get(challenger, {})
     for case in cases:
-        if case in theirs:
-            bets.pairs += 1
-            difference = theirs[case].share(False) - _share(counted, baseline, case)
-            # A baseline outcome that is not known yet is taken to be as good as can be for the challenger.
-            bets.regressions += difference <= -0.5 + 1e-9
-            bets.improvements += difference >= 0.5 - 1e-9
+        bets.pairs += 1
+        difference = theirs[case].share(False) - _share(counted, baseline, case, bar)
+        bets.regressions += difference <= -0.5 + 1e-9
+        bets.improvements += difference >= 0.5 - 1e-9
     return bets
 
 
-def _share(counted: CriterionTally, baseline: str, case: str) -> float:
-    """Return the baseline's share of passes on a case, errors counted as such; 0 when it is not known yet."""
+def _share(counted: CriterionTally, baseline: str, case: str, bar: Bar) -> float:
+    """Return the baseline's share of passes on a case, errors counted as such.
+
+    What is not known yet is taken to be as good as can be for a challenger.
+    """
     found = counted.runtimes.get(baseline, {}).get(case)
-    return 0.0 if found is None else found.share(True)
+    return found.share(True) if found is not None and _is_whole(found, bar) else 0.0
+
+
+def _is_whole(found: CaseTally | None, bar: Bar) -> bool:
+    """Return whether all samples of a case are there."""
+    return found is not None and len(found.rows) + found.skipped >= bar.samples

@@ -64,6 +64,8 @@ class Course:
 
     def look(self, memo: Memo) -> None:
         """Let the rule look at what came in."""
+        if all(self.decided(case, challenger) for challenger in self.plan.challengers for case in self.order):
+            return
         counted = CriterionTally(self.criterion, self.order)
         for row in self.rows:
             counted.add(row)
