@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 
 from measure import Usage, run
-from wire_contenders import CONTENDERS, PEERS, install_peers, prepare
+from wire_contenders import CONTENDERS, install_peers, prepare
 from wire_memory import TreeMemory
 
 SERVER = Path(__file__).with_name("wire_server.py")
@@ -38,6 +38,7 @@ SETTINGS = {
     "PROMPTFOO_DISABLE_UPDATE": "1",
     "PROMPTFOO_DISABLE_REMOTE_GENERATION": "1",
     "PROMPTFOO_CONFIG_DIR": "promptfoo",
+    "INSPECT_CACHE_DIR": "cache",
 }
 """No contender waits for a network that is not part of the comparison."""
 
@@ -128,6 +129,8 @@ class Bench:
         self._peers = peers
         self._rounds = rounds
         self._count = 0
+        self.failures: dict[str, str] = {}
+        """Why peers did not do their work."""
 
     def warm_up(self, names: Sequence[str]) -> None:
         """Run contenders once on next to nothing, so that none has to compile its modules when it counts."""
@@ -144,46 +147,55 @@ class Bench:
             once: Those that take part in the first round only.
             rounds: How many rounds, if not the usual number.
         """
-        known = [name for name in names if name not in PEERS or name in self._peers]
+        known = [name for name in names if CONTENDERS[name].peer in (None, *self._peers)]
         results: dict[str, Runs] = {name: Runs() for name in known}
-        cached = self._fill_cache(load) if any(CONTENDERS[name].reads_cache for name in known) else None
-        for number in range(rounds or self._rounds):
-            shift = number % len(known)
-            for name in known[shift:] + known[:shift]:
-                if number == 0 or name not in once:
-                    self._run(load, name, results[name], cached if CONTENDERS[name].reads_cache else None)
+        filled: dict[str, Path] = {}
+        with Server(load) as server:
+            for number in range(rounds or self._rounds):
+                shift = number % len(known)
+                for name in known[shift:] + known[:shift]:
+                    if number > 0 and (name in once or name not in results):
+                        continue
+                    try:
+                        if CONTENDERS[name].reads_cache and name not in filled:
+                            filled[name] = self._new_folder(name)
+                            self._run(load, name, server, Runs(), filled[name])
+                        self._run(load, name, server, results[name], filled.get(name))
+                    except RuntimeError as error:
+                        if CONTENDERS[name].peer is None:
+                            raise
+                        del results[name]
+                        self.failures[name] = str(error)
+        print(f"    the server: {server.figures}", file=sys.stderr, flush=True)
         return results
-
-    def _fill_cache(self, load: Load) -> Path:
-        folder = self._new_folder("cached")
-        self._run(Load(load.cases, 0.0, load.concurrency), "proofmap", Runs(), folder)
-        return folder
 
     def _new_folder(self, name: str) -> Path:
         self._count += 1
         return self._folder / f"{self._count:03}-{name}"
 
-    def _run(self, load: Load, name: str, runs: Runs, folder: Path | None) -> None:
+    def _run(self, load: Load, name: str, server: Server, runs: Runs, folder: Path | None) -> None:
+        contender = CONTENDERS[name]
         command = prepare(
-            CONTENDERS[name],
+            contender,
             folder or self._new_folder(name),
             cases=load.cases,
             concurrency=load.concurrency,
-            peer=self._peers.get(name),
+            peer=self._peers.get(contender.peer or ""),
         )
-        with Server(load) as server:
-            os.environ.update(
-                SETTINGS, WIRE_URL=server.url, WIRE_CASES=str(load.cases), WIRE_CONCURRENCY=str(load.concurrency)
-            )
-            with TreeMemory({server.pid}) as memory:
-                usage = run(command)
+        settings = {
+            **SETTINGS,
+            "WIRE_URL": server.url,
+            "WIRE_CASES": str(load.cases),
+            "WIRE_CONCURRENCY": str(load.concurrency),
+            "WIRE_CACHE": "1" if contender.reads_cache else "",
+            "WIRE_RETRIES": "5" if load.fault_every else "0",
+        }
+        os.environ.update(settings)
+        with TreeMemory({server.pid}) as memory:
+            usage = run(command)
         runs.usages.append(usage)
         runs.memories.append(memory)
-        print(
-            f"  {name:<16} {usage.wall_s:7.2f} s {usage.cpu_s:7.2f} s CPU, {server.figures}",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"  {name:<16} {usage.wall_s:7.2f} s {usage.cpu_s:7.2f} s CPU", file=sys.stderr, flush=True)
 
 
 class Server:
@@ -249,9 +261,10 @@ def sequential(bench: Bench, load: Load) -> Iterator[Target]:
     return iter(())
 
 
-def cached(bench: Bench, load: Load) -> Iterator[Target]:
+def cached(bench: Bench, load: Load, *, slow: bool = True) -> Iterator[Target]:
     """Reruns, all answers cached, against as many trivial tests."""
-    results = bench.measure(load, ["plain", "proofmap-cached"], rounds=5)
+    peers = ["inspect-ai-cached", "promptfoo-cached"]
+    results = bench.measure(load, ["plain", "proofmap-cached", *(peers if slow else [])], once=peers, rounds=5)
     _print_table(f"Cached: {load.cases:,} cases × 2 runtimes", results, results["plain"], "trivial tests")
     ratio = results["proofmap-cached"].ratio(results["plain"])
     yield Target(f"cached, {load.cases:,} × 2: ProofMap / trivial tests", ratio, 1.3)
@@ -274,7 +287,6 @@ def memory(bench: Bench, load: Load) -> Iterator[Target]:
 
 def faults(bench: Bench, load: Load) -> Iterator[Target]:
     """A provider that refuses some calls; whoever retries takes part."""
-    os.environ["WIRE_RETRIES"] = "5"
     results = bench.measure(load, ["bare", "proofmap"])
     _print_table(f"Faults: {load}", results, results["bare"], "bare loop")
     return iter(())
@@ -296,7 +308,7 @@ def _print_table(title: str, results: Mapping[str, Runs], base: Runs, base_name:
 Scenario = Callable[[Bench], Iterator[Target]]
 
 FULL: Mapping[str, Scenario] = {
-    "cached": lambda bench: cached(bench, Load(2_500, 0.2, 32)),
+    "cached": lambda bench: cached(bench, Load(2_500, 0.0, 32)),
     "memory": lambda bench: memory(bench, Load(2_500, 0.05, 32)),
     "cold": lambda bench: cold(bench, Load(250, 0.2, 32), 1.0),
     "large": lambda bench: cold(bench, Load(1_000, 0.2, 32), 0.75),
@@ -305,7 +317,7 @@ FULL: Mapping[str, Scenario] = {
     "sequential": lambda bench: sequential(bench, Load(125, 0.2, 1)),
 }
 QUICK: Mapping[str, Scenario] = {
-    "cached": lambda bench: cached(bench, Load(250, 0.2, 32)),
+    "cached": lambda bench: cached(bench, Load(250, 0.0, 32), slow=False),
     "memory": lambda bench: memory(bench, Load(250, 0.05, 32)),
     "cold": lambda bench: cold(bench, Load(100, 0.1, 32), 1.0, slow=False),
     "large": lambda bench: cold(bench, Load(250, 0.1, 32), 1.0, slow=False),
@@ -339,7 +351,7 @@ def main() -> int:
         bench.warm_up(["bare", "proofmap", *peers])
         for name in chosen:
             targets += scenarios[name](bench)
-    for name, reason in missing.items():
+    for name, reason in {**missing, **bench.failures}.items():
         print(f"\n{name}: {reason}")
     print("\n### Targets\n\n| | measured | target | reached |\n|---|--:|--:|---|")
     for target in targets:

@@ -29,13 +29,17 @@ class Contender:
     """``{concurrency}`` is filled in, and ``{peer}`` is the program of the peer."""
     ending: str = "{calls} passed"
     """What its last line of output holds."""
+    peer: str | None = None
+    """The peer that has to be installed."""
     reads_cache: bool = False
-    """Whether it runs in a folder in which the same calls were made before."""
+    """Whether it keeps its answers, and runs in a folder in which it has made the same calls before."""
     plain: bool = False
     """Whether it makes no calls at all, but runs as many trivial tests."""
 
 
 ENDING = "{calls} as expected"
+INSPECT = ("{peer}", "inspect_eval.py")
+PROMPTFOO = (sys.executable, "promptfoo_eval.py", "{peer}")
 WIDTH = "--proofmap-concurrency={concurrency}"
 
 CONTENDERS: Mapping[str, Contender] = {
@@ -46,10 +50,14 @@ CONTENDERS: Mapping[str, Contender] = {
     "proofmap-n2": Contender("**ProofMap, cold, `-n 2`**", (*PROOFMAP, WIDTH, "-p", "xdist", "-n", "2")),
     "proofmap-cached": Contender("**ProofMap, cached**", (*PROOFMAP, WIDTH), reads_cache=True),
     "plain": Contender("pytest, as many trivial tests", (*PYTEST, "test_workload.py"), plain=True),
-    "deepeval": Contender("deepeval", ("{peer}", "deepeval_evaluate.py"), ENDING),
-    "pydantic-evals": Contender("pydantic-evals", ("{peer}", "pydantic_evals_dataset.py"), ENDING),
-    "inspect-ai": Contender("inspect-ai", ("{peer}", "inspect_eval.py"), ENDING),
-    "promptfoo": Contender("promptfoo", (sys.executable, "promptfoo_eval.py", "{peer}"), ENDING),
+    "deepeval": Contender("deepeval", ("{peer}", "deepeval_evaluate.py"), ENDING, "deepeval"),
+    "pydantic-evals": Contender(
+        "pydantic-evals", ("{peer}", "pydantic_evals_dataset.py"), ENDING, "pydantic-evals"
+    ),
+    "inspect-ai": Contender("inspect-ai", INSPECT, ENDING, "inspect-ai"),
+    "promptfoo": Contender("promptfoo", PROMPTFOO, ENDING, "promptfoo"),
+    "inspect-ai-cached": Contender("inspect-ai, cached", INSPECT, ENDING, "inspect-ai", reads_cache=True),
+    "promptfoo-cached": Contender("promptfoo, cached", PROMPTFOO, ENDING, "promptfoo", reads_cache=True),
 }
 
 PEERS: Mapping[str, tuple[str, ...]] = {

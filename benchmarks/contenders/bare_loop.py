@@ -22,7 +22,7 @@ async def main() -> None:
                 model=f"openai/{model}",
                 api_base=URL,
                 messages=[{"role": "user", "content": f"case {case}"}],
-                max_retries=int(os.environ.get("WIRE_RETRIES", "0")),
+                max_retries=int(os.environ["WIRE_RETRIES"]),
                 timeout=60,
             )
         return response.choices[0].message.content == f"the answer is {case}"

@@ -14,7 +14,7 @@ CASES, CONCURRENCY = int(os.environ["WIRE_CASES"]), int(os.environ["WIRE_CONCURR
 def task():
     """Return the task."""
     samples = [Sample(input=f"case {case}", target=f"the answer is {case}") for case in range(CASES)]
-    return Task(dataset=samples, solver=generate(), scorer=exact())
+    return Task(dataset=samples, solver=generate(cache=bool(os.environ["WIRE_CACHE"])), scorer=exact())
 
 
 # Both models run at once, and each has half of the connections.

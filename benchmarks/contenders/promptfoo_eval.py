@@ -23,7 +23,9 @@ configuration = {
     ],
 }
 CONFIG.write_text(json.dumps(configuration), encoding="utf-8")
-options = ["--no-cache", "--no-write", "--no-table", "--no-progress-bar", "--output", str(RESULTS)]
+options = ["--no-write", "--no-table", "--no-progress-bar", "--output", str(RESULTS)]
+if not os.environ["WIRE_CACHE"]:
+    options.append("--no-cache")
 concurrency = ["--max-concurrency", os.environ["WIRE_CONCURRENCY"]]
 outcome = subprocess.run(
     [sys.argv[1], "eval", "--config", str(CONFIG), *options, *concurrency], stdin=subprocess.DEVNULL, check=False
