@@ -24,6 +24,9 @@ def write_summary(run: QualificationSession, terminalreporter: pytest.TerminalRe
     from pytest_proofmap.run.finish import RESULT
 
     result = run.config.stash.get(RESULT, None)
+    if result is None and run.notice is not None:
+        terminalreporter.write_sep("=", TITLE)
+        terminalreporter.write_line(run.notice)
     if result is None or (terminalreporter.no_summary and not result.findings):
         return
     summary = replace(summarize_result(result), next_steps=next_steps(run, result))

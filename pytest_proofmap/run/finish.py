@@ -36,6 +36,7 @@ from pytest_proofmap.evidence.models import (
 from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
 from pytest_proofmap.run.facts import CriterionFacts, objectives_of
 from pytest_proofmap.run.findings import Finding, find
+from pytest_proofmap.run.paid_ahead import paid_ahead
 from pytest_proofmap.run.plan import PLAN
 from pytest_proofmap.run.recorder import Recorder
 from pytest_proofmap.run.session import QualificationSession
@@ -79,16 +80,19 @@ def finish(run: QualificationSession, session: pytest.Session, exitstatus: int |
     facts = run.collected_facts()
     if recorder is None or not facts or PLAN in session.config.stash:
         return
-    if exitstatus == pytest.ExitCode.USAGE_ERROR and not recorder.samples_count:
-        # It was refused before the first test: the evidence of an earlier run stays.
-        return
     config = session.config
+    has_samples = bool(recorder.samples_count) or bool(config.option.proofmap_shard)
+    if not has_samples and (config.option.collectonly or exitstatus != pytest.ExitCode.OK):
+        # It ended before the first test.
+        run.notice = paid_ahead(run, recorder)
+        return
     result = _result(run, recorder, list(facts.values()), interrupted=_interrupted(exitstatus))
     result.findings = find(run, result)
     config.stash[RESULT] = result
     try:
-        _write(run, result)
-        result.artifact = run.artifact_path
+        if has_samples:  # Else the evidence of an earlier run stays.
+            _write(run, result)
+            result.artifact = run.artifact_path
     except ProofmapError as error:
         result.findings.append(
             Finding(f"the evidence was not written: {error}", "mend it and run again: answers come from the cache")
@@ -124,6 +128,9 @@ def _result(
     except OSError as error:
         warnings.append(f"p-values could not be kept in {folder}: {error.strerror or error}")
     reasons = list(_incomplete(run, recorder, facts, interrupted=interrupted))
+    unused = paid_ahead(run, recorder) if interrupted else None
+    if unused is not None:
+        warnings.append(unused)
     info = RunInfo(
         id=run.id,
         started_at=_timestamp(run.started_at),

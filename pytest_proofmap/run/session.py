@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import date, datetime, timezone
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,8 @@ class QualificationSession:
         self.recorder: Recorder | None = None
         if not self.is_worker:
             self.recorder = Recorder(self.artifact_path.parent)
+        self.notice: str | None = None
+        """What to say at the end in place of a summary."""
         self._sent: set[str] = set()
         self._announced = False
         self._shared: Connection | None = None
@@ -266,6 +269,12 @@ class QualificationSession:
             self.facts = facts_of(self.registry, self.config.rootpath, sampling)
         return self.facts
 
+    def service_status(self) -> Future[dict[str, Any]] | None:
+        """Ask the call service for its figures; None when no call was made."""
+        if self._shared is not None:
+            return self._shared.status()
+        return self.engine.status() if "engine" in self.__dict__ else None
+
     def close(self) -> None:
         """End the call service and close the store."""
         if "engine" in self.__dict__:
@@ -299,13 +308,15 @@ class QualificationSession:
 
     def _take(self, payload: SamplePayload) -> None:
         assert self.recorder is not None
-        try:
-            if not self.recorder.samples_count:
-                self.claim_artifact_folder()
-            self.recorder.add(payload)
-        except OSError as error:
-            # The tests go on, so that their answers are kept; the end of the run tells it.
-            self.recorder.failure = self.recorder.failure or error
+        steps: list[Callable[[], None]] = [partial(self.recorder.add, payload)]
+        if not self.recorder.samples_count:
+            steps.insert(0, self.claim_artifact_folder)
+        for step in steps:
+            try:
+                step()
+            except OSError as error:
+                # The tests go on, so that their answers are kept; the end of the run tells it.
+                self.recorder.failure = self.recorder.failure or error
 
     def claim_artifact_folder(self) -> None:
         """Make the artifact's folder; ProofMap's own folder is kept out of version control.

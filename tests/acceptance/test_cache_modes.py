@@ -335,3 +335,26 @@ def test_clearing_pytests_cache_eats_no_answers(live: SmallProject) -> None:
     live.run()
     live.run("--cache-clear").assert_outcomes(passed=6)
     assert len(live.calls()) == 6
+
+
+def test_interrupting_before_the_first_test_tells_what_was_paid(live: SmallProject) -> None:
+    """Calls made ahead of tests that did not run are told, and are not made again."""
+    hook = echo_hook("ANSWERED.release(); return prompt")
+    live.write("conftest.py", f"import threading\nANSWERED = threading.Semaphore(0)\n{hook}")
+    live.write(
+        "test_a.py",
+        """
+from conftest import ANSWERED
+
+def test_stop():
+    for _ in range(6):
+        assert ANSWERED.acquire(timeout=30)
+    raise KeyboardInterrupt
+""",
+    )
+    live.write("test_triage.py", THREE_CASES)
+    result = live.run("-p", "no:cacheprovider")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["6 calls were made ahead* whose tests did not run; *next run finds it"])
+    live.run("test_triage.py").assert_outcomes(passed=6)
+    assert len(live.calls()) == 6

@@ -174,6 +174,20 @@ def test_stopping_at_the_first_failure_is_incomplete(triage: SmallProject) -> No
     assert not triage.artifact.exists() or "6 of 6 samples did not run" in incomplete(triage)
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--collect-only", "-q"], ["-k", "nothing"], ["-x", "test_broken.py", "test_triage.py"]]
+)
+def test_a_run_without_a_sample_leaves_earlier_evidence(triage: SmallProject, arguments: list[str]) -> None:
+    """What qualifies nothing neither replaces the evidence nor says anything about it."""
+    run(triage)
+    earlier = triage.artifact.read_bytes()
+    triage.write("test_broken.py", "import nothing_like_it\n")
+    result = run(triage, *arguments)
+    assert triage.artifact.read_bytes() == earlier
+    assert "incomplete" not in result.stdout.str()
+    assert "INTERNALERROR" not in result.stdout.str()
+
+
 def test_another_place(triage: SmallProject) -> None:
     """``--proofmap-json`` names another file, whose folders are made."""
     run(triage, "--proofmap-json=out/deep/evidence.json")
@@ -193,6 +207,8 @@ def test_an_unwritable_place_is_a_finding(triage: SmallProject, place: str) -> N
     said = " ".join(text.split())
     assert "the evidence could not be written to" in said
     assert "--proofmap-json=PATH" in said
+    assert "6 calls (0 live, 0 cached, 6 recorded)" in said
+    assert "did not run" not in said
 
 
 def test_an_older_artifact_is_replaced_whole(triage: SmallProject) -> None:
