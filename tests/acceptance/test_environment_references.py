@@ -5,7 +5,7 @@ from __future__ import annotations
 from fake_provider import FakeProvider
 from small_project import SmallProject
 
-SECRETS = {"TEAM_HEADER": "Token tiger-lily-77", "TEAM_NAME": "team-of-seven", "BASE": ""}
+SECRETS = {"TEAM_HEADER": "Token tiger-lily-77", "TEAM_NAME": "team-of-seven"}
 
 CRITERION = """
 import pytest
@@ -36,7 +36,7 @@ def test_values_reach_the_model_and_nothing_else(project: SmallProject) -> None:
     project.configure(CONFIGURATION)
     project.write("test_triage.py", CRITERION)
     with FakeProvider() as provider:
-        result = project.run_apart("-rs", **{**SECRETS, "BASE": provider.url})
+        result = project.run_apart("-rs", proofmap=True, **SECRETS, BASE=provider.url)
         [received] = provider.requests
     assert received.body["team"] == SECRETS["TEAM_NAME"]
     assert received.headers["x-team-token"] == SECRETS["TEAM_HEADER"]
@@ -57,6 +57,6 @@ def test_a_header_that_the_server_repeats(project: SmallProject) -> None:
     project.write("test_triage.py", CRITERION)
     with FakeProvider() as provider:
         provider.script("gpt", always="bad_request", message="not allowed: tiger-lily-77")
-        result = project.run_apart(**{**SECRETS, "BASE": provider.url})
+        result = project.run_apart(proofmap=True, **SECRETS, BASE=provider.url)
     assert "not allowed: [redacted]" in str(result.stdout)
     assert "tiger-lily-77" not in str(result.stdout) + project.artifact.read_text(encoding="utf-8")
