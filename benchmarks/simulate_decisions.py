@@ -211,7 +211,8 @@ def report(counts: dict[tuple[str, int], tuple[int, int]], repeats: int, seed: i
         return f"{counts[scenario.name, size][0] / repeats:.1%}"
 
     def power(scenario: Scenario, size: int) -> str:
-        return f"{counts[scenario.name, size][1] / repeats:.0%}"
+        bad, promoted = counts[scenario.name, size]
+        return f"{(promoted - bad) / repeats:.0%}"
 
     single = [one for one in SCENARIOS if one.bad and one.looks == 1]
     double = [one for one in SCENARIOS if one.looks > 1]

@@ -8,6 +8,7 @@ passed) and c are improvements (only the challenger passed); the difference is (
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from pytest_proofmap.decide.binomial import Interval, normal_quantile
 
@@ -33,6 +34,7 @@ def tango_z(b: float, c: float, n: float, d0: float) -> float:
     return distance / deviation
 
 
+@lru_cache(maxsize=65_536)
 def tango_interval(b: float, c: float, n: float, confidence: float = 0.95) -> Interval:
     """Return the two-sided score interval of the difference (c - b) / n."""
     if n <= 0:
@@ -46,7 +48,7 @@ def tango_interval(b: float, c: float, n: float, confidence: float = 0.95) -> In
 
 def _solve(b: float, c: float, n: float, target: float, low: float, high: float) -> float:
     """Return the difference between low and high at which the statistic, which falls, equals the target."""
-    for _ in range(60):
+    for _ in range(50):
         middle = 0.5 * (low + high)
         if tango_z(b, c, n, middle) > target:
             low = middle
