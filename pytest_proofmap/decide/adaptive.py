@@ -5,7 +5,8 @@ family of bets wins when the challenger is no worse than the margin, the other w
 hypothesis that a family bets against, its wealth is a nonnegative supermartingale that starts at 1, so that by
 Ville's inequality it ever reaches 1/p with probability at most p, whenever one looks (Waudby-Smith & Ramdas 2024,
 Estimating means of bounded random variables by betting, JRSS B 86:1-27). A fifth of the error is spent on
-qualifying early, the rest on the exact test at the end, and nothing early where the cases are too few for it.
+qualifying early, the rest on the exact test at the end, and nothing early where the cases are too few for it to
+pay.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pytest_proofmap.evidence.models import Bar
 
 __all__ = [
     "EARLY_SHARE",
+    "WORTH_SAVING",
     "Bets",
     "MarginRule",
     "Stop",
@@ -37,7 +39,10 @@ __all__ = [
 ]
 
 EARLY_SHARE = 0.2
-"""The share of alpha that is spent on qualifying early, where the cases are enough for that."""
+"""The share of alpha that is spent on qualifying early, where that can save enough cases."""
+
+WORTH_SAVING = 0.25
+"""The least share of the cases that agreement on all of them must save for anything to be spent early."""
 
 Stop = Literal["qualified", "not_qualified", "insufficient"]
 """What a challenger stopped as."""
@@ -127,8 +132,8 @@ def follows_rule(bar: Bar) -> bool:
 def margin_rule(bar: Bar, challengers: int, cases: int, *, early: bool = True) -> MarginRule:
     """Return the rule for a margin bar and a number of cases.
 
-    Where not even agreement on all cases could qualify anyone before the last one, nothing is spent early:
-    the test at the end is then that of fixed sampling.
+    Where not even agreement on all cases would save a quarter of them, nothing is spent early: the test at the end
+    is then that of fixed sampling.
 
     Args:
         bar: A bar with a margin.
@@ -139,8 +144,8 @@ def margin_rule(bar: Bar, challengers: int, cases: int, *, early: bool = True) -
     assert bar.margin is not None
     challengers = max(1, challengers)
     alpha = 1.0 - bar.confidence
-    share = EARLY_SHARE if early and agreement_to_qualify(bar.margin, challengers, alpha) < cases else 0.0
-    return MarginRule(bar.margin, challengers, alpha, share)
+    pays = agreement_to_qualify(bar.margin, challengers, alpha) <= (1.0 - WORTH_SAVING) * cases
+    return MarginRule(bar.margin, challengers, alpha, EARLY_SHARE if early and pays else 0.0)
 
 
 @lru_cache(maxsize=256)
@@ -233,8 +238,9 @@ def wave_ends(bar: Bar, challengers: int, cases: int) -> list[int]:
         while end < cases:
             ends.add(end)
             end = max(end + _LEAST_STEP, int(end * _GROWTH))
-        qualified = agreement_to_qualify(bar.margin, max(1, challengers), 1.0 - bar.confidence)
-        if qualified < cases:
+        rule = margin_rule(bar, challengers, cases)
+        if rule.early_share:
+            qualified = agreement_to_qualify(rule.margin, rule.challengers, rule.alpha)
             ends = {each for each in ends if abs(each - qualified) >= _LEAST_STEP} | {qualified}
     else:
         end = _FIRST_ALL_PASS_WAVE
