@@ -63,7 +63,8 @@ def summarize_result(result: RunResult) -> Summary:
         result.objectives,
         rows,
         misses,
-        _estimated(recorder.samples(), runtimes),
+        # What could not be written cannot be read again either.
+        _estimated(recorder.samples() if recorder.failure is None else (), runtimes),
     )
     return replace(summary, warnings=tuple(result.warnings), findings=tuple(result.findings))
 

@@ -98,11 +98,12 @@ def finish(run: QualificationSession, session: pytest.Session, exitstatus: int |
             Finding(f"the evidence was not written: {error}", "mend it and run again: answers come from the cache")
         )
     except OSError as error:
+        recorder.failure = error
+        again = "again" if run.mode == "off" else "again: answers come from the cache"
         result.findings.append(
             Finding(
                 f"the evidence could not be written to {run.artifact_path}: {error.strerror or error}",
-                "make room or choose another place with --proofmap-json=PATH, and run again: answers come "
-                "from the cache",
+                f"make room or choose another place with --proofmap-json=PATH, and run {again}",
             )
         )
     if result.findings and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

@@ -211,6 +211,43 @@ def test_an_unwritable_place_is_a_finding(triage: SmallProject, place: str) -> N
     assert "did not run" not in said
 
 
+def test_a_full_disk_is_a_finding(triage: SmallProject) -> None:
+    """A disk that fills up while samples are written fails the run with what to do, and shows the run."""
+    triage.write(
+        "conftest.py",
+        """
+import errno
+import pytest
+from pytest_proofmap.run import recorder
+
+class Full:
+    def __init__(self, file):
+        self.file = file
+        self.close = file.close
+
+    def write(self, text):
+        self.file.write(text)
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+@pytest.fixture(scope="session", autouse=True)
+def full_disk():
+    whole = recorder.Recorder._open
+    recorder.Recorder._open = lambda self: Full(whole(self))
+    yield
+    recorder.Recorder._open = whole
+""",
+    )
+    result = run(triage)
+    said = " ".join((result.stdout.str() + result.stderr.str()).split())
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "Traceback" not in said
+    assert "INTERNALERROR" not in said
+    assert "No space left on device" in said
+    assert "6 calls (0 live, 0 cached, 6 recorded)" in said
+
+
 def test_an_older_artifact_is_replaced_whole(triage: SmallProject) -> None:
     """Nothing of an older artifact stays, and no temporary file is left."""
     triage.write(".proofmap/evidence.json", "x" * 100_000)
