@@ -19,9 +19,10 @@ __all__ = ["main"]
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 CASE = re.compile(rb"case (\d+)")
+MODEL = re.compile(rb'"model": ?"([^"]*)"')
 RATE_LIMITED = b'{"error": {"message": "Rate limit reached.", "type": "requests", "code": "rate_limit_exceeded"}}'
 COMPLETION = (
-    b'{"id": "chatcmpl-1", "object": "chat.completion", "created": 1767225600, "model": "served", "choices": '
+    b'{"id": "chatcmpl-1", "object": "chat.completion", "created": 1767225600, "model": "%s", "choices": '
     b'[{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "the answer is %s"}}], '
     b'"usage": {"prompt_tokens": 80, "completion_tokens": 20, "total_tokens": 100}}'
 )
@@ -78,8 +79,8 @@ class Connection(asyncio.Protocol):
             head = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n"
             self._reply(head, RATE_LIMITED)
             return
-        case = CASE.search(body)
-        answer = COMPLETION % (case[1] if case else b"")
+        model, case = MODEL.search(body), CASE.search(body)
+        answer = COMPLETION % (model[1] if model else b"", case[1] if case else b"")
         self._loop.call_later(tally.latency_s, self._reply, b"HTTP/1.1 200 OK\r\n", answer)
 
     def _reply(self, head: bytes, body: bytes) -> None:

@@ -27,7 +27,9 @@ async def main() -> None:
             )
         return response.choices[0].message.content == f"the answer is {case}"
 
-    right = await asyncio.gather(*(is_right(model, case) for case in range(CASES) for model in ("a", "b")))
+    right = await asyncio.gather(
+        *(is_right(model, case) for case in range(CASES) for model in ("gpt-4o", "gpt-4o-mini"))
+    )
     print(sum(right), "as expected")
 
 

@@ -50,7 +50,7 @@ cases = [
 # Metrics of one test case run at once, so a test case holds two calls.
 result = evaluate(
     cases,
-    [RightAnswer("a"), RightAnswer("b")],
+    [RightAnswer("gpt-4o"), RightAnswer("gpt-4o-mini")],
     async_config=AsyncConfig(max_concurrent=int(os.environ["WIRE_CONCURRENCY"]) // 2),
     display_config=DisplayConfig(show_indicator=False, print_results=False, inspect_after_run=False),
     cache_config=CacheConfig(write_cache=False),

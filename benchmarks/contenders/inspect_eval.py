@@ -19,7 +19,8 @@ def task():
 
 # Both models run at once, and each has half of the connections.
 models = [
-    get_model(f"openai-api/wire/{name}", base_url=os.environ["WIRE_URL"], api_key="none") for name in ("a", "b")
+    get_model(f"openai-api/wire/{name}", base_url=os.environ["WIRE_URL"], api_key="none")
+    for name in ("gpt-4o", "gpt-4o-mini")
 ]
 logs = eval(
     task(),

@@ -16,7 +16,7 @@ def provider(model: str) -> dict[str, object]:
 
 configuration = {
     "prompts": ["case {{case}}"],
-    "providers": [provider("a"), provider("b")],
+    "providers": [provider("gpt-4o"), provider("gpt-4o-mini")],
     "tests": [
         {"vars": {"case": case}, "assert": [{"type": "equals", "value": f"the answer is {case}"}]}
         for case in range(int(os.environ["WIRE_CASES"]))

@@ -25,7 +25,7 @@ async def main():
         cases=[
             Case(name=f"{case}-{model}", inputs=(model, f"case {case}"), expected_output=f"the answer is {case}")
             for case in range(CASES)
-            for model in ("a", "b")
+            for model in ("gpt-4o", "gpt-4o-mini")
         ],
         evaluators=[EqualsExpected()],
     )

@@ -6,7 +6,7 @@ import litellm
 import pytest
 
 
-@pytest.mark.parametrize("model", ["a", "b"])
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4o-mini"])
 @pytest.mark.parametrize("case", range(int(os.environ["WIRE_CASES"])))
 def test_answer(case, model):
     """The model gives the case's answer."""

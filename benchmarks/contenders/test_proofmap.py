@@ -5,7 +5,7 @@ import os
 import pytest
 
 
-@pytest.mark.qualify(baseline="a", challengers=["b"])
+@pytest.mark.qualify(baseline="gpt-4o", challengers=["gpt-4o-mini"])
 @pytest.mark.parametrize("case", range(int(os.environ["WIRE_CASES"])))
 def test_answer(runtime, case):
     """The runtime gives the case's answer."""
