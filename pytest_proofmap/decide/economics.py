@@ -63,8 +63,10 @@ class Economics(NamedTuple):
 def own_figures(cases: Sequence[CaseSet], runtime: str) -> OwnFigures:
     """Return a runtime's own cost and latency over the cases that it was run on."""
     rows = [row for some in cases for found in some.of(runtime) if found is not None for row in found.rows]
-    costs = [row.cost_usd for row in rows if row.cost_usd is not None]
-    per_1k = 1000.0 * math.fsum(costs) / len(rows) if rows and len(costs) == len(rows) else None
+    # A call without an answer is free, which makes no case cheaper.
+    answered = [row for row in rows if row.outcome != "error" or row.cost_usd]
+    costs = [row.cost_usd for row in answered if row.cost_usd is not None]
+    per_1k = 1000.0 * math.fsum(costs) / len(costs) if answered and len(costs) == len(answered) else None
     latencies = [row.latency_s for row in rows if row.latency_s is not None and row.outcome != "error"]
     return OwnFigures(per_1k, latency_figures(latencies))
 

@@ -34,17 +34,17 @@ class RuntimeFigures(NamedTuple):
 class _Spending:
     """What one runtime spent on one case."""
 
-    __slots__ = ("answered", "cost", "known", "samples")
+    __slots__ = ("answers", "cost", "known", "samples")
 
     def __init__(self) -> None:
         self.samples = 0
         self.cost = 0.0
         self.known = True
-        self.answered = False
+        self.answers = 0
 
     def add(self, row: Observation) -> None:
         self.samples += 1
-        self.answered = self.answered or row.outcome != "error" or bool(row.cost_usd)
+        self.answers += row.outcome != "error" or bool(row.cost_usd)
         if row.cost_usd is None:
             self.known = False
         else:
@@ -99,15 +99,15 @@ def _figures(
     estimated: bool,
 ) -> RuntimeFigures:
     own = by_case[name]
-    samples = sum(one.samples for one in own.values())
+    answers = sum(one.answers for one in own.values())
     known = all(one.known for one in own.values())
     cost = math.fsum(one.cost for one in own.values()) if known else None
     return RuntimeFigures(
         runtime=name,
         is_baseline=is_baseline,
-        samples=samples,
+        samples=sum(one.samples for one in own.values()),
         cost_usd=cost,
-        cost_per_1k_usd=None if cost is None else 1000.0 * cost / samples,
+        cost_per_1k_usd=None if cost is None or not answers else 1000.0 * cost / answers,
         cost_ratio=_ratio(name, by_case, baseline_of),
         latency=latency_figures(latencies),
         estimated=estimated,
@@ -122,12 +122,12 @@ def _ratio(
     for place, own in by_case[name].items():
         baseline = baseline_of.get(place[0], name)
         other = by_case.get(baseline, {}).get(place)
-        if baseline == name or other is None or not (own.answered and other.answered):
+        if baseline == name or other is None or not (own.answers and other.answers):
             continue
         if not (own.known and other.known):
             return None
-        theirs += own.cost / own.samples
-        ours += other.cost / other.samples
+        theirs += own.cost / own.answers
+        ours += other.cost / other.answers
     return ours / theirs if ours > 0 and theirs > 0 else None
 
 

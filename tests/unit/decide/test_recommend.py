@@ -137,6 +137,15 @@ def test_baseline_above_a_ceiling_is_warned_about() -> None:
     assert any("the baseline base itself" in warning for warning in scene.decide().recommendation().warnings)
 
 
+def test_errors_make_no_runtime_cheaper() -> None:
+    """A call without an answer is free, but a ceiling holds for the cases that are answered."""
+    costs: dict[str, float | None] = {"base": 1.0, "mini": 0.9}
+    scene = Scene(MARGIN, ["mini"], costs=costs, objective={"max_cost_per_1k_usd": 700.0})
+    scene.saw("base", "P" * 40 + "E" * 40).saw("mini", "P" * 80)
+    scene.rows = [row._replace(cost_usd=0.0) if row.outcome == "error" else row for row in scene.rows]
+    assert any("the baseline base itself" in warning for warning in scene.decide().recommendation().warnings)
+
+
 def test_sensitive_keeps_the_baseline_alone() -> None:
     """Sensitive work is not routed elsewhere, but what would be possible is said."""
     found = agreeing(["mini"], objective={"sensitive": True}).decide().recommendation()
