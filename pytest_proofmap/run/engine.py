@@ -6,7 +6,6 @@ process, which is started at the first request that needs it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -148,6 +147,8 @@ class Engine:
         self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
     ) -> None:
         """Do what :meth:`fetch` does without blocking the event loop."""
+        import asyncio  # Which a run of ordinary tests need not load.
+
         # The calls that a test gathers must all have begun before the first one ends: they are one round,
         # and in the prefetch pass they are all asked for before the test is suspended.
         for _ in range(TURNS_FOR_SIBLINGS):

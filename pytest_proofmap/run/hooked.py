@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import threading
 import time
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +16,9 @@ from pytest_proofmap.errors import CallError
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import LiveCall
 from pytest_proofmap.runtime.request import Request
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["HookClient"]
 
@@ -59,6 +61,8 @@ class HookClient:
             self._loop = None
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
+        import asyncio  # Which a run without an asynchronous client need not load.
+
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
