@@ -13,7 +13,8 @@ from pathlib import Path
 __all__ = ["Block", "Command", "blocks", "commands", "shows"]
 
 BLOCK = re.compile(
-    r"(?:^<!-- (?P<note>[a-z ]+): (?P<value>[^\n]+?) -->\n)?^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$",
+    r"(?:^<!-- (?P<note>[a-z ]+): (?P<value>[^\n]+?) -->\n)?"
+    r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -72,8 +73,8 @@ def commands(block: Block) -> list[Command]:
 def shows(output: list[str], expected: list[str]) -> str | None:
     """Return the first expected line that the output lacks, or None.
 
-    The lines must follow each other in this order; a line ``...`` stands for any number of lines, ``...`` at the end
-    of a line for its rest, and durations count as equal.
+    The lines must follow each other in this order; a line ``...`` stands for any number of lines, ``...`` at the
+    end of a line for its rest, and durations count as equal.
     """
     lines = iter([_timeless(line) for line in output])
     for line in expected:
