@@ -25,7 +25,7 @@ class PlannedCriterion(NamedTuple):
 
 
 class Shortfall(NamedTuple):
-    """A criterion that cannot qualify anyone, however well its challengers do."""
+    """A criterion that cannot qualify a challenger that does no better than its bar asks."""
 
     criterion: str
     slice: str | None
@@ -89,8 +89,10 @@ def _text(criterion: PlannedCriterion, slice_name: str | None, cases: int, neede
     what = f"{count(cases, 'case')} cannot qualify any of {count(criterion.challengers, 'challenger')}"
     if needed is None:
         return f"{where}: {what}, and no number of cases would at this bar"
-    agree = "agree" if has_margin(criterion.bar) else "pass"
-    return f"{where}: {what} at {_bar(criterion.bar)}; {needed} would, if all {agree}"
+    if has_margin(criterion.bar):
+        # One that does better than the baseline may qualify with fewer cases.
+        return f"{where}: {what} that only agrees with the baseline, at {_bar(criterion.bar)}; {needed} would"
+    return f"{where}: {what} at {_bar(criterion.bar)}; {needed} would, if all pass"
 
 
 def _bar(bar: Bar) -> str:

@@ -41,6 +41,9 @@ __all__ = ["RECORD", "SESSION", "QualificationSession"]
 SHOWS_SETUP = ("setupshow", "setuponly", "setupplan", "trace")
 """Options that show each fixture or stop in each test."""
 
+SHORTFALLS_SHOWN = 5
+"""How many criteria that cannot reach a verdict are named at the collection, unless with -v."""
+
 PAYLOAD_ATTRIBUTE = "proofmap_evidence"
 
 
@@ -175,7 +178,12 @@ class QualificationSession:
             )
             for criterion in self.registry.criteria.values()
         ]
-        return [f"proofmap: {shortfall.text}" for shortfall in shortfalls(planned)]
+        found = [] if self.config.option.collectonly else shortfalls(planned)
+        shown = found if self.config.get_verbosity() > 0 else found[:SHORTFALLS_SHOWN]
+        lines = [f"proofmap: {shortfall.text}" for shortfall in shown]
+        if len(shown) < len(found):
+            lines.append(f"proofmap: and so for {len(found) - len(shown)} more (-v names them)")
+        return lines
 
     def begin(self, item: pytest.Item) -> None:
         """Start the record of a marked item.

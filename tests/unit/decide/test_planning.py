@@ -42,8 +42,8 @@ def test_shortfalls() -> None:
         83,
     )
     assert found.text == (
-        "test_a.py::test_thin (language=fr): 30 cases cannot qualify any of 3 challengers at a margin of "
-        "5.0 points; 83 would, if all agree"
+        "test_a.py::test_thin (language=fr): 30 cases cannot qualify any of 3 challengers that only agrees "
+        "with the baseline, at a margin of 5.0 points; 83 would"
     )
 
 
