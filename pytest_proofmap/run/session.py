@@ -178,8 +178,12 @@ class QualificationSession:
             )
             for criterion in self.registry.criteria.values()
         ]
-        found = [] if self.config.option.collectonly else shortfalls(planned)
-        shown = found if self.config.get_verbosity() > 0 else found[:SHORTFALLS_SHOWN]
+        verbosity = self.config.get_verbosity()
+        if self.config.option.collectonly and verbosity < 0:
+            # What is printed then is read by programs.
+            return []
+        found = shortfalls(planned)
+        shown = found if verbosity > 0 else found[:SHORTFALLS_SHOWN]
         lines = [f"proofmap: {shortfall.text}" for shortfall in shown]
         if len(shown) < len(found):
             lines.append(f"proofmap: and so for {len(found) - len(shown)} more (-v names them)")
