@@ -21,7 +21,15 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
         pytest.skip(NEEDS_OPTION)
     from pytest_proofmap.run.session import SESSION
 
-    return request.config.stash[SESSION].runtime(request.node, request.param.name)
+    param = getattr(request, "param", None)
+    if param is None:
+        pytest.fail(
+            f"{request.node.nodeid}: pytest does not parametrize this test, so it has no runtime. Name 'runtime' "
+            "among the arguments of a test function that is marked 'qualify'; tests of unittest classes and "
+            "request.getfixturevalue('runtime') cannot have it.",
+            pytrace=False,
+        )
+    return request.config.stash[SESSION].runtime(request.node, param.name)
 
 
 @pytest.fixture

@@ -258,3 +258,26 @@ def test_a_broken_mark_does_not_hide_other_tests(project: SmallProject) -> None:
     result = project.run("--continue-on-collection-errors")
     result.assert_outcomes(passed=6, errors=1)
     assert [each.name for each in project.evidence().objectives] == ["good"]
+
+
+def test_a_runtime_that_was_not_asked_for_by_name(project: SmallProject) -> None:
+    """Tests that get the fixture in another way are told that they have no runtime."""
+    project.write(
+        "test_other.py",
+        """
+import unittest
+import pytest
+
+@pytest.mark.usefixtures("runtime")
+class Cases(unittest.TestCase):
+    def test_method(self):
+        pass
+
+def test_dynamic(request):
+    request.getfixturevalue("runtime")
+""",
+    )
+    result = project.run()
+    result.assert_outcomes(errors=1, failed=1)
+    assert "AttributeError" not in result.stdout.str()
+    assert str(result.stdout).count("so it has no runtime. Name 'runtime' among the arguments") >= 2
