@@ -62,11 +62,12 @@ def render(summary: Summary, page: Page, *, verbosity: int = 0) -> list[str]:
 
 
 def render_short(summary: Summary, page: Page) -> list[str]:
-    """Return the short form: totals, recommendations and what fails the run."""
+    """Return the short form: totals, warnings, recommendations and what fails the run."""
     return [
         *_totals(summary, page),
         *_adaptive(summary, page),
         *_incomplete(summary, page),
+        *_warnings(summary, page),
         *route_lines(summary, page, everything=False, brief=True),
         *finding_lines(summary, page),
     ]

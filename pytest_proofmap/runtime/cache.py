@@ -22,6 +22,7 @@ from pytest_proofmap.runtime.cache_database import (
     DamagedDatabaseError,
     UnusableEntryError,
     WriteFailedError,
+    is_full,
 )
 from pytest_proofmap.runtime.cache_usage import UsageLog
 
@@ -239,6 +240,14 @@ class DiskStore:
         )
 
     def _warn_of_damage(self, database: CacheDatabase, error: DamagedDatabaseError) -> None:
+        if is_full(database.directory):
+            # SQLite needs some room to read as well; the advice to delete the cache would lose it.
+            self._warn_once(
+                "full",
+                f"The disk of the response cache {str(self.directory)!r} is full, so it cannot be read ({error}) "
+                "and its answers are misses. Free some space; what was kept before is safe.",
+            )
+            return
         self._damaged.add(database)
         self._warn_once(
             "damage",

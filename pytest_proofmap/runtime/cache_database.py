@@ -24,6 +24,7 @@ __all__ = [
     "DatabaseRow",
     "UnusableEntryError",
     "WriteFailedError",
+    "is_full",
 ]
 
 DATABASE_NAME = "cache.db"
@@ -347,7 +348,7 @@ def _classify(error: BaseException, directory: Path) -> WriteFailedError | Damag
     if any(" full" in text or "no space left" in text for text in texts):
         return WriteFailedError("full", chain[-1])
     if any("disk i/o error" in text for text in texts):
-        return WriteFailedError("full" if _is_full(directory) else "readonly", chain[-1])
+        return WriteFailedError("full" if is_full(directory) else "readonly", chain[-1])
     if any(words in text for text in texts for words in ("readonly", "read-only", "unable to open")):
         return WriteFailedError("readonly", chain[-1])
     if any("locked" in text for text in texts):
@@ -357,7 +358,8 @@ def _classify(error: BaseException, directory: Path) -> WriteFailedError | Damag
     return DamagedDatabaseError(str(chain[-1]))
 
 
-def _is_full(directory: Path) -> bool:
+def is_full(directory: Path) -> bool:
+    """Return whether less than 1 MiB is left on the disk of a folder."""
     try:
         return shutil.disk_usage(directory).free < 2**20
     except OSError:

@@ -204,9 +204,16 @@ def test_end_of_the_summary() -> None:
 
 
 def test_short_form() -> None:
-    """The short form has totals, recommendations and findings, and no tables."""
-    lines = lines_of(decided(ALL), verbosity=-1, findings=(Finding("bad", "mend it"),), next_steps=("no",))
-    assert len(lines) == 5
+    """The short form has totals, warnings, recommendations and findings, and no tables."""
+    lines = lines_of(
+        decided(ALL),
+        verbosity=-1,
+        warnings=("damaged",),
+        findings=(Finding("bad", "mend it"),),
+        next_steps=("no",),
+    )
+    assert "! damaged" in lines
+    assert len(lines) == 6
     assert lines[1].startswith("x → mini (then base)")
 
 

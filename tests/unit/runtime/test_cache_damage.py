@@ -75,9 +75,7 @@ def readable(store: DiskStore) -> int:
         pytest.param(None, id="null"),
     ],
 )
-def test_a_broken_entry_is_a_miss_with_one_warning(
-    store: DiskStore, warnings: Warnings, value: object
-) -> None:
+def test_a_broken_entry_is_a_miss_with_one_warning(store: DiskStore, warnings: Warnings, value: object) -> None:
     """What is not an answer is a miss; it warns once, and the other entries stay."""
     for number in (3, 4):
         tamper(store, "UPDATE Cache SET value = ? WHERE key = ?", value, request_of(str(number)).key())
@@ -125,9 +123,7 @@ def test_a_file_that_a_row_names_is_neither_read_nor_deleted(store: DiskStore, t
     """A row that names a file outside of the cache gets no hold of it, also when it is replaced."""
     outside, request = tmp_path / "outside", request_of("3")
     outside.write_text(answer_of(request, "planted").to_json())
-    tamper(
-        store, "UPDATE Cache SET mode = 3, value = NULL, filename = '../outside' WHERE key = ?", request.key()
-    )
+    tamper(store, "UPDATE Cache SET mode = 3, value = NULL, filename = '../outside' WHERE key = ?", request.key())
     assert store.get(request.key()) is None
     store.put(request.key(), answer_of(request))
     store.delete([request.key()])
@@ -138,9 +134,7 @@ def test_a_file_that_a_row_names_is_neither_read_nor_deleted(store: DiskStore, t
     ("name", "value"),
     [("get", "x"), ("_disk", "x"), ("disk_unknown", 1), ("sqlite_journal_mode", "off"), ("sqlite_x", 1)],
 )
-def test_hostile_settings_are_not_obeyed(
-    store: DiskStore, warnings: Warnings, name: str, value: object
-) -> None:
+def test_hostile_settings_are_not_obeyed(store: DiskStore, warnings: Warnings, name: str, value: object) -> None:
     """A database with settings of another hand is used no further; new answers go beside it."""
     tamper(store, "INSERT OR REPLACE INTO Settings VALUES (?, ?)", name, value)
     store = DiskStore(store.directory, warnings.append)
@@ -182,6 +176,20 @@ def test_a_file_that_is_no_database(tmp_path: Path, warnings: Warnings) -> None:
     assert second.get(request.key()) == answer_of(request)
     second.close()
     assert len(warnings) == 1
+
+
+def test_a_full_disk_is_no_damage(tmp_path: Path, warnings: Warnings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What SQLite cannot read for want of room is told so, and nobody is advised to delete it."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / "cache.db").write_text("unreadable" * 1000)
+    monkeypatch.setattr("pytest_proofmap.runtime.cache.is_full", lambda folder: True)
+    with closing(DiskStore(folder, warnings.append)) as store:
+        assert store.get("a" * 64) is None
+    [warning] = warnings
+    assert "is full" in warning
+    assert "Free some space" in warning
+    assert "delete" not in warning
 
 
 def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
