@@ -37,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARK_HELP)
     if config.option.proofmap:
         _start(config)
+    elif config.option.proofmap_plan:
+        raise pytest.UsageError("--proofmap-plan plans a run with --proofmap. Add --proofmap.")
     else:
         config.pluginmanager.register(SkipMarked(), "proofmap-skip")
 

@@ -30,6 +30,14 @@ def served(provider: FakeProvider, extra: str = "") -> str:
     )
 
 
+def test_a_plan_needs_the_option_that_it_plans(project: SmallProject) -> None:
+    """``--proofmap-plan`` alone is refused, where an ordinary run would skip everything without a word."""
+    project.write("test_triage.py", CASES)
+    result = project.run("--proofmap-plan", proofmap=False)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "Add --proofmap." in result.stderr.str()
+
+
 def test_a_plan_calls_nothing(project: SmallProject) -> None:
     """The plan counts what is there and what would be called, with tokens and cost, and runs no test."""
     project.write("conftest.py", echo_hook())
