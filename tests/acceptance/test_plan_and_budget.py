@@ -158,7 +158,8 @@ class QuietConfig:
 
 
 @pytest.mark.parametrize(
-    ("isatty", "verbosity", "lines"), [(True, 0, "many"), (False, 0, "few"), (True, -1, "none"), (False, -1, "none")]
+    ("isatty", "verbosity", "lines"),
+    [(True, 0, "many"), (False, 0, "few"), (True, -1, "none"), (False, -1, "none")],
 )
 def test_progress_is_shown_as_the_place_allows(isatty: bool, verbosity: int, lines: str) -> None:
     """A terminal's line is rewritten twice a second, elsewhere a line comes now and then, with -q none."""
