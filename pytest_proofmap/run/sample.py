@@ -102,9 +102,7 @@ class SampleRecord:
     _pending: int = 0
     _round: int = -1
 
-    def begin(
-        self, key: str, request: Request, *, auxiliary: str | None, prompt: PromptRef | None
-    ) -> CallRecord:
+    def begin(self, key: str, request: Request, *, auxiliary: str | None, prompt: PromptRef | None) -> CallRecord:
         """Start to record a call; the same request again is the same call."""
         for call in self.calls:
             if call.key == key and call.auxiliary == auxiliary:

@@ -157,8 +157,7 @@ def test_processes_share_a_folder(folder: Path) -> None:
     )
     here = str(Path(__file__).parent)
     processes = [
-        subprocess.Popen([sys.executable, "-c", script, str(folder), str(number), here])
-        for number in range(3)
+        subprocess.Popen([sys.executable, "-c", script, str(folder), str(number), here]) for number in range(3)
     ]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     store = DiskStore(folder, pytest.fail, readonly=True)
