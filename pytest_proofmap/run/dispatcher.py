@@ -117,6 +117,7 @@ class Dispatcher:
         self._flights: dict[str, _Flight] = {}
         self._answered: set[str] = set()
         self._stopped: dict[str, Failure] = {}
+        self._failed: dict[str, Landing] = {}
         self._unkept: str | None = None
         self._settled = asyncio.Event()
         self._store_threads = (
@@ -138,6 +139,8 @@ class Dispatcher:
                 flight.attempts.append(attempt)
             landing = await asyncio.shield(flight.landing)
             return replace(landing, shared=landing.answer is not None, cost_usd=None)
+        if call.key in self._failed:
+            return self._failed[call.key]
         flight = _Flight(asyncio.get_running_loop().create_future(), [attempt or self._attempt])
         self._flights[call.key] = flight
         self.progress.waiting += 1
@@ -155,13 +158,17 @@ class Dispatcher:
             del self._flights[call.key]
             self.progress.waiting -= 1
             self.progress.done += 1
+        if landing.failure is not None and landing.failure.kind == "call":
+            # Another worker that asks for it must not send it again with all its retries.
+            self._failed[call.key] = landing
         flight.landing.set_result(landing)
         await self._give_back(call, landing)
         return landing
 
     def forget_failures(self) -> None:
-        """Call stopped runtimes again: what they were told to use has changed."""
+        """Call stopped runtimes and failed requests again: what they were told to use has changed."""
         self._stopped.clear()
+        self._failed.clear()
 
     async def drain(self, timeout_s: float) -> None:
         """Start nothing more and wait for what is under way, so that what is paid is kept."""

@@ -164,6 +164,23 @@ def test_attempts_are_bounded() -> None:
     run(scenario)
 
 
+def test_a_failed_request_is_not_sent_again_in_the_run() -> None:
+    """Another worker that asks for what has failed gets the failure, until what calls rest on has changed."""
+    model = Model(AttemptError("BadRequestError", "no such parameter"))
+
+    async def scenario() -> None:
+        calls = dispatcher(model)
+        first = await calls.call(live())
+        again = await calls.call(live())
+        assert first.failure is not None
+        assert again.failure == first.failure
+        assert len(model.calls) == 1
+        calls.forget_failures()
+        assert (await calls.call(live())).answer is not None
+
+    run(scenario)
+
+
 def test_wrong_request_is_sent_once() -> None:
     """A request that the provider rejects is not repeated."""
 
