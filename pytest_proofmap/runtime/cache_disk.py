@@ -67,7 +67,18 @@ class TextDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         """Remove nothing: the cache has no value files, and a row may name any path."""
 
 
+class TextCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """A cache that leaves nothing open when it cannot be opened."""
+
+    def __init__(self, directory: str) -> None:
+        try:
+            # Every setting is given, so that none is taken over from the database.
+            super().__init__(directory, timeout=LOCK_TIMEOUT_S, disk=TextDisk, **_SETTINGS)
+        except BaseException:
+            self.close()
+            raise
+
+
 def open_cache(directory: Path) -> Any:
     """Open a database for writing, and create it where it is missing."""
-    # Every setting is given, so that none is taken over from the database.
-    return diskcache.Cache(str(directory), timeout=LOCK_TIMEOUT_S, disk=TextDisk, **_SETTINGS)
+    return TextCache(str(directory))
