@@ -97,6 +97,5 @@ def _json(model: BaseModel) -> str:
 def _write_joined(file: IO[str], texts: Iterable[str]) -> None:
     separator = "\n"
     for text in texts:
-        file.write(separator)
-        file.write(text)
+        file.write(separator + text)
         separator = ",\n"
