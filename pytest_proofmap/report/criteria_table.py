@@ -164,7 +164,8 @@ def _statuses(cells: Mapping[str, Cell]) -> dict[str, Status | None]:
 
 
 def _entry(bar: Bar, cell: Cell) -> _Entry:
-    own = " " if baseline_meets_bar(bar, cell) else BASELINE_SIGN
+    # One that did not run, or could not be reached, has missed nothing.
+    own = BASELINE_SIGN if cell.failed and not baseline_meets_bar(bar, cell) else " "
     sign = own if cell.status is None else SIGNS[cell.status]
     ran = cell.passed + cell.failed + cell.errors
     if not ran:
