@@ -23,7 +23,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/proofmap demo example_project
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
