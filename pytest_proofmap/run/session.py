@@ -213,6 +213,8 @@ class QualificationSession:
             definitions = item._fixtureinfo.name2fixturedefs.get(RUNTIME_FIXTURE, ())
             if len(definitions) == 1:
                 item.funcargs[RUNTIME_FIXTURE] = self.runtime(item, sample.runtime)
+                # Mostly asked for by that fixture alone, and made anew it takes a twelfth of a trivial test.
+                item.funcargs.setdefault("request", item._request)
 
     @contextmanager
     def body(self, item: pytest.Item) -> Iterator[None]:
