@@ -4,12 +4,48 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from pytest_proofmap.evidence.models import Call, Outcome, Sample
+from pytest_proofmap.evidence.models import Outcome, Sample
 
-__all__ = ["Observation", "observe"]
+__all__ = ["Observation", "ObservedCall", "observation_of", "observe"]
+
+
+class ObservedCall(Protocol):
+    """A call of the runtime under test: while it is recorded, or as the artifact holds it."""
+
+    @property
+    def key(self) -> str:
+        """Key of its request."""
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What it cost; None when unknown."""
+
+    @property
+    def error(self) -> object | None:
+        """Why it gave no usable answer, or None."""
+
+    @property
+    def input_tokens(self) -> int | None:
+        """Input tokens of its answer; None when unknown."""
+
+    @property
+    def latency_s(self) -> float | None:
+        """Its duration in seconds; None when unknown."""
+
+    @property
+    def concurrency(self) -> int | None:
+        """How many calls to the provider were under way; None when unknown."""
+
+    @property
+    def text(self) -> str:
+        """The answer's text."""
+
+    @property
+    def tool_calls(self) -> list[Any] | None:
+        """The answer's tool calls in OpenAI format."""
 
 
 class Observation(NamedTuple):
@@ -48,27 +84,48 @@ def observe(samples: Iterable[Sample], repeated: Collection[str] = ()) -> list[O
     """
     rows = []
     for sample in samples:
+        identity = (sample.criterion, sample.case, sample.slice, sample.runtime, sample.sample)
         calls = [call for call in sample.calls if call.runtime is None]
+        latency_s, repeats = _latency(sample, calls), sample.criterion in repeated
         rows.append(
-            Observation(
-                sample.criterion,
-                sample.case,
-                sample.slice,
-                sample.runtime,
-                sample.sample,
-                sample.outcome,
-                _cost(calls),
-                _latency(sample, calls),
-                calls[0].key if len(calls) == 1 else ",".join(call.key for call in calls) or None,
-                _answers(calls) if sample.criterion in repeated else None,
-                max((call.concurrency for call in calls if call.concurrency is not None), default=None),
-                sample.spared,
-            )
+            observation_of(identity, sample.outcome, calls, latency_s, repeated=repeats, spared=sample.spared)
         )
     return rows
 
 
-def _cost(calls: list[Call]) -> float | None:
+def observation_of(
+    identity: tuple[str, str, str | None, str, int],
+    outcome: Outcome,
+    calls: Sequence[ObservedCall],
+    latency_s: float | None,
+    *,
+    repeated: bool,
+    spared: bool,
+) -> Observation:
+    """Return a sample as an observation.
+
+    Args:
+        identity: Criterion, case, slice, runtime and index of the sample.
+        outcome: What came of it.
+        calls: Its calls on the runtime under test.
+        latency_s: Its latency in seconds.
+        repeated: Whether its criterion is sampled more than once a case.
+        spared: Whether it was skipped because adaptive sampling had decided before.
+    """
+    only = calls[0] if len(calls) == 1 else None
+    return Observation(
+        *identity,
+        outcome,
+        _cost(calls),
+        latency_s,
+        only.key if only else ",".join(call.key for call in calls) or None,
+        _answers(calls) if repeated else None,
+        only.concurrency if only else max((call.concurrency or 0 for call in calls), default=0) or None,
+        spared,
+    )
+
+
+def _cost(calls: Sequence[ObservedCall]) -> float | None:
     """Return what the calls cost together; a call that never got an answer is free."""
     total = 0.0
     for call in calls:
@@ -79,7 +136,7 @@ def _cost(calls: list[Call]) -> float | None:
     return total
 
 
-def _latency(sample: Sample, calls: list[Call]) -> float | None:
+def _latency(sample: Sample, calls: Sequence[ObservedCall]) -> float | None:
     """Return the sample's latency, or the sum of its calls' where an older artifact does not hold it."""
     if sample.latency_s is not None or not calls:
         return sample.latency_s
@@ -91,7 +148,7 @@ def _latency(sample: Sample, calls: list[Call]) -> float | None:
     return total
 
 
-def _answers(calls: list[Call]) -> str | None:
+def _answers(calls: Sequence[ObservedCall]) -> str | None:
     """Return a digest of the answers of a sample, or None when one is missing."""
     if not calls or any(call.error is not None for call in calls):
         return None

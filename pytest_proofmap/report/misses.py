@@ -59,15 +59,17 @@ def missed_cases(
         observations: Everything that was observed.
         baselines: The baseline of each criterion.
     """
+    grouped: dict[tuple[str, str, str], list[MissedSample]] = {}
+    for miss in misses:
+        grouped.setdefault((miss.criterion, miss.case, miss.runtime), []).append(miss)
+    if not grouped:
+        return []
     samples: Counter[tuple[str, str, str]] = Counter()
     passed: Counter[tuple[str, str, str]] = Counter()
     for row in observations:
         if row.outcome != "skipped":
             samples[row.criterion, row.case, row.runtime] += 1
             passed[row.criterion, row.case, row.runtime] += row.outcome == "passed"
-    grouped: dict[tuple[str, str, str], list[MissedSample]] = {}
-    for miss in misses:
-        grouped.setdefault((miss.criterion, miss.case, miss.runtime), []).append(miss)
     baseline_errors = {place for place, found in grouped.items() if all(miss.is_error for miss in found)}
     cases = []
     for place, found in grouped.items():

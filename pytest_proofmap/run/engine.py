@@ -226,9 +226,9 @@ class Engine:
             self._note(self.plan, call, runtime, found)
         if found is None:
             return False
-        answer = found.answer
-        cost = cost_usd(answer.usage, self.price(runtime))
-        record.finish(call, answer, source=found.source, attempts=answer.attempts, cost_usd=cost)
+        usage = found.answer.usage
+        cost = cost_usd(usage, self.price(runtime))
+        record.finish(call, found.answer, usage, source=found.source, cost_usd=cost)
         return True
 
     def _fly(

@@ -77,6 +77,7 @@ def finish(run: QualificationSession, session: pytest.Session, exitstatus: int |
     Does nothing in a worker, and in a run without marked tests.
     """
     recorder = run.recorder
+    run.take_finished()
     facts = run.collected_facts()
     if recorder is None or not facts or PLAN in session.config.stash:
         return

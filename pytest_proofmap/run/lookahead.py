@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -10,6 +9,7 @@ from itertools import zip_longest
 import pytest
 
 from pytest_proofmap.run import xdist
+from pytest_proofmap.run.collector import set_aside
 from pytest_proofmap.run.plan import Plan
 from pytest_proofmap.run.prefetch import Prefetcher
 from pytest_proofmap.run.progress import Progress
@@ -52,30 +52,26 @@ class LookAhead:
                 gate=run.adaptive.gate if run.adaptive is not None else None,
             )
             self._prefetcher.probe()
-        # What was collected lives until the end: the garbage collector need not look at it again and again.
-        gc.freeze()
+        set_aside(run.config)
         try:
             yield
         finally:
-            gc.unfreeze()
             self._prefetcher = None
 
-    @contextmanager
-    def around_test(self, item: pytest.Item) -> Iterator[None]:
-        """See to it that an item that runs now has its answers.
+    def before(self, item: pytest.Item) -> None:
+        """See to it that an item that runs next has its answers.
 
         Raises:
             KeyboardInterrupt: The user wants to stop.
         """
         if self._run.adaptive is not None:
             self._run.adaptive.reach(item)
-        if self._prefetcher is None:
-            yield
-            return
-        self._prefetcher.before(item)
-        try:
-            yield
-        finally:
+        if self._prefetcher is not None:
+            self._prefetcher.before(item)
+
+    def after(self, item: pytest.Item) -> None:
+        """Learn from an item that has run."""
+        if self._prefetcher is not None:
             self._prefetcher.after(item, _record_of(item))
 
     def _window(self, session: pytest.Session) -> int | None:

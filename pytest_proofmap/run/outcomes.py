@@ -55,6 +55,9 @@ def observe_setup(record: SampleRecord, call: pytest.CallInfo[None]) -> None:
 def observe_call(record: SampleRecord, call: pytest.CallInfo[None]) -> None:
     """Take the outcome from a test's body, or from one of its subtests while the body runs."""
     error = call.excinfo.value if call.excinfo is not None else None
+    if error is None and not record.running and record.error is None and record.subtest_failure is None:
+        record.outcome = "passed"
+        return
     if record.running:
         if error is not None and not isinstance(error, pytest.skip.Exception):
             record.subtest_failure = record.subtest_failure or one_line(_describe(error))
@@ -71,8 +74,6 @@ def observe_call(record: SampleRecord, call: pytest.CallInfo[None]) -> None:
         record.outcome, record.message = "failed", one_line(_describe(error))
     elif record.subtest_failure is not None:
         record.outcome, record.message = "failed", record.subtest_failure
-    else:
-        record.outcome, record.message = "passed", ""
 
 
 def show(report: pytest.TestReport, record: SampleRecord, bar: Bar) -> None:

@@ -93,19 +93,18 @@ class Prefetcher:
         self._progress = progress
         self._gate = gate or _always
         self._runner = ShadowRunner(session)
+        self._items = items
+        self._identify = identify
         self._explorations: dict[pytest.Item, Exploration] = {}
-        for item in items:
-            sample = identify(item)
-            assert sample is not None
-            exploration = Exploration(item, sample.criterion, sample.runtime, scope_of(item))
-            self._explorations[item] = exploration
-        self._unexplored = deque(self._explorations.values())
+        self._unexplored: deque[Exploration] = deque()
         self._arrived: deque[Exploration] = deque()
         self._arrival = threading.Condition()
         self._single_turns: dict[str, int] = {}
-        self._positions = {item: position for position, item in enumerate(session.items)}
+        self._positions: dict[pytest.Item, int] = {}
         self._here = 0
         self._looking_ahead = False
+        self._may_have_left = False
+        """Whether an exploration may have left fixtures set up that the next item does not use."""
 
     def probe(self) -> None:
         """Find out whether there is anything to call, and if so explore every item once.
@@ -117,22 +116,24 @@ class Prefetcher:
         Raises:
             KeyboardInterrupt: The user wants to stop.
         """
-        if not self._unexplored:
+        if not self._items:
             return
         first = self._session.items[0]
         seen: set[tuple[str, str]] = set()
-        for exploration in self._unexplored:
+        for item in self._items:
             if len(seen) == PROBE_LIMIT:
                 break
-            kind = (exploration.criterion, exploration.runtime)
-            if kind not in seen and exploration.scope is None and self._gate(exploration.item) == "now":
+            sample = self._identify(item)
+            assert sample is not None
+            kind = (sample.criterion, sample.runtime)
+            if kind not in seen and scope_of(item) is None and self._gate(item) == "now":
                 seen.add(kind)
+                exploration = self._explorations[item] = self._exploration(item)
                 self._explore(exploration, first)
                 if not exploration.resolved:
-                    self._looking_ahead = True
+                    self._look_ahead()
+                    self._explore_ahead(first)
                     break
-        if self._looking_ahead:
-            self._explore_ahead(first)
         self._leave_foreign_scopes(first)
 
     def before(self, item: pytest.Item) -> None:
@@ -141,25 +142,43 @@ class Prefetcher:
         Raises:
             KeyboardInterrupt: The user wants to stop.
         """
+        if not self._looking_ahead:
+            if not self._engine.has_asked:
+                return
+            self._look_ahead()
         self._here = self._positions.get(item, self._here)
         exploration = self._explorations.get(item)
         if exploration is not None:
             exploration.resolved = exploration.resolved or self._gate(item) == "never"
-            self._looking_ahead = self._looking_ahead or self._engine.has_asked
-            if self._looking_ahead:
-                self._explore_ahead(item)
-                self._await(exploration)
+            self._explore_ahead(item)
+            self._await(exploration)
             exploration.turns = max(exploration.turns, 1)
-        elif self._looking_ahead and self._window is not None:
+        elif self._window is not None:
             self._explore_ahead(item)
         self._progress.resume()
         self._leave_foreign_scopes(item)
 
     def after(self, item: pytest.Item, record: SampleRecord | None) -> None:
         """Learn from a real run: an item that asked for more than was foreseen is not alone."""
-        exploration = self._explorations.pop(item, None)
+        exploration = self._explorations.pop(item, None) if self._looking_ahead else None
         if exploration is not None and exploration.asked and record is not None and record.awaited:
             self._single_turns[exploration.criterion] = -SINGLE_TURN_EVIDENCE
+
+    def _look_ahead(self) -> None:
+        """Start to look ahead, among the items that have not run yet."""
+        self._looking_ahead = True
+        self._positions = {item: position for position, item in enumerate(self._session.items)}
+        for item in self._items:
+            if item not in self._explorations and self._record_of(item) is None:
+                self._explorations[item] = self._exploration(item)
+        self._unexplored = deque(
+            sorted(self._explorations.values(), key=lambda exploration: self._positions[exploration.item])
+        )
+
+    def _exploration(self, item: pytest.Function) -> Exploration:
+        sample = self._identify(item)
+        assert sample is not None
+        return Exploration(item, sample.criterion, sample.runtime, scope_of(item))
 
     def _await(self, exploration: Exploration) -> None:
         """Wait for an item's answers, and use the time for others."""
@@ -204,7 +223,7 @@ class Prefetcher:
 
     def _explore(self, exploration: Exploration, following: pytest.Item) -> None:
         engine = self._engine
-        engine.exploring = True
+        engine.exploring = self._may_have_left = True
         try:
             shadow = self._runner.explore(exploration.item, following)
         finally:
@@ -258,6 +277,9 @@ class Prefetcher:
 
     def _leave_foreign_scopes(self, item: pytest.Item) -> None:
         """Tear down what explorations left set up and an item does not use."""
+        if not self._may_have_left:
+            return
+        self._may_have_left = False
         setupstate = self._session._setupstate
         chain = item.listchain()
         if any(node not in chain for node in setupstate.stack):

@@ -14,17 +14,17 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
-from pytest_proofmap.decide.observation import Observation, observe
+from pytest_proofmap.decide.observation import Observation, observation_of
 from pytest_proofmap.errors import BudgetError
-from pytest_proofmap.evidence.models import PromptRef, RecordedRequest, Totals
+from pytest_proofmap.evidence.models import Outcome, Totals
 from pytest_proofmap.evidence.totals import SOURCE_RANK, Charge, total
 from pytest_proofmap.run.miss import Miss
 from pytest_proofmap.run.sample import SampleRecord
+from pytest_proofmap.runtime.request import Request
 
 __all__ = ["Recorder", "SamplePayload"]
 
@@ -56,37 +56,32 @@ class SamplePayload:
             sent: Keys of the requests that this process has sent; grows.
             repeated: Whether the criterion is sampled more than once a case.
         """
-        sample = record.to_model()
         requests = {}
         for call in record.calls:
             if call.key not in sent:
                 sent.add(call.key)
-                request = call.request
-                requests[call.key] = _to_json(
-                    RecordedRequest(
-                        messages=request.messages,
-                        tools=request.tools,
-                        response_format=request.response_format,
-                        params=request.params,
-                    )
-                )
-        answer = " ".join(sample.calls[-1].text.split())[:ANSWER_LIMIT] if sample.calls else ""
+                requests[call.key] = _to_json(_recorded(call.request))
+        own = [call for call in record.calls if call.auxiliary is None]
+        id, content = record.id, record.content()
+        identity = (id.criterion, id.case, id.slice, id.runtime, id.sample)
+        outcome: Outcome = content["outcome"]
+        error = record.error
         miss = None
-        if sample.outcome in ("failed", "error"):
-            identity = (sample.criterion, sample.case, sample.slice, sample.runtime, sample.sample)
-            error_class = record.error.error_class if record.error else None
-            miss = Miss(*identity, sample.outcome, sample.message, error_class, answer)
-        prompts: list[PromptRef] = [call.prompt for call in record.calls if call.prompt is not None]
+        if outcome in ("failed", "error"):
+            answer = " ".join(record.calls[-1].text.split())[:ANSWER_LIMIT] if record.calls else ""
+            miss = Miss(*identity, outcome, record.message, error.error_class if error else None, answer)
         return cls(
-            sample=_to_json(sample),
-            observation=observe([sample], [sample.criterion] if repeated else [])[0],
+            sample=_to_json(content),
+            observation=observation_of(
+                identity, outcome, own, content["latency_s"], repeated=repeated, spared=record.spared
+            ),
             charges=[
                 Charge(call.key, call.source, call.cost_usd, call.answer is not None) for call in record.calls
             ],
             requests=requests,
-            prompts=[(prompt.name, prompt.variant) for prompt in prompts],
+            prompts=[(call.prompt.name, call.prompt.variant) for call in record.calls if call.prompt is not None],
             miss=miss,
-            over_budget=isinstance(record.error, BudgetError),
+            over_budget=isinstance(error, BudgetError),
         )
 
     def to_json(self) -> str:
@@ -196,13 +191,22 @@ class Recorder:
         )
 
 
-def _to_json(model: BaseModel) -> str:
-    """Return a model as JSON; a lone surrogate, which JSON readers refuse, becomes the replacement character."""
+def _recorded(request: Request) -> dict[str, Any]:
+    """Return the fields of :class:`pytest_proofmap.evidence.models.RecordedRequest`."""
+    return {
+        "messages": request.messages,
+        "tools": request.tools,
+        "response_format": request.response_format,
+        "params": request.params,
+    }
+
+
+def _to_json(content: dict[str, Any]) -> str:
+    """Return JSON; a lone surrogate, which JSON readers refuse, becomes the replacement character."""
     try:
-        return model.model_dump_json(by_alias=True)
+        return to_json(content, inf_nan_mode="null").decode()
     except PydanticSerializationError:
-        text = json.dumps(model.model_dump(by_alias=True), ensure_ascii=False)
-        return SURROGATE.sub("\ufffd", text)
+        return SURROGATE.sub("\ufffd", json.dumps(content, ensure_ascii=False, default=to_jsonable_python))
 
 
 def _lines(file: IO[str] | None) -> Iterator[str]:

@@ -30,10 +30,10 @@ def refuse_reruns(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
             "qualify(samples=N) or --proofmap-samples=N."
         )
     for item in items:
-        mark = next((mark for name in RERUN_MARKS for mark in item.iter_markers(name)), None)
-        if mark is not None:
+        name = next((mark.name for mark in item.iter_markers() if mark.name in RERUN_MARKS), None)
+        if name is not None:
             raise ConfigurationError(
-                f"{item.nodeid}: the mark {mark.name!r} would run this qualified test again until it passes, "
+                f"{item.nodeid}: the mark {name!r} would run this qualified test again until it passes, "
                 "and the best of several attempts is no evidence. Remove it; to measure repeats use "
                 "qualify(samples=N)."
             )

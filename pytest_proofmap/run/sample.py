@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_proofmap.errors import CallError
-from pytest_proofmap.evidence.models import Call, CallFailure, Outcome, PromptRef, Sample, Source
+from pytest_proofmap.evidence.models import Outcome, PromptRef, Source
 from pytest_proofmap.run.criteria import SampleId
-from pytest_proofmap.runtime.answer import Answer
+from pytest_proofmap.runtime.answer import NO_USAGE, Answer, Usage
 from pytest_proofmap.runtime.request import Request
 
 __all__ = ["CallRecord", "SampleRecord"]
@@ -29,6 +29,7 @@ class CallRecord:
     source: Source = "live"
     attempts: int = 0
     answer: Answer | None = None
+    usage: Usage = NO_USAGE
     cost_usd: float | None = None
     error: CallError | None = None
 
@@ -49,34 +50,52 @@ class CallRecord:
         return self.answer
 
     @property
-    def failure(self) -> CallFailure | None:
-        """Why the call gave no usable answer, as the artifact holds it."""
-        error = self.error
-        return CallFailure(class_=error.error_class, message=error.message) if error else None
+    def text(self) -> str:
+        """The answer's text; empty without an answer."""
+        return self.answer.text if self.answer else ""
 
-    def to_model(self) -> Call:
-        """Return the call as the artifact holds it."""
-        answer = self.answer
-        usage = answer.usage if answer else None
-        return Call(
-            key=self.key,
-            prompt=self.prompt,
-            source=self.source,
-            attempts=self.attempts,
-            error=self.failure,
-            model=(answer.model if answer else None) or self.request.model,
-            input_tokens=usage.input_tokens if usage else None,
-            output_tokens=usage.output_tokens if usage else None,
-            cached_input_tokens=usage.cached_input_tokens if usage else None,
-            cost_usd=self.cost_usd,
-            latency_s=answer.latency_s if answer else None,
-            finish_reason=answer.finish_reason if answer else None,
-            text=answer.text if answer else "",
-            tool_calls=answer.tool_calls if answer else None,
-            runtime=self.auxiliary,
-            concurrency=answer.concurrency if answer else None,
-            usage_estimated=answer.usage_estimated if answer else False,
-        )
+    @property
+    def tool_calls(self) -> list[Any] | None:
+        """The answer's tool calls in OpenAI format, or None."""
+        return self.answer.tool_calls if self.answer else None
+
+    @property
+    def input_tokens(self) -> int | None:
+        """Input tokens of the answer; None when unknown."""
+        return self.usage.input_tokens
+
+    @property
+    def latency_s(self) -> float | None:
+        """Duration of the real call in seconds; None when unknown."""
+        return self.answer.latency_s if self.answer else None
+
+    @property
+    def concurrency(self) -> int | None:
+        """How many calls to the provider were under way; None when unknown."""
+        return self.answer.concurrency if self.answer else None
+
+    def content(self) -> dict[str, Any]:
+        """Return what the artifact holds: the fields of :class:`pytest_proofmap.evidence.models.Call`."""
+        answer, usage, error = self.answer, self.usage, self.error
+        return {
+            "key": self.key,
+            "prompt": self.prompt,
+            "source": self.source,
+            "attempts": self.attempts,
+            "error": {"class": error.error_class, "message": error.message} if error else None,
+            "model": (answer.model if answer else None) or self.request.model,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "cached_input_tokens": usage.cached_input_tokens,
+            "cost_usd": self.cost_usd,
+            "latency_s": self.latency_s,
+            "finish_reason": answer.finish_reason if answer else None,
+            "text": self.text,
+            "tool_calls": self.tool_calls,
+            "runtime": self.auxiliary,
+            "concurrency": self.concurrency,
+            "usage_estimated": answer.usage_estimated if answer else False,
+        }
 
 
 @dataclass(slots=True)
@@ -101,6 +120,7 @@ class SampleRecord:
     """The flights that this sample has waited for."""
     _pending: int = 0
     _round: int = -1
+    _has_failed: bool = False
 
     def begin(self, key: str, request: Request, *, auxiliary: str | None, prompt: PromptRef | None) -> CallRecord:
         """Start to record a call; the same request again is the same call."""
@@ -115,23 +135,25 @@ class SampleRecord:
         return call
 
     def finish(
-        self, call: CallRecord, answer: Answer, *, source: Source, attempts: int, cost_usd: float | None
+        self, call: CallRecord, answer: Answer, usage: Usage, *, source: Source, cost_usd: float | None
     ) -> None:
         """Give a call its answer."""
         if not call.done:
             self._pending -= 1
-            call.answer, call.source, call.attempts, call.cost_usd = answer, source, attempts, cost_usd
+            call.answer, call.usage, call.source, call.cost_usd = answer, usage, source, cost_usd
+            call.attempts = answer.attempts
 
     def fail(self, call: CallRecord, error: CallError, *, attempts: int) -> None:
         """Say that a call gave no usable answer."""
         if not call.done:
             self._pending -= 1
             call.error, call.attempts = error, attempts
+            self._has_failed = True
 
     @property
     def error(self) -> CallError | None:
         """Why the first call that failed gave no usable answer, also when the test swallowed the exception."""
-        return next((call.error for call in self.calls if call.error), None)
+        return next((call.error for call in self.calls if call.error), None) if self._has_failed else None
 
     def latency_s(self) -> float | None:
         """Return the time from the first request to the last answer, in seconds.
@@ -149,18 +171,22 @@ class SampleRecord:
             slowest[call.round] = max(latency, slowest.get(call.round, 0.0))
         return sum(slowest.values()) if slowest else None
 
-    def to_model(self) -> Sample:
-        """Return the sample as the artifact holds it; one without an outcome was not run to its end."""
-        return Sample(
-            criterion=self.id.criterion,
-            case=self.id.case,
-            slice=self.id.slice,
-            runtime=self.id.runtime,
-            role=self.id.role,
-            sample=self.id.sample,
-            outcome=self.outcome or "error",
-            message=self.message,
-            calls=[call.to_model() for call in self.calls],
-            latency_s=self.latency_s(),
-            spared=self.spared,
-        )
+    def content(self) -> dict[str, Any]:
+        """Return what the artifact holds: the fields of :class:`pytest_proofmap.evidence.models.Sample`.
+
+        A sample without an outcome was not run to its end.
+        """
+        id = self.id
+        return {
+            "criterion": id.criterion,
+            "case": id.case,
+            "slice": id.slice,
+            "runtime": id.runtime,
+            "role": id.role,
+            "sample": id.sample,
+            "outcome": self.outcome or "error",
+            "message": self.message,
+            "calls": [call.content() for call in self.calls],
+            "latency_s": self.latency_s(),
+            "spared": self.spared,
+        }

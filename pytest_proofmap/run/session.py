@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from datetime import date, datetime, timezone
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +44,9 @@ SHORTFALLS_SHOWN = 5
 """How many criteria that cannot reach a verdict are named at the collection, unless with -v."""
 
 PAYLOAD_ATTRIBUTE = "proofmap_evidence"
+
+TAKEN_TOGETHER = 64
+"""How many finished samples are recorded at once: what that needs leaves the processor's caches between tests."""
 
 
 class QualificationSession:
@@ -82,6 +84,7 @@ class QualificationSession:
         self.notice: str | None = None
         """What to say at the end in place of a summary."""
         self._sent: set[str] = set()
+        self._finished: list[SampleRecord] = []
         self._announced = False
         self._shared: Connection | None = None
 
@@ -117,6 +120,10 @@ class QualificationSession:
             hook=HookClient.of(self.config),
             warn=self.warn,
         )
+
+    @cached_property
+    def _shows_setup(self) -> bool:
+        return any(getattr(self.config.option, name, False) for name in SHOWS_SETUP)
 
     @cached_property
     def _store(self) -> AnswerStore:
@@ -207,41 +214,27 @@ class QualificationSession:
 
         A fixture that the project puts in its place, and options that show fixtures, take the detour.
         """
-        if isinstance(item, pytest.Function) and not any(
-            getattr(self.config.option, name, False) for name in SHOWS_SETUP
-        ):
+        if isinstance(item, pytest.Function) and not self._shows_setup:
             definitions = item._fixtureinfo.name2fixturedefs.get(RUNTIME_FIXTURE, ())
             if len(definitions) == 1:
                 item.funcargs[RUNTIME_FIXTURE] = self.runtime(item, sample.runtime)
                 # Mostly asked for by that fixture alone, and made anew it takes a twelfth of a trivial test.
                 item.funcargs.setdefault("request", item._request)
 
-    @contextmanager
-    def body(self, item: pytest.Item) -> Iterator[None]:
-        """Say that the test's body runs: reports made meanwhile are those of subtests."""
-        record = item.stash.get(RECORD, None)
-        if record is None:
-            yield
-            return
-        record.running = True
-        try:
-            yield
-        finally:
-            record.running = False
-
     def report(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         """Take the outcome from a report, and word the report."""
         record = item.stash.get(RECORD, None)
         if record is None:
             return
-        if call.when == "setup":
-            observe_setup(record, call)
-        elif call.when == "call":
-            observe_call(record, call)
-        else:
+        if call.when == "teardown":
             self._deliver(record, report)
             return
-        show(report, record, self.registry.plan_of(record.id).bar)
+        if call.when == "call":
+            observe_call(record, call)
+        elif call.excinfo is not None:
+            observe_setup(record, call)
+        if record.outcome not in (None, "passed") or record.running:
+            show(report, record, self.registry.plan_of(record.id).bar)
 
     def receive(self, report: pytest.TestReport) -> None:
         """Take in the sample that a worker attached to a report."""
@@ -307,30 +300,43 @@ class QualificationSession:
             return
         if self.adaptive is not None:
             self.adaptive.take(record)
-        repeated = self.registry.plan_of(record.id).bar.samples > 1
-        payload = SamplePayload.of(record, self._sent, repeated=repeated)
-        # Items live as long as the session; the answers of thousands of them must not.
-        record.calls.clear()
         if self.recorder is not None:
-            self._take(payload)
+            self._finished.append(record)
+            if len(self._finished) == TAKEN_TOGETHER:
+                self.take_finished()
             return
         extra: dict[str, list[str]] = {"criteria": [], "warnings": list(self.warnings)}
         if not self._announced:
             self._announced = True
             extra["criteria"] = [facts.model_dump_json() for facts in self.collected_facts().values()]
-        setattr(report, PAYLOAD_ATTRIBUTE, json.dumps([payload.to_json(), extra]))
+        setattr(report, PAYLOAD_ATTRIBUTE, json.dumps([self._payload(record).to_json(), extra]))
+
+    def take_finished(self) -> None:
+        """Record the samples that are finished and were not recorded yet."""
+        finished, self._finished = self._finished, []
+        for record in finished:
+            self._take(self._payload(record))
+
+    def _payload(self, record: SampleRecord) -> SamplePayload:
+        repeated = self.registry.plan_of(record.id).bar.samples > 1
+        payload = SamplePayload.of(record, self._sent, repeated=repeated)
+        # Items live as long as the session; the answers of thousands of them must not.
+        record.calls.clear()
+        return payload
 
     def _take(self, payload: SamplePayload) -> None:
-        assert self.recorder is not None
-        steps: list[Callable[[], None]] = [partial(self.recorder.add, payload)]
-        if not self.recorder.samples_count:
-            steps.insert(0, self.claim_artifact_folder)
-        for step in steps:
+        recorder = self.recorder
+        assert recorder is not None
+        # Without evidence the tests go on, so that answers are kept; the end of the run tells it.
+        if not recorder.samples_count:
             try:
-                step()
+                self.claim_artifact_folder()
             except OSError as error:
-                # The tests go on, so that their answers are kept; the end of the run tells it.
-                self.recorder.failure = self.recorder.failure or error
+                recorder.failure = error
+        try:
+            recorder.add(payload)
+        except OSError as error:
+            recorder.failure = recorder.failure or error
 
     def claim_artifact_folder(self) -> None:
         """Make the artifact's folder; ProofMap's own folder is kept out of version control.

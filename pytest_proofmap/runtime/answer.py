@@ -7,8 +7,11 @@ context window) is an answer too: it has ``refusal`` in place of ``response``.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic_core import from_json
 
 __all__ = ["Answer", "Refusal", "Usage"]
 
@@ -22,6 +25,12 @@ class Usage:
     cached_input_tokens: int | None = None
     """Input tokens that the provider served from its prompt cache."""
     reasoning_tokens: int | None = None
+
+
+NO_USAGE = Usage()
+
+MOST = 2**53
+"""Above it JSON's numbers are no longer exact for every reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,12 @@ class Answer:
         Raises:
             ValueError: The text is not JSON or not an answer; the message says what is missing.
         """
-        return cls.from_content(json.loads(text))
+        try:
+            data = from_json(text)
+        except ValueError:
+            # The quicker reader refuses what JSON allows: half a surrogate pair as an escape.
+            data = json.loads(text)
+        return cls.from_content(data)
 
     @classmethod
     def from_content(cls, data: object) -> Answer:
@@ -109,12 +123,12 @@ class Answer:
             request=data["request"],
             response=response,
             refusal=refusal,
-            latency_s=data.get("latency_s"),
-            made_at=data.get("made_at"),
-            concurrency=data.get("concurrency"),
-            usage_estimated=bool(data.get("usage_estimated", False)),
-            attempts=data.get("attempts", 1),
-            run=data.get("run"),
+            latency_s=_seconds(data.get("latency_s")),
+            made_at=_text(data.get("made_at")),
+            concurrency=_count(data.get("concurrency")),
+            usage_estimated=data.get("usage_estimated") is True,
+            attempts=_count(data.get("attempts", 1)) or 0,
+            run=_text(data.get("run")),
         )
 
     @property
@@ -135,31 +149,49 @@ class Answer:
     @property
     def tool_calls(self) -> list[Any] | None:
         """The tool calls of the answer in OpenAI format, or None."""
-        return self.message.get("tool_calls") or None
+        tool_calls = self.message.get("tool_calls")
+        return tool_calls if isinstance(tool_calls, list) and tool_calls else None
 
     @property
     def finish_reason(self) -> str | None:
         """Why the model stopped, in OpenAI's words."""
         choices = _choices(self.response)
-        return choices[0].get("finish_reason") if choices else None
+        return _text(choices[0].get("finish_reason")) if choices else None
 
     @property
     def model(self) -> str | None:
         """The model that served the answer, if it said so."""
-        return self.response.get("model") if self.response else None
+        return _text(self.response.get("model")) if self.response else None
 
     @property
     def usage(self) -> Usage:
         """The tokens used."""
         usage = self.response.get("usage") if self.response else None
         if not isinstance(usage, dict):
-            return Usage()
+            return NO_USAGE
         return Usage(
-            input_tokens=usage.get("prompt_tokens"),
-            output_tokens=usage.get("completion_tokens"),
-            cached_input_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
-            reasoning_tokens=(usage.get("completion_tokens_details") or {}).get("reasoning_tokens"),
+            input_tokens=_count(usage.get("prompt_tokens")),
+            output_tokens=_count(usage.get("completion_tokens")),
+            cached_input_tokens=_detail(usage.get("prompt_tokens_details"), "cached_tokens"),
+            reasoning_tokens=_detail(usage.get("completion_tokens_details"), "reasoning_tokens"),
         )
+
+
+def _detail(details: object, name: str) -> int | None:
+    return _count(details.get(name)) if isinstance(details, dict) else None
+
+
+def _count(value: object) -> int | None:
+    """Return a number of something; what is none, as a server or a hand may have written it, is unknown."""
+    return value if type(value) is int and 0 <= value <= MOST else None
+
+
+def _seconds(value: object) -> float | None:
+    return value if isinstance(value, int | float) and 0 <= value < math.inf else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _choices(response: dict[str, Any] | None) -> list[Any]:

@@ -23,6 +23,9 @@ TRANSPORT_PARAMS = frozenset(
 """Parameters that say how to reach the model and never what it answers: not in the key, never stored."""
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical_json(value: object) -> str:
     """Return the one JSON text of a value: sorted keys, no white space, UTF-8 characters as they are.
 
@@ -30,7 +33,7 @@ def canonical_json(value: object) -> str:
         TypeError: The value holds something that JSON cannot express.
         ValueError: The value holds NaN or an infinity.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def payload(
     call = record.begin(request.key(), request, auxiliary=None, prompt=None)
     response = {"choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": text}}]}
     answer = Answer(request=request.content(), response=response, latency_s=1.0)
-    record.finish(call, answer, source=source, attempts=1, cost_usd=cost_usd)
+    record.finish(call, answer, answer.usage, source=source, cost_usd=cost_usd)
     record.outcome = outcome  # type: ignore[assignment]  # a plain string where tests choose
     record.message = "no" if outcome == "failed" else ""
     return SamplePayload.of(record, set() if sent is None else sent, repeated=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_proofmap.errors import CallError
+from pytest_proofmap.evidence.models import Call, Sample
 from pytest_proofmap.run.criteria import SampleId
 from pytest_proofmap.run.sample import CallRecord, SampleRecord
 from pytest_proofmap.runtime.answer import Answer
@@ -28,7 +29,7 @@ def finish(sample: SampleRecord, call: CallRecord, latency_s: float | None = 1.0
     """Give a call an answer."""
     response = {"choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": "hello"}}]}
     answer = Answer(request=call.request.content(), response=response, latency_s=latency_s)
-    sample.finish(call, answer, source="cache", attempts=1, cost_usd=0.5)
+    sample.finish(call, answer, answer.usage, source="cache", cost_usd=0.5)
 
 
 def test_the_same_request_again_is_the_same_call() -> None:
@@ -83,7 +84,7 @@ def test_the_first_failed_call_is_the_samples_error() -> None:
         sample.fail(call, CallError("TimeoutError", key), attempts=3)
     finish(sample, begin(sample, "c"))
     assert str(sample.error) == "TimeoutError: a"
-    model = sample.to_model()
+    model = Sample.model_validate(sample.content())
     assert model.calls[0].error is not None
     assert (model.calls[0].error.class_, model.calls[0].error.message) == ("TimeoutError", "a")
     assert (model.calls[0].attempts, model.calls[0].model, model.calls[0].text) == (3, "openai/mini", "")
@@ -94,7 +95,10 @@ def test_what_the_artifact_holds() -> None:
     sample = record()
     finish(sample, begin(sample, "a"))
     sample.outcome, sample.message = "failed", "no"
-    model = sample.to_model()
+    content = sample.content()
+    assert list(content) == list(Sample.model_fields)
+    assert list(content["calls"][0]) == list(Call.model_fields)
+    model = Sample.model_validate(content)
     assert (model.criterion, model.case, model.slice) == ("t.py::test", "fr", "language=fr")
     assert (model.runtime, model.role, model.sample) == ("mini", "challenger", 1)
     assert (model.outcome, model.message, model.latency_s) == ("failed", "no", 1.0)
@@ -105,4 +109,4 @@ def test_what_the_artifact_holds() -> None:
 
 def test_a_sample_without_an_outcome_was_not_run_to_its_end() -> None:
     """What was cut short is an error and never passed."""
-    assert record().to_model().outcome == "error"
+    assert record().content()["outcome"] == "error"

@@ -1,0 +1,164 @@
+"""pytest's events in a run with ``--proofmap``: hooks that delegate."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import pytest
+
+from pytest_proofmap.errors import MarkerError, ProofmapError
+from pytest_proofmap.report.plan import write_plan
+from pytest_proofmap.report.terminal import write_summary
+from pytest_proofmap.run.finish import finish
+from pytest_proofmap.run.lookahead import LookAhead, make_plan
+from pytest_proofmap.run.outcomes import put_plain_skips_first, status
+from pytest_proofmap.run.plan import PLAN
+from pytest_proofmap.run.session import RECORD, SESSION, QualificationSession
+from pytest_proofmap.run.xdist import is_controller, refuse
+
+__all__ = ["start"]
+
+
+def start(config: pytest.Config) -> None:
+    """Start a run.
+
+    Raises:
+        ProofmapError: The configuration or an option is not allowed, or answers could not be kept.
+    """
+    run = config.stash[SESSION] = QualificationSession(config)
+    config.pluginmanager.register(RunHooks(run, LookAhead(run)), "proofmap-run")
+    if is_controller(config):
+        config.pluginmanager.register(ControllerHooks(run), "proofmap-controller")
+    if config.option.proofmap_plan:
+        config.pluginmanager.register(PlanHooks(run), "proofmap-plan")
+
+
+class PlanHooks:
+    """pytest's events in a run with ``--proofmap-plan``, beside those of every run."""
+
+    def __init__(self, run: QualificationSession) -> None:
+        self.run = run
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Plan, and run nothing."""
+        session.config.stash[PLAN] = make_plan(self.run, session)
+        return True
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show the plan."""
+        write_plan(self.run, terminalreporter)
+
+
+class ControllerHooks:
+    """Events of pytest-xdist on the process that hands the tests out, beside those of every run."""
+
+    def __init__(self, run: QualificationSession) -> None:
+        self.run = run
+
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker of pytest-xdist of the run and where it stands."""
+        try:
+            self.run.instruct_worker(node)
+        except ProofmapError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in what a worker sent."""
+        self.run.receive(report)
+
+
+class RunHooks:
+    """pytest's events in a run with ``--proofmap``."""
+
+    def __init__(self, run: QualificationSession, look_ahead: LookAhead) -> None:
+        self.run = run
+        self.look_ahead = look_ahead
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> Generator[None, None, None]:
+        """Parametrize by runtime after everything else, so that its name is last in the id."""
+        yield
+        problem = None
+        try:
+            self.run.registry.parametrize(metafunc)
+        except MarkerError as error:
+            problem = str(error)
+        if problem is not None:  # Raised outside of the handler, else pytest shows the problem twice.
+            pytest.fail(problem, pytrace=False)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Check what can be checked before anything is spent."""
+        try:
+            self.run.check_before_spending(session)
+        except ProofmapError as error:
+            refuse(session, str(error))
+
+    def pytest_report_collectionfinish(self) -> list[str]:
+        """Say which criteria cannot reach a verdict, before anything is spent."""
+        return self.run.foresee()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Look ahead before the first test runs."""
+        with self.look_ahead.around_tests(session):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Wait for a test's answers before any clock of the test ticks."""
+        self.look_ahead.before(item)
+        try:
+            return (yield)
+        finally:
+            self.look_ahead.after(item)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Start the record of a sample."""
+        self.run.begin(item)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Tell reports of subtests from the test's own."""
+        record = item.stash.get(RECORD, None)
+        if record is None:
+            return (yield)
+        record.running = True
+        try:
+            return (yield)
+        finally:
+            record.running = False
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Take a sample's outcome, and word its report."""
+        report = yield
+        self.run.report(item, call, report)
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
+        """Give evidence its own letters and words."""
+        return status(report)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+        """Decide, and write the evidence."""
+        finish(self.run, session, exitstatus)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show what was decided."""
+        put_plain_skips_first(terminalreporter.stats)
+        write_summary(self.run, terminalreporter)
+
+    def pytest_unconfigure(self) -> None:
+        """End the run."""
+        self.run.close()
