@@ -37,8 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _start(config: pytest.Config) -> None:
+    from pytest_proofmap.collector import no_collection, set_aside
     from pytest_proofmap.errors import ProofmapError
-    from pytest_proofmap.run.collector import no_collection, set_aside
 
     with no_collection():
         from pytest_proofmap.hooks import start

@@ -88,7 +88,7 @@ def beta_cdf(a: float, b: float, x: float) -> float:
 
 
 def beta_quantile(probability: float, a: float, b: float) -> float:
-    """Return x with ``beta_cdf(a, b, x) == probability``, by Newton steps kept inside a shrinking bracket."""
+    """Return x with ``beta_cdf(a, b, x) == probability``, by Halley's steps kept inside a shrinking bracket."""
     if probability <= 0.0:
         return 0.0
     if probability >= 1.0:
@@ -104,22 +104,40 @@ def beta_quantile(probability: float, a: float, b: float) -> float:
             low = x
         log_density = log_norm + (a - 1.0) * math.log(x) + (b - 1.0) * math.log1p(-x)
         density = math.exp(min(log_density, 700.0))
-        candidate = x - error / density if density > _TINY else -1.0
+        if density > _TINY:
+            newton = error / density
+            bend = newton * ((a - 1.0) / x - (b - 1.0) / (1.0 - x))
+            candidate = x - newton / (1.0 - 0.5 * min(1.0, bend))
+        else:
+            candidate = -1.0
         if not low < candidate < high:
             candidate = 0.5 * (low + high)
-        if abs(candidate - x) <= 1e-12 * x or candidate in (low, high):
+        # The error of a step is about the cube of the one before.
+        elif abs(candidate - x) <= 1e-5 * min(x, 1.0 - x):
+            return candidate
+        if candidate in (low, high):
             return candidate
         x = candidate
     return x
 
 
 def _starting_point(probability: float, a: float, b: float) -> float:
-    """Return a first guess at a beta quantile from the normal approximation on the log-odds."""
-    mean = a / (a + b)
-    spread = math.sqrt(1.0 / a + 1.0 / b)
-    log_odds = math.log(a / b) + normal_quantile(probability) * spread
+    """Return a first guess at a beta quantile.
+
+    For shapes of 1 and more Carter's approximation on the log-odds (Abramowitz and Stegun 1964, 26.5.22), below
+    it the normal approximation.
+    """
+    quantile = normal_quantile(probability)
+    if a >= 1.0 and b >= 1.0:
+        ours, theirs = 1.0 / max(1e-9, 2.0 * a - 1.0), 1.0 / max(1e-9, 2.0 * b - 1.0)
+        harmonic = 2.0 / (ours + theirs)
+        bow = (quantile * quantile - 3.0) / 6.0
+        reach = quantile * math.sqrt(max(0.0, harmonic + bow)) / harmonic
+        log_odds = math.log(a / b) + 2.0 * (reach + (theirs - ours) * (bow + 5.0 / 6.0 - 2.0 / (3.0 * harmonic)))
+    else:
+        log_odds = math.log(a / b) + quantile * math.sqrt(1.0 / a + 1.0 / b)
     guess = 1.0 / (1.0 + math.exp(-max(-600.0, min(600.0, log_odds))))
-    return guess if 0.0 < guess < 1.0 else min(mean, math.nextafter(1.0, 0.0))
+    return guess if 0.0 < guess < 1.0 else min(a / (a + b), math.nextafter(1.0, 0.0))
 
 
 def binomial_at_most(k: float, n: float, rate: float) -> float:

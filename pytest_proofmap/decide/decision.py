@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from pytest_proofmap.collector import no_collection
 from pytest_proofmap.decide.attribution import attribute
-from pytest_proofmap.decide.economics import CaseSet
 from pytest_proofmap.decide.objective import CriterionVerdicts, judge_objective
 from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.decide.paired import Memo
@@ -47,6 +47,17 @@ def decide(
         The criteria with cells and attribution, and the objectives with verdicts and recommendations, in the
         order they came in.
     """
+    with no_collection():
+        return _decide(criteria, objectives, runtimes, observations, memo)
+
+
+def _decide(
+    criteria: Sequence[Criterion],
+    objectives: Sequence[Objective],
+    runtimes: Mapping[str, RuntimeInfo],
+    observations: Iterable[Observation],
+    memo: Memo | None,
+) -> Decision:
     tallies = tally(observations, {criterion.id: criterion.collected for criterion in criteria})
     by_name = {objective.name: objective for objective in objectives}
     decided: list[Criterion] = []
@@ -121,12 +132,6 @@ def _decide_objective(
     for slice_name in (None, *slices):
         found = judge_objective(objective, own, slice_name)
         all_verdicts += found
-        cases = [
-            CaseSet(
-                tallies[criterion.id],
-                tallies[criterion.id].view(slice_name if criterion.sliced else None).cases,
-            )
-            for criterion in own
-        ]
-        recommendations.append(recommend(objective, own, found, slice_name, cases, runtimes))
+        views = [tallies[criterion.id].view(slice_name if criterion.sliced else None) for criterion in own]
+        recommendations.append(recommend(objective, own, found, slice_name, views, runtimes))
     return objective.model_copy(update={"verdicts": all_verdicts, "recommendations": recommendations})

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pytest_proofmap.decide.economics import CaseSet, Economics, OwnFigures, compare, own_figures
+from pytest_proofmap.decide.economics import Economics, OwnFigures, compare, own_figures
 from pytest_proofmap.decide.objective import CriterionVerdicts
 from pytest_proofmap.decide.ratios import CASES_FOR_P95, Ratio
+from pytest_proofmap.decide.tally import View
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import (
     FallbackFigures,
@@ -38,7 +39,7 @@ def recommend(
     criteria: Sequence[CriterionVerdicts],
     verdicts: Sequence[ObjectiveVerdict],
     slice_name: str | None,
-    cases: Sequence[CaseSet],
+    views: Sequence[View],
     runtimes: Mapping[str, RuntimeInfo],
 ) -> Recommendation:
     """Recommend a chain for an objective's slice (None: one chain for everything).
@@ -48,12 +49,12 @@ def recommend(
         criteria: Its criteria's verdicts.
         verdicts: Its own verdicts on this slice.
         slice_name: The slice.
-        cases: The cases that count towards the slice.
+        views: The cases of each criterion that count towards the slice.
         runtimes: The runtimes as configured, for their providers.
     """
     confidence = criteria[0].bar.confidence if criteria else 0.95
     qualified = [
-        _candidate(objective, criteria, name, slice_name, cases, confidence)
+        _candidate(objective, criteria, name, slice_name, views, confidence)
         for name in (verdict.runtime for verdict in verdicts if verdict.status == "qualified")
     ]
     eligible = [candidate for candidate in qualified if candidate.objection is None]
@@ -77,7 +78,7 @@ def recommend(
         else:
             chain = [objective.baseline, *names]
             reason = _retained(objective, verdicts, qualified)
-    passes = {name: _passes(cases, name) for name in chain}
+    passes = {name: _passes(views, name) for name in chain}
     cost = chosen.economics.cost if chosen else None
     speed = chosen.economics.speed if chosen else None
     return Recommendation(
@@ -91,7 +92,7 @@ def recommend(
         fallbacks=_fallbacks(chain, passes),
         joint_pass_rate=_joint_pass_rate(passes),
         outage_proof=_outage_proof(chain, runtimes),
-        warnings=_warnings(objective, chain, chosen, cases, runtimes),
+        warnings=_warnings(objective, chain, chosen, views, runtimes),
     )
 
 
@@ -100,15 +101,15 @@ def _candidate(
     criteria: Sequence[CriterionVerdicts],
     name: str,
     slice_name: str | None,
-    cases: Sequence[CaseSet],
+    views: Sequence[View],
     confidence: float,
 ) -> _Candidate:
     """Return what speaks for and against a qualified challenger."""
-    figures = own_figures(cases, name)
+    figures = own_figures(views, name)
     objection = _above_ceiling(objective, figures)
     if slice_name is None and objection is None:
         objection = _harm(criteria, name)
-    return _Candidate(name, compare(cases, objective.baseline, name, confidence), figures, objection)
+    return _Candidate(name, compare(views, objective.baseline, name, confidence), figures, objection)
 
 
 def _above_ceiling(objective: Objective, figures: OwnFigures) -> str | None:
@@ -231,9 +232,10 @@ def _but(objective: Objective, candidate: _Candidate) -> str:
     return candidate.economics.speed_withheld or "is not faster"
 
 
-def _passes(cases: Sequence[CaseSet], runtime: str) -> list[bool | None]:
+def _passes(views: Sequence[View], runtime: str) -> list[bool | None]:
     """Return for each case whether a runtime passes it; None where it was not run."""
-    return [None if found is None else found.found == "passed" for some in cases for found in some.of(runtime)]
+    found = (one for view in views for one in view.found(runtime))
+    return [None if one == "missing" else one == "passed" for one in found]
 
 
 def _fallbacks(chain: Sequence[str], passes: Mapping[str, Sequence[bool | None]]) -> list[FallbackFigures]:
@@ -266,7 +268,7 @@ def _warnings(
     objective: Objective,
     chain: Sequence[str],
     chosen: _Candidate | None,
-    cases: Sequence[CaseSet],
+    views: Sequence[View],
     runtimes: Mapping[str, RuntimeInfo],
 ) -> list[str]:
     """Return what a reader should know before approving the chain."""
@@ -283,7 +285,7 @@ def _warnings(
         if chosen.economics.speed_withheld and chosen.economics.speed_withheld.startswith("the speed-up"):
             warnings.append(chosen.economics.speed_withheld)
     elif objective.p95_latency_s is not None or objective.max_cost_per_1k_usd is not None:
-        objection = _above_ceiling(objective, own_figures(cases, objective.baseline))
+        objection = _above_ceiling(objective, own_figures(views, objective.baseline))
         if objection:
             warnings.append(f"the baseline {objective.baseline} itself: {objection}")
     return warnings

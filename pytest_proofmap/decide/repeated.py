@@ -76,8 +76,7 @@ def pass_hat_k(counts: Iterable[tuple[int, int]]) -> float | None:
 
     Args:
         counts: Per case the number of samples that passed and the number of samples. k is the smallest
-            number of
-            samples that any case has.
+            number of samples that any case has.
 
     Returns:
         The mean of C(passed, k) / C(samples, k), or None when there is no case.

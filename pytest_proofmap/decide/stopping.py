@@ -222,4 +222,4 @@ def _share(counted: CriterionTally, baseline: str, case: str, bar: Bar) -> float
 
 def _is_whole(found: CaseTally | None, bar: Bar) -> bool:
     """Return whether all samples of a case are there."""
-    return found is not None and len(found.rows) + found.skipped >= bar.samples
+    return found is not None and len(found) >= bar.samples

@@ -6,92 +6,126 @@ case whose repeated answers are all the same counts as one sample.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pytest_proofmap.decide.observation import Observation
 
-__all__ = ["CaseTally", "CriterionTally", "Found", "View", "tally"]
+__all__ = ["CaseFigures", "CaseTally", "Column", "CriterionTally", "Found", "View", "answered_latencies", "tally"]
 
 Found = Literal["passed", "failed", "error", "missing"]
 """What is known of a unit on a runtime: its outcome, or that there is none."""
 
 
-class CaseTally:
-    """What one runtime did on one case, or on several that are one unit."""
+class CaseFigures(NamedTuple):
+    """What the samples of a case cost a runtime, and how long they took."""
 
-    __slots__ = ("errors", "failed", "passed", "rows", "skipped", "spared")
+    cost_usd: float | None
+    """Mean cost of a sample; None when it is unknown."""
+    latency_s: float | None
+    """Mean latency of the samples that have an answer; None when none is known."""
+    answered: bool
+    """Whether there was anything to pay for."""
+    concurrencies: tuple[int, ...]
+    """Concurrency at which the samples with a latency were made."""
 
-    def __init__(self) -> None:
-        self.passed = self.failed = self.errors = self.skipped = 0
-        self.spared = False
-        """Whether adaptive sampling left it out."""
-        self.rows: list[Observation] = []
+
+def answered_latencies(rows: Iterable[Observation]) -> list[float]:
+    """Return the latencies of the samples that have an answer, in seconds."""
+    return [row.latency_s for row in rows if row.latency_s is not None and row.outcome != "error"]
+
+
+class CaseTally(list[Observation]):
+    """What one runtime did on one case, or on several that are one unit: its samples, those skipped included.
+
+    A plain list of rows, because most hold a single one and a run has hundreds of thousands.
+    """
+
+    __slots__ = ()
+
+    @property
+    def rows(self) -> list[Observation]:
         """The samples that were not skipped."""
+        if len(self) == 1:
+            return self if self[0].outcome != "skipped" else []
+        return [row for row in self if row.outcome != "skipped"]
 
-    def add(self, row: Observation) -> None:
-        """Count one more sample."""
-        outcome = row.outcome
-        if outcome == "passed":
-            self.passed += 1
-        elif outcome == "failed":
-            self.failed += 1
-        elif outcome == "error":
-            self.errors += 1
-        else:
-            self.skipped += 1
-            self.spared = self.spared or row.spared
-            return
-        self.rows.append(row)
+    @property
+    def passed(self) -> int:
+        """How many samples passed."""
+        return sum(row.outcome == "passed" for row in self)
+
+    @property
+    def failed(self) -> int:
+        """How many samples failed."""
+        return sum(row.outcome == "failed" for row in self)
+
+    @property
+    def errors(self) -> int:
+        """How many samples gave no usable answer."""
+        return sum(row.outcome == "error" for row in self)
+
+    @property
+    def spared(self) -> bool:
+        """Whether adaptive sampling left it out."""
+        return any(row.spared for row in self)
 
     @property
     def found(self) -> Found:
         """The unit's outcome: it passes when all its samples pass."""
-        if self.failed:
+        if len(self) == 1:
+            only = self[0].outcome
+            return only if only != "skipped" else "missing"
+        outcomes = {row.outcome for row in self}
+        if "failed" in outcomes:
             return "failed"
-        if self.errors:
+        if "error" in outcomes:
             return "error"
-        return "passed" if self.passed else "missing"
+        return "passed" if "passed" in outcomes else "missing"
 
     @property
     def request(self) -> tuple[tuple[int, str], ...] | None:
         """All that was asked for, in the order of samples; None when a part is unknown."""
-        if len(self.rows) == 1:
-            only = self.rows[0]
-            return None if only.request_digest is None else ((only.sample, only.request_digest),)
-        known = [(row.sample, row.request_digest) for row in self.rows if row.request_digest is not None]
-        return tuple(sorted(known)) if known and len(known) == len(self.rows) else None
+        rows = self.rows
+        known = [(row.sample, row.request_digest) for row in rows if row.request_digest is not None]
+        return tuple(sorted(known)) if known and len(known) == len(rows) else None
 
     @property
-    def latencies(self) -> list[float]:
-        """Latencies of the samples that have an answer, in seconds."""
-        return [row.latency_s for row in self.rows if row.latency_s is not None and row.outcome != "error"]
-
-    @property
-    def concurrencies(self) -> list[int]:
-        """Concurrency at which the samples with a latency were made."""
-        return [row.concurrency for row in self.rows if row.concurrency is not None and row.latency_s is not None]
-
-    @property
-    def cost_per_sample(self) -> float | None:
-        """Mean cost of a sample, or None when it is unknown."""
-        costs = [row.cost_usd for row in self.rows if row.cost_usd is not None]
-        return sum(costs) / len(costs) if costs and len(costs) == len(self.rows) else None
+    def figures(self) -> CaseFigures:
+        """What it cost and how long it took."""
+        if len(self) == 1:
+            (row,) = self
+            cost, latency, concurrency = row.cost_usd, row.latency_s, row.concurrency
+            known = () if concurrency is None or latency is None else (concurrency,)
+            if row.outcome == "error":
+                return CaseFigures(cost, None, bool(cost), known)
+            return CaseFigures(cost, latency, True, known)
+        rows = self.rows
+        costs = [row.cost_usd for row in rows if row.cost_usd is not None]
+        latencies = answered_latencies(rows)
+        return CaseFigures(
+            sum(costs) / len(costs) if costs and len(costs) == len(rows) else None,
+            math.fsum(latencies) / len(latencies) if latencies else None,
+            any(row.outcome != "error" or row.cost_usd for row in rows),
+            tuple(row.concurrency for row in rows if row.concurrency is not None and row.latency_s is not None),
+        )
 
     @property
     def independent_samples(self) -> int:
         """Samples that tell something new: one when all answers were byte-identical."""
-        answers = {row.answer_digest for row in self.rows if row.outcome != "error"}
+        rows = self.rows
+        answers = {row.answer_digest for row in rows if row.outcome != "error"}
         if len(answers) == 1 and None not in answers:
             return 1
-        return max(1, len(self.rows))
+        return max(1, len(rows))
 
     def share(self, error_passes: bool) -> float:
         """Return the share of samples that passed; a missing unit counts as errors do."""
-        if not self.rows:
+        rows = self.rows
+        if not rows:
             return 1.0 if error_passes else 0.0
-        return (self.passed + (self.errors if error_passes else 0)) / len(self.rows)
+        return (self.passed + (self.errors if error_passes else 0)) / len(rows)
 
     def answered_share(self) -> float | None:
         """Return the share of samples with an outcome that passed, or None when there is none."""
@@ -112,7 +146,6 @@ class CriterionTally:
         self.criterion = criterion
         self.runtimes: dict[str, dict[str, CaseTally]] = {}
         self._slice_of: dict[str, str | None] = dict.fromkeys(collected)
-        self._observed: set[str] = set()
         self._views: dict[str | None, View] = {}
         self._repeats: dict[str, dict[str, str]] = {}
 
@@ -122,12 +155,12 @@ class CriterionTally:
         if cases is None:
             cases = self.runtimes[row.runtime] = {}
         case = cases.get(row.case)
-        if case is None:
-            case = cases[row.case] = CaseTally()
-            self._observed.add(row.case)
-            if row.slice is not None or row.case not in self._slice_of:
-                self._slice_of[row.case] = row.slice
-        case.add(row)
+        if case is not None:
+            case.append(row)
+            return
+        cases[row.case] = CaseTally((row,))
+        if row.slice is not None or row.case not in self._slice_of:
+            self._slice_of[row.case] = row.slice
 
     def slices(self) -> list[str]:
         """Return the names of the criterion's slices, sorted; none when it has no slices."""
@@ -137,34 +170,40 @@ class CriterionTally:
         """Return the cases of a slice (None: all cases). Nothing may be added afterwards."""
         view = self._views.get(slice_name)
         if view is None:
+            observed = set().union(*self.runtimes.values())
             cases = [
                 case
                 for case, name in self._slice_of.items()
-                if case in self._observed and (slice_name is None or name == slice_name)
+                if case in observed and (slice_name is None or name == slice_name)
             ]
             view = self._views[slice_name] = View(self, cases)
         return view
-
-    def of(self, runtime: str, case: str) -> CaseTally | None:
-        """Return what a runtime did on a case, or None when it has no sample that was not skipped."""
-        found = self.runtimes.get(runtime, {}).get(case)
-        return found if found is not None and found.rows else None
 
     def repeats(self, runtime: str) -> dict[str, str]:
         """Return the cases that repeat an earlier case's request on a runtime, with that case."""
         repeats = self._repeats.get(runtime)
         if repeats is None:
             repeats = self._repeats[runtime] = {}
-            counts = self.runtimes.get(runtime, {})
-            asked = [row.request_digest for counted in counts.values() for row in counted.rows]
+            asked = [row.request_digest for row in self.view(None).samples(runtime)]
             if len(set(asked)) == len(asked):
                 return repeats
             first: dict[tuple[tuple[int, str], ...], str] = {}
-            for case, counted in counts.items():
+            for case, counted in self.runtimes[runtime].items():
                 request = counted.request
                 if request is not None and first.setdefault(request, case) is not case:
                     repeats[case] = first[request]
         return repeats
+
+
+class Column(NamedTuple):
+    """What one runtime did on the cases of a view."""
+
+    cases: list[CaseTally | None]
+    """Aligned with the view's cases; None where it has no sample that was not skipped."""
+    samples: list[Observation]
+    """Its samples, without those that were skipped."""
+    found: list[Found]
+    """The outcome of each case."""
 
 
 class View:
@@ -176,29 +215,48 @@ class View:
         self.observed = observed
         runtimes = list(tally.runtimes.values())
         self.cases = [case for case in observed if any(case in cases and cases[case].rows for cases in runtimes)]
-        self._found: dict[str, list[Found]] = {}
+        self._columns: dict[str, Column] = {}
         self._plain: dict[str, bool] = {}
+
+    def column(self, runtime: str) -> Column:
+        """Return what a runtime did on each case."""
+        column = self._columns.get(runtime)
+        if column is None:
+            column = self._columns[runtime] = Column([], [], [])
+            counted = self.tally.runtimes.get(runtime, {})
+            for case in self.cases:
+                one = counted.get(case)
+                rows: Sequence[Observation] = one.rows if one is not None else ()
+                column.cases.append(one if rows else None)
+                column.samples.extend(rows)
+                if len(rows) == 1:
+                    column.found.append(rows[0].outcome)  # type: ignore[arg-type]  # rows holds none that was skipped
+                else:
+                    column.found.append("missing" if one is None else one.found)
+        return column
+
+    def samples(self, runtime: str) -> list[Observation]:
+        """Return a runtime's samples on the cases, without those that were skipped."""
+        return self.column(runtime).samples
+
+    def found(self, runtime: str) -> list[Found]:
+        """Return what is known of each case on a runtime, in the order of ``cases``."""
+        return self.column(runtime).found
+
+    def skipped(self, runtime: str) -> int:
+        """Return how many of the observed cases a runtime has skipped samples of and no others."""
+        counted = self.tally.runtimes.get(runtime, {})
+        present = self.column(runtime).cases
+        return sum(case in counted for case in self.observed) - len(present) + present.count(None)
 
     def plain(self, runtime: str) -> bool:
         """Return whether every case is a unit of its own with at most one sample on a runtime."""
         plain = self._plain.get(runtime)
         if plain is None:
-            counted = self.tally.runtimes.get(runtime, {})
-            plain = not self.tally.repeats(runtime) and all(
-                len(counted[case].rows) <= 1 for case in self.cases if case in counted
-            )
-            self._plain[runtime] = plain
+            cases, samples, _ = self.column(runtime)
+            single = len(samples) == len(cases) - cases.count(None)
+            plain = self._plain[runtime] = single and not self.tally.repeats(runtime)
         return plain
-
-    def found(self, runtime: str) -> list[Found]:
-        """Return what is known of each case on a runtime, in the order of ``cases``."""
-        found = self._found.get(runtime)
-        if found is None:
-            counted = self.tally.runtimes.get(runtime, {})
-            found = self._found[runtime] = [
-                counted[case].found if case in counted else "missing" for case in self.cases
-            ]
-        return found
 
     def groups(self, *runtimes: str) -> list[tuple[str, ...]]:
         """Return the cases in groups that made identical requests on one of the runtimes."""
@@ -238,8 +296,7 @@ class View:
             return counted.get(group[0]) or CaseTally()
         merged = CaseTally()
         for case in group:
-            for row in counted[case].rows if case in counted else ():
-                merged.add(row)
+            merged += counted[case].rows if case in counted else ()
         return merged
 
     def independent(self, group: tuple[str, ...], runtime: str) -> int:
@@ -261,11 +318,9 @@ def tally(
         A tally for each criterion that was collected or observed.
     """
     tallies = {criterion: CriterionTally(criterion, cases) for criterion, cases in collected.items()}
-    rows: defaultdict[str, list[Observation]] = defaultdict(list)
     for row in observations:
-        rows[row.criterion].append(row)
-    for criterion, found in rows.items():
-        counted = tallies.setdefault(criterion, CriterionTally(criterion))
-        for row in found:
-            counted.add(row)
+        counted = tallies.get(row.criterion)
+        if counted is None:
+            counted = tallies[row.criterion] = CriterionTally(row.criterion)
+        counted.add(row)
     return tallies

@@ -47,13 +47,28 @@ def tango_interval(b: float, c: float, n: float, confidence: float = 0.95) -> In
 
 
 def _solve(b: float, c: float, n: float, target: float, low: float, high: float) -> float:
-    """Return the difference between low and high at which the statistic, which falls, equals the target."""
-    for _ in range(50):
+    """Return the difference between low and high at which the statistic, which falls, equals the target.
+
+    By Ridders' method (1979, IEEE Transactions on Circuits and Systems 26:979-980), which halves the bracket at
+    least and doubles the digits at best; by halving alone while an end is infinite.
+    """
+    above, below = (tango_z(b, c, n, end) - target for end in (low, high))
+    found = math.inf
+    while high - low >= 1e-10:
         middle = 0.5 * (low + high)
-        if tango_z(b, c, n, middle) > target:
-            low = middle
+        value = tango_z(b, c, n, middle) - target
+        if math.isinf(above) or math.isinf(below) or math.isinf(value) or value == 0.0:
+            points = [(middle, value)]
         else:
-            high = middle
-        if high - low < 1e-10:
-            break
+            root = middle + (middle - low) * value / math.sqrt(value * value - above * below)
+            if abs(root - found) < 1e-11:
+                return root
+            found = root
+            points = sorted([(middle, value), (root, tango_z(b, c, n, root) - target)])
+        for point, at_point in points:
+            if at_point > 0.0:
+                low, above = point, at_point
+            else:
+                high, below = point, at_point
+                break
     return 0.5 * (low + high)

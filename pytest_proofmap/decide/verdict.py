@@ -27,7 +27,7 @@ from pytest_proofmap.decide.paired import Memo
 from pytest_proofmap.decide.ratios import latency_figures
 from pytest_proofmap.decide.repeated import pass_hat_k
 from pytest_proofmap.decide.stopping import CaseOrder, assess_adaptively, is_futile, share_spent_early
-from pytest_proofmap.decide.tally import View
+from pytest_proofmap.decide.tally import View, answered_latencies
 from pytest_proofmap.decide.wording import (
     count,
     insufficient_reason,
@@ -176,18 +176,16 @@ def _cell(
     reason: str,
 ) -> Cell:
     """Return a cell with its counts, rates, cost and latency."""
-    tallies = view.tally.runtimes.get(runtime, {})
-    found = [tallies[case] for case in view.observed if case in tallies]
+    samples, skipped = view.samples(runtime), view.skipped(runtime)
+    present = [one for one in view.column(runtime).cases if one is not None]
     if view.plain(runtime):
         outcomes = view.found(runtime)
     else:
         outcomes = [view.unit(group, runtime).found for group in view.groups(runtime)]
     passed, failed, errors = (outcomes.count(outcome) for outcome in ("passed", "failed", "error"))
-    skipped = sum(1 for one in found if not one.rows)
     ran = passed + failed + errors
-    repeated = bar.samples > 1 or any(len(one.rows) > 1 for one in found)
-    costs = [row.cost_usd for one in found for row in one.rows]
-    known_costs = [cost for cost in costs if cost is not None]
+    repeated = bar.samples > 1 or len(samples) > len(present)
+    costs = [row.cost_usd for row in samples if row.cost_usd is not None]
     return Cell(
         runtime=runtime,
         role=role,
@@ -201,9 +199,9 @@ def _cell(
         pass_rate=passed / ran if ran else None,
         interval=clopper_pearson(passed, ran, bar.confidence or 0.95) if ran else None,
         reason=reason,
-        cost_usd=math.fsum(known_costs) if costs and len(known_costs) == len(costs) else None,
-        latency_s=Latency(**latency_figures([latency for one in found for latency in one.latencies])._asdict()),
-        pass_hat_k=pass_hat_k((one.passed, len(one.rows)) for one in found) if repeated else None,
+        cost_usd=math.fsum(costs) if costs and len(costs) == len(samples) else None,
+        latency_s=Latency(**latency_figures(answered_latencies(samples))._asdict()),
+        pass_hat_k=pass_hat_k((one.passed, len(one.rows)) for one in present) if repeated else None,
     )
 
 

@@ -8,8 +8,8 @@ from itertools import zip_longest
 
 import pytest
 
+from pytest_proofmap.collector import set_aside
 from pytest_proofmap.run import xdist
-from pytest_proofmap.run.collector import set_aside
 from pytest_proofmap.run.plan import Plan
 from pytest_proofmap.run.prefetch import Prefetcher
 from pytest_proofmap.run.progress import Progress

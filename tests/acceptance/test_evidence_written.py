@@ -231,8 +231,8 @@ class Full:
     def flush(self):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-@pytest.fixture(scope="session", autouse=True)
-def full_disk():
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish():
     whole = recorder.Recorder._open
     recorder.Recorder._open = lambda self: Full(whole(self))
     yield

@@ -1,6 +1,7 @@
-"""Python's cyclic garbage collector in a run: it need not look at what lives until the end anyway.
+"""Python's cyclic garbage collector: it need not look at what lives until the end anyway.
 
-Modules and collected items are hundreds of thousands of objects, and full collections visit every one of them.
+Modules, collected items and rows of evidence are hundreds of thousands of objects, and a full collection visits
+every one of them.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import pytest
+if TYPE_CHECKING:
+    import pytest
 
 __all__ = ["no_collection", "set_aside"]
-
-ASIDE = pytest.StashKey[bool]()
 
 
 @contextmanager
@@ -34,6 +35,4 @@ def set_aside(config: pytest.Config) -> None:
     pytest's own search for garbage at the end still finds what the tests made.
     """
     gc.freeze()
-    if ASIDE not in config.stash:
-        config.stash[ASIDE] = True
-        config.add_cleanup(gc.unfreeze)
+    config.add_cleanup(gc.unfreeze)
