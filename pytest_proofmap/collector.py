@@ -6,6 +6,7 @@ every one of them.
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
-__all__ = ["no_collection", "set_aside"]
+__all__ = ["collect_everything_at_the_end", "no_collection", "set_aside"]
 
 
 @contextmanager
@@ -29,10 +30,18 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def set_aside(config: pytest.Config) -> None:
-    """Leave everything that exists by now out of collections, until pytest has ended.
-
-    pytest's own search for garbage at the end still finds what the tests made.
-    """
+def set_aside() -> None:
+    """Leave everything that exists by now out of collections; what is made from now on is still collected."""
     gc.freeze()
+
+
+def collect_everything_at_the_end(config: pytest.Config) -> None:
+    """Undo :func:`set_aside` once pytest has ended and has looked for garbage itself.
+
+    To be called while plugins are configured: what they do at the end comes in reverse order. At the end of the
+    process all is set aside again: else the interpreter looks for cycles among everything that the run has left,
+    only to give the memory back a moment earlier.
+    """
     config.add_cleanup(gc.unfreeze)
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)

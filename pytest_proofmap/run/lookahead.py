@@ -52,7 +52,7 @@ class LookAhead:
                 gate=run.adaptive.gate if run.adaptive is not None else None,
             )
             self._prefetcher.probe()
-        set_aside(run.config)
+        set_aside()
         try:
             yield
         finally:
