@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from pytest_proofmap.errors import CallError, StoreError
@@ -124,7 +125,7 @@ class Connection:
                 )
                 return future
             self._next += 1
-            self._pending[self._next] = _Pending(future, call, hook)
+            self._pending[self._next] = _Pending(future, partial(hook, call) if hook is not None else None)
             self._send_environment()
             self._send(encode_call(self._next, call, hooked=hook is not None))
         return future
@@ -244,7 +245,7 @@ class Connection:
         """Run the user's hook and send what it gave."""
         message: dict[str, Any] = {"op": "result", "id": number, "answer": None, "error": None}
         try:
-            answer = pending.hook(pending.call) if pending.hook is not None else None
+            answer = pending.hook() if pending.hook is not None else None
             if answer is not None:
                 message["answer"] = answer.content()
         except CallError as error:
@@ -274,8 +275,7 @@ class Connection:
 @dataclass(frozen=True, slots=True)
 class _Pending:
     future: Future[CallResult]
-    call: LiveCall
-    hook: HookRunner | None
+    hook: Callable[[], Answer | None] | None
 
 
 def _result(message: dict[str, Any]) -> CallResult:

@@ -39,6 +39,7 @@ class LookAhead:
             KeyboardInterrupt: The user wants to stop.
         """
         run = self._run
+        set_aside()
         items = self._items(session)
         if items:
             self._prefetcher = Prefetcher(
@@ -52,7 +53,6 @@ class LookAhead:
                 gate=run.adaptive.gate if run.adaptive is not None else None,
             )
             self._prefetcher.probe()
-        set_aside()
         try:
             yield
         finally:

@@ -17,6 +17,8 @@ import signal
 import sys
 import threading
 import traceback
+from collections import Counter, deque
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,9 @@ __all__ = ["CallService", "main"]
 
 DRAIN_S = 5.0
 """What is under way when the parent goes may still arrive and be kept for so long."""
+
+STARTED_PER_SLOT = 4
+"""Calls to one provider that are started for each that may be under way: some of them wait to be tried again."""
 
 _FORCE_EXIT_S = 3.0
 _PARENT_LOOK_S = 2.0
@@ -158,6 +163,10 @@ class CallService:
             refresh=bool(settings.get("refresh")),
             run=settings.get("run"),
         )
+        self._window = STARTED_PER_SLOT * int(settings.get("concurrency") or 1)
+        self._backlog: dict[str, deque[tuple[_Client, dict[str, Any]]]] = {}
+        """Calls that were not started yet, by provider: thousands at once would take 5 kB each."""
+        self._started: Counter[str] = Counter()
         self._clients: set[_Client] = set()
         self._leaving = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -193,7 +202,9 @@ class CallService:
     def _take(self, client: _Client, message: dict[str, Any]) -> None:
         op = message.get("op")
         if op == "call":
-            self._spawn(self._call(client, message))
+            provider = str(message["provider"])
+            self._backlog.setdefault(provider, deque()).append((client, message))
+            self._start(provider)
         elif op == "result":
             result = client.results.pop(message["id"], None)
             if result is not None and not result.done():
@@ -207,10 +218,23 @@ class CallService:
         elif op == "bye":
             self._leaving = True
 
-    def _spawn(self, work: Any) -> None:
+    def _start(self, provider: str) -> None:
+        """Start calls to a provider, in their order, as far as its window allows; others have their own."""
+        backlog = self._backlog[provider]
+        while backlog and self._started[provider] < self._window:
+            self._started[provider] += 1
+            task = self._spawn(self._call(*backlog.popleft()))
+            task.add_done_callback(lambda _: self._end(provider))
+
+    def _end(self, provider: str) -> None:
+        self._started[provider] -= 1
+        self._start(provider)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _warm(self) -> None:
         with contextlib.suppress(Exception):
@@ -263,13 +287,17 @@ class CallService:
 
     def _status(self) -> dict[str, Any]:
         progress = self.dispatcher.progress
+        providers = self.dispatcher.limits.status()
+        for name, backlog in self._backlog.items():
+            if name in providers:
+                providers[name]["waiting"] += len(backlog)
         return {
             "op": "status",
             "in_flight": progress.in_flight,
-            "waiting": progress.waiting,
+            "waiting": progress.waiting + sum(map(len, self._backlog.values())),
             "done": progress.done,
             "spent_usd": self.dispatcher.budget.spent_usd,
-            "providers": self.dispatcher.limits.status(),
+            "providers": providers,
         }
 
 

@@ -7,6 +7,7 @@ times as much, and importing LiteLLM a thousand times.
 from __future__ import annotations
 
 import json
+import mmap
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -90,24 +91,26 @@ def _entry(model: str) -> dict[str, Any]:
 
 
 def _cut_out(name: str) -> dict[str, Any] | None:
-    text = _price_list()
-    # Entries are indented by four spaces, so that the same name inside an entry is not taken for one.
-    start = text.find(f"\n    {json.dumps(name)}: {{")
-    if start < 0:
+    """Return the entry of exactly this name, or None."""
+    path = _price_list()
+    if path is None:
         return None
+    # Entries are indented by four spaces, so that the same name inside an entry is not taken for one.
+    start = f"\n    {json.dumps(name)}: {{".encode()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        found = text.find(start)
+        end = text.find(b"\n    }", found)
+        entry = text[found + len(start) - 1 : end] + b"}" if 0 <= found < end else b""
     try:
-        entry, _ = json.JSONDecoder().raw_decode(text, text.index("{", start))
+        content = json.loads(entry)
     except ValueError:
         return None
-    return entry if isinstance(entry, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 @lru_cache(maxsize=1)
-def _price_list() -> str:
+def _price_list() -> Path | None:
+    """Return the file of the list, which is not empty, or None."""
     spec = find_spec("litellm")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        try:
-            return (Path(folder) / PRICE_LIST).read_text(encoding="utf-8")
-        except OSError:
-            continue
-    return ""
+    paths = (Path(folder) / PRICE_LIST for folder in (spec and spec.submodule_search_locations) or ())
+    return next((path for path in paths if path.is_file() and path.stat().st_size), None)

@@ -46,8 +46,9 @@ LIST = {
 @pytest.fixture(autouse=True)
 def price_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A small list in the place of the bundled one."""
-    text = json.dumps(LIST, indent=4)
-    monkeypatch.setattr(prices, "_price_list", lambda: text)
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps(LIST, indent=4), encoding="utf-8")
+    monkeypatch.setattr(prices, "_price_list", lambda: path)
     prices._entry.cache_clear()
 
 
