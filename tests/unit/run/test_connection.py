@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,28 @@ def test_slow_hooks_run_side_by_side(memory: Connection) -> None:
 
     futures = [memory.submit(live(None, text=str(number)), hook=hook) for number in range(4)]
     assert [future.result(WAIT_S).attempts for future in futures] == [1, 1, 1, 1]
+
+
+def test_a_crowd_at_one_provider_holds_up_no_other(memory: Connection) -> None:
+    """However many calls to a provider wait, one to another starts at once, and all are counted as waiting."""
+    release = threading.Event()
+
+    def hook(call: LiveCall) -> Answer:
+        if call.provider == "openai":
+            assert release.wait(WAIT_S)
+        return say(call.request["messages"][0]["content"])
+
+    crowd = [memory.submit(live(None, text=str(number)), hook=hook) for number in range(300)]
+    other = replace(live(None, text="quick"), key="quick", provider="elsewhere")
+    answer = memory.submit(other, hook=hook).result(WAIT_S).answer
+    assert answer is not None
+    assert answer.text == "quick"
+    status = memory.status().result(WAIT_S)
+    providers = status["providers"]["openai"]
+    assert providers["in_flight"] + providers["waiting"] == status["in_flight"] + status["waiting"] == 300
+    release.set()
+    answers = [flight.result(WAIT_S).answer for flight in crowd]
+    assert [answer and answer.text for answer in answers] == [str(number) for number in range(300)]
 
 
 def test_dying_service_fails_every_call(memory: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import threading
@@ -66,6 +67,51 @@ def test_a_new_answer_replaces_the_old_one(store: DiskStore) -> None:
     store.put(request.key(), answer_of(request, "old"))
     store.put(request.key(), answer_of(request, "new"))
     assert [entry.answer.text for entry in store.entries()] == ["new"]
+
+
+def test_answers_in_their_order_are_read_many_at_once(folder: Path, store: DiskStore) -> None:
+    """Reading keys in the order of writing asks the database once for many, and skips none."""
+    requests = [request_of(str(number)) for number in range(300)]
+    for request in requests:
+        store.put(request.key(), answer_of(request))
+    reader = DiskStore(folder, pytest.fail, readonly=True)
+    statements: list[str] = []
+    assert reader.get(requests[0].key()) == answer_of(requests[0])
+    connection = reader._databases[0]._reader
+    assert connection is not None
+    connection.set_trace_callback(statements.append)
+    assert [reader.get(request.key()) for request in requests[1:]] == [answer_of(each) for each in requests[1:]]
+    assert 0 < len(statements) < 20
+    connection.set_trace_callback(None)
+    reader.close()
+
+
+def test_answers_in_any_order_are_found(folder: Path, store: DiskStore) -> None:
+    """Reading ahead is no more than that: other orders, and answers that came later, are found as well."""
+    requests = [request_of(str(number)) for number in range(200)]
+    for request in requests[:150]:
+        store.put(request.key(), answer_of(request))
+    reader = DiskStore(folder, pytest.fail, readonly=True)
+    shuffled = random.Random(1).sample(requests[:150], 150)
+    for order in (requests[:150], shuffled, requests[149::-1]):
+        assert [reader.get(request.key()) for request in order] == [answer_of(request) for request in order]
+    for request in requests[150:]:
+        store.put(request.key(), answer_of(request))
+    assert [reader.get(request.key()) for request in requests] == [answer_of(request) for request in requests]
+    reader.close()
+
+
+def test_what_was_read_ahead_is_dropped_when_it_changes(store: DiskStore) -> None:
+    """An answer that was replaced or deleted after its neighbours were read is never given again."""
+    requests = [request_of(str(number)) for number in range(20)]
+    for request in requests:
+        store.put(request.key(), answer_of(request))
+    for request in requests[:5]:
+        store.get(request.key())
+    store.put(requests[6].key(), answer_of(requests[6], "replaced"))
+    store.delete([requests[7].key()])
+    assert store.get(requests[6].key()) == answer_of(requests[6], "replaced")
+    assert store.get(requests[7].key()) is None
 
 
 def test_a_refusal_is_kept(store: DiskStore) -> None:

@@ -1,0 +1,84 @@
+"""What is kept out of the garbage collector's way, and what is not."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from pytest_proofmap.collector import no_collection, set_aside
+
+
+@pytest.fixture(autouse=True)
+def everything_is_collected() -> Iterator[None]:
+    """Leave the collector as it was found."""
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+def test_collections_are_held_back_for_a_while() -> None:
+    """They are off inside and on again outside."""
+    with no_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_a_collector_that_is_off_stays_off() -> None:
+    """Who switched it off wants it so."""
+    gc.disable()
+    with no_collection():
+        pass
+    assert not gc.isenabled()
+
+
+def test_what_comes_later_is_still_collected() -> None:
+    """Only what exists by then is set aside."""
+    set_aside()
+    assert gc.get_freeze_count() > 0
+
+    class Node:
+        """Refers to itself."""
+
+        def __init__(self) -> None:
+            self.me = self
+
+    Node()
+    assert gc.collect() > 0
+
+
+def test_garbage_of_tests_is_still_reported(pytester: pytest.Pytester) -> None:
+    """What a run's tests leave behind is searched for errors in destructors, as pytest does at its end."""
+    pytester.makepyfile(
+        """
+        class Leaky:
+            def __init__(self):
+                self.me = self
+            def __del__(self):
+                raise ValueError("never closed")
+
+        def test_leaky():
+            Leaky()
+        """
+    )
+    result = pytester.runpytest_subprocess("--proofmap")
+    assert "PytestUnraisableExceptionWarning" in result.stdout.str() + result.stderr.str()
+    assert "never closed" in result.stdout.str() + result.stderr.str()
+
+
+def test_nothing_stays_aside_after_a_run(pytester: pytest.Pytester) -> None:
+    """A process that goes on after pytest has everything collected again."""
+    pytester.makepyfile("def test_nothing(): pass")
+    pytester.runpytest_inprocess("--proofmap").assert_outcomes(passed=1)
+    assert gc.get_freeze_count() == 0
+
+
+def test_the_end_of_the_process_is_quick_and_runs_what_others_registered(pytester: pytest.Pytester) -> None:
+    """Functions that others registered for the end of the process run as ever."""
+    pytester.makeconftest("import atexit\natexit.register(print, 'closed properly')")
+    pytester.makepyfile("def test_nothing(): pass")
+    result = pytester.run(sys.executable, "-m", "pytest", "--proofmap")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["closed properly"])
