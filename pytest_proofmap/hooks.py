@@ -12,7 +12,7 @@ from pytest_proofmap.report.plan import write_plan
 from pytest_proofmap.report.terminal import write_summary
 from pytest_proofmap.run.finish import finish
 from pytest_proofmap.run.lookahead import LookAhead, make_plan
-from pytest_proofmap.run.outcomes import put_plain_skips_first, status
+from pytest_proofmap.run.outcomes import SHOWN_ATTRIBUTE, put_plain_skips_first, status
 from pytest_proofmap.run.plan import PLAN
 from pytest_proofmap.run.session import RECORD, SESSION, QualificationSession
 from pytest_proofmap.run.xdist import is_controller, refuse
@@ -51,6 +51,26 @@ class PlanHooks:
         write_plan(self.run, terminalreporter)
 
 
+class StatusHooks:
+    """How evidence looks among pytest's reports."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
+        """Give evidence its own letters and words."""
+        return status(report)
+
+
+def _have_shown(config: pytest.Config, report: pytest.TestReport) -> None:
+    """See to it that a report looks like the evidence that it is.
+
+    The hook is there from the first such report on: it is asked three times a test, and most runs have few.
+    """
+    if SHOWN_ATTRIBUTE in report.__dict__ and not config.pluginmanager.has_plugin("proofmap-status"):
+        config.pluginmanager.register(StatusHooks(), "proofmap-status")
+
+
 class ControllerHooks:
     """Events of pytest-xdist on the process that hands the tests out, beside those of every run."""
 
@@ -68,6 +88,7 @@ class ControllerHooks:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in what a worker sent."""
         self.run.receive(report)
+        _have_shown(self.run.config, report)
 
 
 class RunHooks:
@@ -140,14 +161,8 @@ class RunHooks:
         """Take a sample's outcome, and word its report."""
         report = yield
         self.run.report(item, call, report)
+        _have_shown(item.config, report)
         return report
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_report_teststatus(
-        self, report: pytest.TestReport
-    ) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
-        """Give evidence its own letters and words."""
-        return status(report)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:

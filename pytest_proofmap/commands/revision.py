@@ -77,7 +77,7 @@ def _totals(evidence: Evidence) -> Totals:
     charges: dict[str, Charge] = {}
     for sample in evidence.samples:
         for call in sample.calls:
-            charge = Charge(call.key, call.source, call.cost_usd, call.error is None)
+            charge = Charge(call.key, call.source, call.cost_usd, call.error is None, call.runtime)
             known = charges.get(call.key)
             if known is None or SOURCE_RANK[charge.source] < SOURCE_RANK[known.source]:
                 charges[call.key] = charge

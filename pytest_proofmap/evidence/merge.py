@@ -161,7 +161,7 @@ class ShardMerger:
     def _is_new(self, number: int, sample: Sample) -> bool:
         """Take in a sample; return whether it is the first of its kind."""
         for call in sample.calls:
-            charge = Charge("", call.source, call.cost_usd, call.error is None)
+            charge = Charge("", call.source, call.cost_usd, call.error is None, call.runtime)
             key = _digest(call.key)
             known = self._charges.get(key)
             if known is None or SOURCE_RANK[charge.source] < SOURCE_RANK[known.source]:

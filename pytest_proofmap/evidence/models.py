@@ -18,6 +18,7 @@ __all__ = [
     "AdaptiveCell",
     "AdaptiveSampling",
     "AttributedDifference",
+    "AuxiliaryTotals",
     "Bar",
     "Call",
     "CallFailure",
@@ -372,6 +373,14 @@ class Objective(Model):
     """Service ceiling in USD for 1,000 cases: a runtime above it is not recommended."""
 
 
+class AuxiliaryTotals(Model):
+    """What one runtime was asked in auxiliary calls (a judge, a rewriter)."""
+
+    calls: int
+    list_usd: float
+    unpriced: int = 0
+
+
 class Totals(Model):
     """Totals over the distinct requests of the run."""
 
@@ -385,6 +394,8 @@ class Totals(Model):
     """What the same answers cost when they were made."""
     unpriced: int = 0
     """How many of the answers have an unknown price and are in neither sum."""
+    auxiliary: dict[str, AuxiliaryTotals] = {}
+    """By runtime, the part of all this that auxiliary calls have."""
 
 
 class Evidence(Model):

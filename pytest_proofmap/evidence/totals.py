@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pytest_proofmap.evidence.models import Source, Totals
+from pytest_proofmap.evidence.models import AuxiliaryTotals, Source, Totals
 
 __all__ = ["SOURCE_RANK", "Charge", "total"]
 
@@ -20,6 +20,8 @@ class Charge(NamedTuple):
     source: Source
     cost_usd: float | None
     answered: bool
+    auxiliary: str | None = None
+    """Name of the runtime of an auxiliary call; None for the runtime under test."""
 
 
 def total(charges: Iterable[Charge]) -> Totals:
@@ -27,8 +29,16 @@ def total(charges: Iterable[Charge]) -> Totals:
     counts: dict[Source, int] = {"live": 0, "cache": 0, "recording": 0}
     spent = listed = 0.0
     unpriced = calls = 0
+    auxiliary: dict[str, AuxiliaryTotals] = {}
     for charge in charges:
         calls += 1
+        if charge.auxiliary is not None:
+            known = auxiliary.get(charge.auxiliary, AuxiliaryTotals(calls=0, list_usd=0.0))
+            auxiliary[charge.auxiliary] = AuxiliaryTotals(
+                calls=known.calls + 1,
+                list_usd=known.list_usd + (charge.cost_usd or 0.0),
+                unpriced=known.unpriced + (charge.answered and charge.cost_usd is None),
+            )
         if not charge.answered:
             continue
         counts[charge.source] += 1
@@ -46,4 +56,5 @@ def total(charges: Iterable[Charge]) -> Totals:
         spent_usd=spent,
         list_usd=listed,
         unpriced=unpriced,
+        auxiliary=dict(sorted(auxiliary.items())),
     )

@@ -88,6 +88,10 @@ def _totals(summary: Summary, page: Page) -> list[str]:
     if totals.unpriced:
         text += f", price unknown for {plural(totals.unpriced, 'answer')}"
     lines = page.wrap(text)
+    for name, part in totals.auxiliary.items():
+        priced = part.list_usd or part.unpriced < part.calls
+        cost = f"list cost {money(part.list_usd, estimated=estimated)}" if priced else "price unknown"
+        lines += page.wrap(f"of these {plural(part.calls, 'auxiliary call')} to {name}, {cost}")
     if estimated and (totals.list_usd or totals.spent_usd):
         lines += page.wrap("~ token counts are estimated, and so are these costs")
     return lines

@@ -267,7 +267,7 @@ class Dispatcher:
             self.budget.doubt(worst_usd)
         else:
             self.budget.settle(worst_usd, cost or 0.0)
-        return replace(answer, attempts=attempts, concurrency=under_way, run=self._run)
+        return answer._replace(attempts=attempts, concurrency=under_way, run=self._run)
 
     async def _keep(self, call: LiveCall, answer: Answer) -> Landing:
         try:

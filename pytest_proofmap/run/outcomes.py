@@ -25,10 +25,21 @@ from pytest_proofmap.evidence.models import Bar
 from pytest_proofmap.run.sample import SampleRecord
 from pytest_proofmap.visible import visible
 
-__all__ = ["Shown", "observe_call", "observe_setup", "one_line", "put_plain_skips_first", "show", "status"]
+__all__ = [
+    "SHOWN_ATTRIBUTE",
+    "Shown",
+    "observe_call",
+    "observe_setup",
+    "one_line",
+    "put_plain_skips_first",
+    "show",
+    "status",
+]
 
 Shown = Literal["unmet", "unavailable"]
 SHOWN_ATTRIBUTE = "proofmap_shown"
+"""Attribute of a report that is shown as evidence: how."""
+
 MESSAGE_LIMIT = 300
 
 

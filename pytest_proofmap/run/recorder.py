@@ -76,7 +76,8 @@ class SamplePayload:
                 identity, outcome, own, content["latency_s"], repeated=repeated, spared=record.spared
             ),
             charges=[
-                Charge(call.key, call.source, call.cost_usd, call.answer is not None) for call in record.calls
+                Charge(call.key, call.source, call.cost_usd, call.answer is not None, call.auxiliary)
+                for call in record.calls
             ],
             requests=requests,
             prompts=[(call.prompt.name, call.prompt.variant) for call in record.calls if call.prompt is not None],

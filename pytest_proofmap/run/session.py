@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from datetime import date, datetime, timezone
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,7 +19,6 @@ from pytest_proofmap.decide.planning import PlannedCriterion, shortfalls
 from pytest_proofmap.errors import CallError, ConfigurationError, MarkerError, StoreError
 from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
 from pytest_proofmap.run import xdist
-from pytest_proofmap.run.adaptive import AdaptiveSampler
 from pytest_proofmap.run.connection import Connection, ServiceSettings
 from pytest_proofmap.run.criteria import RUNTIME_FIXTURE, CriteriaRegistry, SampleId
 from pytest_proofmap.run.engine import CacheMode, Engine
@@ -34,6 +33,9 @@ from pytest_proofmap.runtime.cache import DiskStore
 from pytest_proofmap.runtime.cache_place import open_cache, service_store
 from pytest_proofmap.runtime.recordings import Recordings
 from pytest_proofmap.runtime.store import AnswerStore, MemoryStore
+
+if TYPE_CHECKING:
+    from pytest_proofmap.run.adaptive import AdaptiveSampler
 
 __all__ = ["RECORD", "SESSION", "QualificationSession"]
 
@@ -74,6 +76,8 @@ class QualificationSession:
         self.is_worker = xdist.is_worker(config)
         self.adaptive: AdaptiveSampler | None = None
         if config.option.proofmap_adaptive:
+            from pytest_proofmap.run.adaptive import AdaptiveSampler
+
             seed = config.option.proofmap_adaptive_seed
             self.adaptive = AdaptiveSampler(self.registry, seed, spread=self.is_worker)
         self.warnings: list[str] = []

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
 __all__ = ["Answer", "Refusal", "Usage"]
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens that an answer used, as the model reported them; None when it did not."""
 
     input_tokens: int | None = None
@@ -33,16 +31,14 @@ MOST = 2**53
 """Above it JSON's numbers are no longer exact for every reader."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A provider's refusal to answer: its exception class and redacted message."""
 
     error_class: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One stored answer with the request that it answers and how it was made."""
 
     request: dict[str, Any]

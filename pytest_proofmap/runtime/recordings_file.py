@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def write_recordings(path: Path, answers: Iterable[Answer]) -> None:
     lines = sorted(((_order(answer.request), answer) for answer in answers), key=lambda pair: pair[0])
     try:
         with write_whole(path) as file:
-            file.writelines(replace(answer, run=None).to_json() + "\n" for _, answer in lines)
+            file.writelines(answer._replace(run=None).to_json() + "\n" for _, answer in lines)
     except OSError as error:
         raise RecordingsError(
             f"{path}: the recordings cannot be written ({error.strerror or error}); nothing was changed."

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["KEY_SCHEMA", "TRANSPORT_PARAMS", "Request", "canonical_json"]
 
@@ -36,8 +35,7 @@ def canonical_json(value: object) -> str:
     return _CANONICAL.encode(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """Everything that may change a model's answer."""
 
     model: str
