@@ -6,7 +6,7 @@ import math
 
 from pytest_proofmap.decide.binomial import normal_quantile
 from pytest_proofmap.decide.paired import EXACT_LIMIT, GAMMA
-from pytest_proofmap.decide.tango import tango_z
+from pytest_proofmap.decide.tango import tango_bound, tango_z
 
 __all__ = ["loss_bound"]
 
@@ -36,14 +36,7 @@ def loss_bound(b: float, c: float, n: int, margin: float, level: float, p_unsafe
     target = normal_quantile(1.0 - level)
     if p_unsafe is not None and 0.0 < p_unsafe < 1.0:
         target += tango_z(b, c, n, -margin) - normal_quantile(1.0 - p_unsafe)
-    low, high = (-1.0, 1.0)
-    for _ in range(50):
-        middle = 0.5 * (low + high)
-        if tango_z(b, c, n, -middle) < target:
-            low = middle
-        else:
-            high = middle
-    loss = 0.5 * (low + high)
+    loss = -tango_bound(b, c, n, target, -1.0, 1.0)
     if p_unsafe is not None:
         loss = max(loss, math.nextafter(margin, 1.0)) if p_unsafe > level else min(loss, margin)
     return min(1.0, max(0.0, loss))

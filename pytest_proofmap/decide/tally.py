@@ -226,13 +226,16 @@ class View:
             counted = self.tally.runtimes.get(runtime, {})
             for case in self.cases:
                 one = counted.get(case)
+                if one is not None and len(one) == 1 and (outcome := one[0].outcome) != "skipped":
+                    # By far the most frequent: nothing to merge.
+                    column.cases.append(one)
+                    column.samples.append(one[0])
+                    column.found.append(outcome)
+                    continue
                 rows: Sequence[Observation] = one.rows if one is not None else ()
                 column.cases.append(one if rows else None)
                 column.samples.extend(rows)
-                if len(rows) == 1:
-                    column.found.append(rows[0].outcome)  # type: ignore[arg-type]  # rows holds none that was skipped
-                else:
-                    column.found.append("missing" if one is None else one.found)
+                column.found.append("missing" if one is None else one.found)
         return column
 
     def samples(self, runtime: str) -> list[Observation]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from pytest_proofmap.decide.binomial import Interval, normal_quantile
 
-__all__ = ["null_variance", "tango_interval", "tango_z"]
+__all__ = ["null_variance", "tango_bound", "tango_interval", "tango_z"]
 
 
 def null_variance(b: float, c: float, n: float, d0: float) -> float:
@@ -41,18 +41,20 @@ def tango_interval(b: float, c: float, n: float, confidence: float = 0.95) -> In
         return Interval(-1.0, 1.0)
     limit = normal_quantile(0.5 + confidence / 2.0)
     estimate = (c - b) / n
-    low = -1.0 if b >= n else _solve(b, c, n, limit, -1.0, estimate)
-    high = 1.0 if c >= n else _solve(b, c, n, -limit, estimate, 1.0)
+    low = -1.0 if b >= n else tango_bound(b, c, n, limit, -1.0, estimate)
+    high = 1.0 if c >= n else tango_bound(b, c, n, -limit, estimate, 1.0)
     return Interval(low, high)
 
 
-def _solve(b: float, c: float, n: float, target: float, low: float, high: float) -> float:
+def tango_bound(b: float, c: float, n: float, target: float, low: float, high: float) -> float:
     """Return the difference between low and high at which the statistic, which falls, equals the target.
 
-    By Ridders' method (1979, IEEE Transactions on Circuits and Systems 26:979-980), which halves the bracket at
+    An end that it does not get beyond is returned itself. By Ridders' method (1979, IEEE Transactions on Circuits and Systems 26:979-980), which halves the bracket at
     least and doubles the digits at best; by halving alone while an end is infinite.
     """
     above, below = (tango_z(b, c, n, end) - target for end in (low, high))
+    if above <= 0.0 or below >= 0.0:
+        return low if above <= 0.0 else high
     found = math.inf
     while high - low >= 1e-10:
         middle = 0.5 * (low + high)
