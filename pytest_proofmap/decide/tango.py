@@ -49,9 +49,9 @@ def tango_interval(b: float, c: float, n: float, confidence: float = 0.95) -> In
 def tango_bound(b: float, c: float, n: float, target: float, low: float, high: float) -> float:
     """Return the difference between low and high at which the statistic, which falls, equals the target.
 
-    An end that it does not get beyond is returned itself. By Ridders' method (1979, IEEE Transactions on Circuits and
-    Systems 26:979-980), which halves the bracket at least and doubles the digits at best; by halving alone while an
-    end is infinite.
+    An end that it does not get beyond is returned itself. By Ridders' method (1979, IEEE Transactions on Circuits
+    and Systems 26:979-980), which halves the bracket at least and doubles the digits at best; by halving alone
+    while an end is infinite.
     """
     above, below = (tango_z(b, c, n, end) - target for end in (low, high))
     if above <= 0.0 or below >= 0.0:
