@@ -57,7 +57,13 @@ class SkipMarked:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Skip what is marked."""
         skip = pytest.mark.skip(reason=NEEDS_OPTION)
+        # Thousands of items share few parents, and asking each one's whole chain takes longer than all else here.
+        parents: dict[int, bool] = {}
         for item in items:
-            # Keywords also hold the names of folders and modules, but finding a mark among them is quick.
-            if MARK in item.keywords and item.get_closest_marker(MARK) is not None:
+            parent = item.parent
+            marked = parents.get(id(parent))
+            if marked is None:
+                marked = parent is not None and parent.get_closest_marker(MARK) is not None
+                parents[id(parent)] = marked
+            if marked or MARK in [mark.name for mark in item.own_markers]:
                 item.add_marker(skip)
