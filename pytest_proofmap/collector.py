@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
-__all__ = ["collect_everything_at_the_end", "no_collection", "set_aside"]
+__all__ = ["collect_less_until_the_end", "no_collection", "set_aside"]
+
+USUAL_THRESHOLDS = (700, 2000)
+"""Python's own, before and since 3.13: objects made and not dropped that start a collection of the youngest."""
+MADE_BETWEEN_COLLECTIONS = 10_000
+"""The threshold of a run."""
 
 
 @contextmanager
@@ -35,13 +40,21 @@ def set_aside() -> None:
     gc.freeze()
 
 
-def collect_everything_at_the_end(config: pytest.Config) -> None:
-    """Undo :func:`set_aside` once pytest has ended and has looked for garbage itself.
+def collect_less_until_the_end(config: pytest.Config) -> None:
+    """Leave out what exists by now, and let more be made between two collections, until pytest has ended.
 
-    To be called while plugins are configured: what they do at the end comes in reverse order. At the end of the
-    process all is set aside again: else the interpreter looks for cycles among everything that the run has left,
-    only to give the memory back a moment earlier.
+    A run keeps nearly all that it makes, so that frequent collections find little. Thresholds that somebody has
+    set are left alone.
+
+    To be called while plugins are configured: what they do at the end comes in reverse order, so that pytest has
+    looked for garbage itself by then. At the end of the process all is set aside again: else the interpreter looks
+    for cycles among everything that the run has left, only to give the memory back a moment earlier.
     """
+    set_aside()
     config.add_cleanup(gc.unfreeze)
+    thresholds = gc.get_threshold()
+    if thresholds[0] in USUAL_THRESHOLDS:
+        gc.set_threshold(MADE_BETWEEN_COLLECTIONS, *thresholds[1:])
+        config.add_cleanup(lambda: gc.set_threshold(*thresholds))
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)

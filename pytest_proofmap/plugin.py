@@ -37,13 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _start(config: pytest.Config) -> None:
-    from pytest_proofmap.collector import collect_everything_at_the_end, no_collection, set_aside
+    from pytest_proofmap.collector import collect_less_until_the_end, no_collection
     from pytest_proofmap.errors import ProofmapError
 
     with no_collection():
         from pytest_proofmap.hooks import start
-    set_aside()
-    collect_everything_at_the_end(config)
+    collect_less_until_the_end(config)
     try:
         start(config)
     except ProofmapError as error:

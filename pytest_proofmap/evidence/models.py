@@ -56,9 +56,12 @@ Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Model(BaseModel):
-    """Base of the evidence models: frozen, and tolerant of fields that a later version adds."""
+    """Base of the evidence models: frozen, and tolerant of fields that a later version adds.
 
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+    Validators are built when they are first needed: a run fills in half of the models.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=(), defer_build=True)
 
 
 class Versions(Model):
@@ -411,4 +414,6 @@ class Evidence(Model):
     samples: list[Sample]
     totals: Totals
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=(), defer_build=True
+    )

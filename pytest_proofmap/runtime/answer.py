@@ -113,7 +113,7 @@ class Answer(NamedTuple):
             if not isinstance(refusal, dict) or "class" not in refusal:
                 raise ValueError("'refusal' needs a 'class'")
             refusal = Refusal(str(refusal["class"]), str(refusal.get("message", "")))
-        elif not isinstance(response, dict) or not _choices(response):
+        elif not isinstance(response, dict) or _choice(response) is None:
             raise ValueError("an answer needs a 'response' with 'choices', or a 'refusal'")
         return cls(
             request=data["request"],
@@ -130,8 +130,8 @@ class Answer(NamedTuple):
     @property
     def message(self) -> dict[str, Any]:
         """The assistant message of the first choice; empty for a refusal."""
-        choices = _choices(self.response)
-        message = choices[0].get("message") if choices else None
+        choice = _choice(self.response)
+        message = choice.get("message") if choice else None
         return message if isinstance(message, dict) else {}
 
     @property
@@ -151,8 +151,8 @@ class Answer(NamedTuple):
     @property
     def finish_reason(self) -> str | None:
         """Why the model stopped, in OpenAI's words."""
-        choices = _choices(self.response)
-        return _text(choices[0].get("finish_reason")) if choices else None
+        choice = _choice(self.response)
+        return _text(choice.get("finish_reason")) if choice else None
 
     @property
     def model(self) -> str | None:
@@ -190,6 +190,10 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _choices(response: dict[str, Any] | None) -> list[Any]:
-    choices = response.get("choices") if response else None
-    return choices if isinstance(choices, list) and choices and isinstance(choices[0], dict) else []
+def _choice(response: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the first choice of a response, or None when it has none."""
+    try:
+        choice = response["choices"][0] if response else None
+    except (KeyError, IndexError, TypeError):
+        return None
+    return choice if isinstance(choice, dict) else None

@@ -75,6 +75,21 @@ def test_nothing_stays_aside_after_a_run(pytester: pytest.Pytester) -> None:
     assert gc.get_freeze_count() == 0
 
 
+def test_collections_are_rarer_during_a_run_and_as_before_after_it(pytester: pytest.Pytester) -> None:
+    """More may be made between two of them; a process that goes on after pytest notices nothing."""
+    pytester.makepyfile("import gc\ndef test_threshold(): assert gc.get_threshold()[0] == 10_000")
+    before = gc.get_threshold()
+    pytester.runpytest_inprocess("--proofmap").assert_outcomes(passed=1)
+    assert gc.get_threshold() == before
+
+
+def test_thresholds_that_a_project_chose_are_kept(pytester: pytest.Pytester) -> None:
+    """Who set them knows why."""
+    pytester.makeconftest("import gc\ngc.set_threshold(123)")
+    pytester.makepyfile("import gc\ndef test_threshold(): assert gc.get_threshold()[0] == 123")
+    pytester.runpytest_subprocess("--proofmap").assert_outcomes(passed=1)
+
+
 def test_the_end_of_the_process_is_quick_and_runs_what_others_registered(pytester: pytest.Pytester) -> None:
     """Functions that others registered for the end of the process run as ever."""
     pytester.makeconftest("import atexit\natexit.register(print, 'closed properly')")
