@@ -50,10 +50,6 @@ class Comparison:
         pairs = zip(self.other, self.base, strict=True)
         return statistics.median(getattr(other, field) / getattr(base, field) for other, base in pairs)
 
-    def ratio_of_least(self, field: str) -> float:
-        """Return the least of other / the least of base, which other work on the machine disturbs least."""
-        return min(getattr(each, field) for each in self.other) / min(getattr(each, field) for each in self.base)
-
     def difference(self, field: str) -> float:
         """Return the median over the pairs of other - base."""
         pairs = zip(self.other, self.base, strict=True)

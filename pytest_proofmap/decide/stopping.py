@@ -145,7 +145,7 @@ def stop_of(
     if bar.kind == "all_pass":
         # The first failure settles it.
         return "not_qualified" if any(theirs[case].failed for case in cases if case in theirs) else None
-    view = View(counted, [case for case in cases if case in counted.runtimes.get(baseline, {})])
+    view = counted.among([case for case in cases if case in counted.runtimes.get(baseline, {})])
     rule = margin_rule(bar, challengers, len(cases), early=early)
     asked = {case for case in cases if _is_whole(theirs.get(case), bar)}
     if not early:
@@ -168,7 +168,7 @@ def place_bets(view: View, order: Iterable[str], baseline: str, challenger: str,
     before, so that they are no sample of all cases. A request that was seen before tells nothing new.
     """
     bets = Bets(margin)
-    ours, theirs = (view.tally.runtimes.get(name, {}) for name in (baseline, challenger))
+    ours, theirs = (view.tallies.runtimes.get(name, {}) for name in (baseline, challenger))
     inside = set(view.cases)
     seen: set[object] = set()
     for case in order:

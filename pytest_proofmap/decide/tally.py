@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Literal, NamedTuple
 
 from pytest_proofmap.decide.observation import Observation
@@ -133,6 +134,34 @@ class CaseTally(list[Observation]):
         return self.passed / answered if answered else None
 
 
+class CaseTallies:
+    """The cases of one criterion by runtime."""
+
+    def __init__(self, runtimes: dict[str, dict[str, CaseTally]]) -> None:
+        self.runtimes = runtimes
+        self._repeats: dict[str, dict[str, str]] = {}
+
+    def repeats(self, runtime: str) -> dict[str, str]:
+        """Return the cases that repeat an earlier case's request on a runtime, with that case.
+
+        Nothing may be added afterwards.
+        """
+        repeats = self._repeats.get(runtime)
+        if repeats is None:
+            repeats = self._repeats[runtime] = {}
+            cases = self.runtimes.get(runtime, {})
+            rows = chain.from_iterable(cases.values())
+            asked = [row.request_digest for row in rows if row.outcome != "skipped"]
+            if len(set(asked)) == len(asked):
+                return repeats
+            first: dict[tuple[tuple[int, str], ...], str] = {}
+            for case, counted in cases.items():
+                request = counted.request
+                if request is not None and first.setdefault(request, case) is not case:
+                    repeats[case] = first[request]
+        return repeats
+
+
 class CriterionTally:
     """All that was observed of one criterion."""
 
@@ -145,9 +174,9 @@ class CriterionTally:
         """
         self.criterion = criterion
         self.runtimes: dict[str, dict[str, CaseTally]] = {}
+        self._tallies = CaseTallies(self.runtimes)
         self._slice_of: dict[str, str | None] = dict.fromkeys(collected)
         self._views: dict[str | None, View] = {}
-        self._repeats: dict[str, dict[str, str]] = {}
 
     def add(self, row: Observation) -> None:
         """Count one more observation."""
@@ -176,23 +205,12 @@ class CriterionTally:
                 for case, name in self._slice_of.items()
                 if case in observed and (slice_name is None or name == slice_name)
             ]
-            view = self._views[slice_name] = View(self, cases)
+            view = self._views[slice_name] = self.among(cases)
         return view
 
-    def repeats(self, runtime: str) -> dict[str, str]:
-        """Return the cases that repeat an earlier case's request on a runtime, with that case."""
-        repeats = self._repeats.get(runtime)
-        if repeats is None:
-            repeats = self._repeats[runtime] = {}
-            asked = [row.request_digest for row in self.view(None).samples(runtime)]
-            if len(set(asked)) == len(asked):
-                return repeats
-            first: dict[tuple[tuple[int, str], ...], str] = {}
-            for case, counted in self.runtimes[runtime].items():
-                request = counted.request
-                if request is not None and first.setdefault(request, case) is not case:
-                    repeats[case] = first[request]
-        return repeats
+    def among(self, cases: list[str]) -> View:
+        """Return some of the observed cases. Nothing may be added afterwards."""
+        return View(self._tallies, cases)
 
 
 class Column(NamedTuple):
@@ -209,11 +227,11 @@ class Column(NamedTuple):
 class View:
     """The cases of one slice of a criterion, as units per runtime."""
 
-    def __init__(self, tally: CriterionTally, observed: list[str]) -> None:
+    def __init__(self, tallies: CaseTallies, observed: list[str]) -> None:
         """Keep the observed cases that count: those that some runtime did not skip."""
-        self.tally = tally
+        self.tallies = tallies
         self.observed = observed
-        runtimes = list(tally.runtimes.values())
+        runtimes = list(tallies.runtimes.values())
         self.cases = [case for case in observed if any(case in cases and cases[case].rows for cases in runtimes)]
         self._columns: dict[str, Column] = {}
         self._plain: dict[str, bool] = {}
@@ -223,7 +241,7 @@ class View:
         column = self._columns.get(runtime)
         if column is None:
             column = self._columns[runtime] = Column([], [], [])
-            counted = self.tally.runtimes.get(runtime, {})
+            counted = self.tallies.runtimes.get(runtime, {})
             for case in self.cases:
                 one = counted.get(case)
                 if one is not None and len(one) == 1 and (outcome := one[0].outcome) != "skipped":
@@ -248,7 +266,7 @@ class View:
 
     def skipped(self, runtime: str) -> int:
         """Return how many of the observed cases a runtime has skipped samples of and no others."""
-        counted = self.tally.runtimes.get(runtime, {})
+        counted = self.tallies.runtimes.get(runtime, {})
         present = self.column(runtime).cases
         return sum(case in counted for case in self.observed) - len(present) + present.count(None)
 
@@ -258,12 +276,12 @@ class View:
         if plain is None:
             cases, samples, _ = self.column(runtime)
             single = len(samples) == len(cases) - cases.count(None)
-            plain = self._plain[runtime] = single and not self.tally.repeats(runtime)
+            plain = self._plain[runtime] = single and not self.tallies.repeats(runtime)
         return plain
 
     def groups(self, *runtimes: str) -> list[tuple[str, ...]]:
         """Return the cases in groups that made identical requests on one of the runtimes."""
-        repeats = [found for found in (self.tally.repeats(runtime) for runtime in runtimes) if found]
+        repeats = [found for found in (self.tallies.repeats(runtime) for runtime in runtimes) if found]
         if not repeats:
             return [(case,) for case in self.cases]
         leader = {case: case for case in self.cases}
@@ -288,13 +306,13 @@ class View:
 
     def asked(self, runtime: str) -> View:
         """Return the view without the cases that adaptive sampling left out on a runtime."""
-        counted = self.tally.runtimes.get(runtime, {})
+        counted = self.tallies.runtimes.get(runtime, {})
         cases = [case for case in self.observed if case not in counted or not counted[case].spared]
-        return self if len(cases) == len(self.observed) else View(self.tally, cases)
+        return self if len(cases) == len(self.observed) else View(self.tallies, cases)
 
     def unit(self, group: tuple[str, ...], runtime: str) -> CaseTally:
         """Return what a runtime did on a group of cases."""
-        counted = self.tally.runtimes.get(runtime, {})
+        counted = self.tallies.runtimes.get(runtime, {})
         if len(group) == 1:
             return counted.get(group[0]) or CaseTally()
         merged = CaseTally()
@@ -304,7 +322,7 @@ class View:
 
     def independent(self, group: tuple[str, ...], runtime: str) -> int:
         """Return how many samples of a group tell something new on a runtime."""
-        counted = self.tally.runtimes.get(runtime, {})
+        counted = self.tallies.runtimes.get(runtime, {})
         return max((counted[case].independent_samples for case in group if case in counted), default=1)
 
 

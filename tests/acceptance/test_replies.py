@@ -6,6 +6,8 @@ import pytest
 from fake_provider import FakeProvider
 from small_project import CONFIGURATION, SmallProject
 
+from pytest_proofmap.evidence.models import AuxiliaryTotals
+
 HEAD = """
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -219,14 +221,14 @@ def test_conversation(runtime):
 
 
 def test_auxiliary_runtimes(project: SmallProject) -> None:
-    """``runtimes`` gives any configured runtime or model id; its calls are kept and costed apart."""
+    """``runtimes`` gives any configured runtime or model id; its calls are kept, costed and summed apart."""
     project.configure(
         CONFIGURATION + '\n[runtimes.judge]\nmodel = "openai/judge"\n'
         "price = { input_per_mtok = 100.0, output_per_mtok = 100.0 }\n"
     )
     both(project, {"hi": "hello"})
     project.record("judge", {"is hello good?": "yes"})
-    check(
+    result = check(
         project,
         """
 def test_judged(runtime, runtimes):
@@ -244,6 +246,9 @@ def test_judged(runtime, runtimes):
     assert sample.latency_s == 0.5
     assert project.cell("test_judged", "mini").cost_usd == pytest.approx((100 * 1 + 10 * 2) / 1e6)
     assert "judge" not in {cell.runtime for cell in project.evidence().criteria[0].cells}
+    (judge,) = project.evidence().totals.auxiliary.items()
+    assert judge == ("judge", AuxiliaryTotals(calls=1, list_usd=(100 * 100 + 10 * 100) / 1e6, unpriced=0))
+    result.stdout.fnmatch_lines(["of these 1 auxiliary call to judge, list cost $0.011"])
 
 
 FAULTS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from artifacts import artifact, call, sample
 
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.decide.observation import observe
+from pytest_proofmap.decide.tally import CriterionTally, View
 from pytest_proofmap.decide.verdict import baseline_meets_bar
 from pytest_proofmap.evidence.models import Cell, Evidence, Latency, Sample
 
@@ -51,6 +53,18 @@ def test_no_sample_at_all() -> None:
     decided = decide_evidence(artifact([]))
     assert [cell.status for cell in decided.criteria[0].cells] == [None, "insufficient"]
     assert decided.objectives[0].recommendations[0].chain == ["base"]
+
+
+def test_counts_do_not_outlive_the_decision() -> None:
+    """They hold every sample: that memory is free again without a search for cycles."""
+    evidence = artifact([sample(runtime, index) for runtime in ("base", "mini") for index in range(3)])
+    gc.collect()
+    gc.disable()
+    try:
+        decide_evidence(evidence)
+        assert not [each for each in gc.get_objects() if isinstance(each, CriterionTally | View)]
+    finally:
+        gc.enable()
 
 
 def observed(**settings: Any) -> Any:
