@@ -24,6 +24,9 @@ class _Command(NamedTuple):
 
 
 COMMANDS = {
+    "approve": _Command(
+        "pytest_proofmap.commands.approve:approve", "Take qualified routes from evidence into proofmap.lock."
+    ),
     "cache": _Command(
         "pytest_proofmap.commands.cache:cache", "Look into the response cache, move and prune answers."
     ),
@@ -31,6 +34,12 @@ COMMANDS = {
         "pytest_proofmap.commands.decide:decide", "Decide anew on stored evidence, without any call."
     ),
     "demo": _Command("pytest_proofmap.commands.demo:demo", "Copy the examples into a folder and run them."),
+    "diff": _Command(
+        "pytest_proofmap.commands.diff:diff", "Compare two artifacts or two locks: flips, lost coverage, drift."
+    ),
+    "export": _Command(
+        "pytest_proofmap.commands.export:export", "Write the approved routes in the form that production reads."
+    ),
     "init": _Command(
         "pytest_proofmap.commands.init:init", "Put a first test, prompt and configuration into a project."
     ),
@@ -40,6 +49,12 @@ COMMANDS = {
     "report": _Command("pytest_proofmap.commands.report:report", "Show stored evidence."),
     "schema": _Command(
         "pytest_proofmap.commands.schema:schema", "Print the JSON Schema of the evidence artifact."
+    ),
+    "verify": _Command(
+        "pytest_proofmap.commands.verify:verify", "Check that the approved routes still stand, without any call."
+    ),
+    "whatif": _Command(
+        "pytest_proofmap.commands.whatif:whatif", "What happens when a provider goes down or a price changes."
     ),
 }
 

@@ -10,6 +10,8 @@ Every message says what was wrong, what is allowed and what to do next.
     ├── PromptError             a prompt package or the variables given to it
     ├── RecordingsError         a recordings file
     ├── EvidenceError           an evidence artifact
+    ├── LockError               the file of approved routes, or a route that it does not have
+    ├── ApprovalError           an approval that the evidence does not bear
     ├── StoreError              the response cache cannot keep answers
     ├── RequestError            a request that ProofMap does not send
     ├── RefusalError            the model refused: content policy or context window
@@ -21,10 +23,12 @@ Every message says what was wrong, what is allowed and what to do next.
 from __future__ import annotations
 
 __all__ = [
+    "ApprovalError",
     "BudgetError",
     "CallError",
     "ConfigurationError",
     "EvidenceError",
+    "LockError",
     "MarkerError",
     "PromptError",
     "ProofmapError",
@@ -59,6 +63,14 @@ class RecordingsError(ProofmapError):
 
 class EvidenceError(ProofmapError):
     """An evidence artifact cannot be read or does not hold what its schema says."""
+
+
+class LockError(ProofmapError):
+    """The lock cannot be read or was edited by hand, or it has no such route."""
+
+
+class ApprovalError(ProofmapError):
+    """What is to be approved is not qualified, not complete or no longer what was evaluated."""
 
 
 class StoreError(ProofmapError):

@@ -1,0 +1,125 @@
+"""The lock as pydantic models (``schema: "proofmap.lock/1"``).
+
+Money is in USD, times are UTC ISO 8601. Nothing here holds credentials: an endpoint is written as in the
+configuration, with ``os.environ/NAME`` unexpanded.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pytest_proofmap.evidence.models import Price
+
+__all__ = [
+    "LOCK_SCHEMA",
+    "Approval",
+    "Lock",
+    "LockedPrompt",
+    "LockedRuntime",
+    "Route",
+    "RouteDecision",
+    "RouteEvidence",
+    "route_name",
+    "route_parts",
+]
+
+LOCK_SCHEMA: Literal["proofmap.lock/1"] = "proofmap.lock/1"
+"""Name of the schema, written in every lock."""
+
+RouteDecision = Literal["promoted", "partial", "baseline_retained"]
+
+
+class LockModel(BaseModel):
+    """Base of the lock's models: frozen, and closed to fields that this version would drop on writing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class LockedRuntime(LockModel):
+    """An approved runtime."""
+
+    name: str
+    model: str
+    """LiteLLM model id."""
+    provider: str
+    params: dict[str, Any]
+    variant: str | None
+    api_base: str | None
+    """As written in the configuration."""
+    price: Price | None
+    """What it cost when it was approved; no part of what was approved."""
+
+
+class LockedPrompt(LockModel):
+    """An approved variant of a prompt package, with its unrendered message templates."""
+
+    name: str
+    variant: str
+    file: str
+    messages: list[dict[str, Any]]
+
+
+class RouteEvidence(LockModel):
+    """What a route was approved on."""
+
+    run: str
+    """Id of the run."""
+    sha256: str
+    """Of the evidence artifact's file."""
+    cases: int
+    """How many cases the route's criteria have here."""
+    pass_rates: dict[str, float | None]
+    """Share of the cases that passed, by name of each runtime of the chain; null when none was answered."""
+    cost_per_1k_usd: dict[str, float | None] = {}
+    """Cost of 1,000 cases by runtime; null when it is unknown."""
+
+
+class Approval(LockModel):
+    """A person's reviewed yes."""
+
+    by: str
+    at: str
+    reason: str
+    expires_at: str | None
+
+
+class Route(LockModel):
+    """An objective, or a slice of it, and the runtimes that may serve it."""
+
+    chain: Annotated[list[str], Field(min_length=1)]
+    """Keys of runtimes: the primary, then its fallbacks."""
+    prompts: list[str]
+    """Keys of the prompt variants that the chain renders."""
+    decision: RouteDecision
+    reason: str
+    """Why the evidence recommends the chain."""
+    criteria: dict[str, str]
+    """Fingerprints of the criteria that the chain was evaluated on."""
+    evidence: RouteEvidence
+    approval: Approval
+    digest: str
+    """SHA-256 of the canonical JSON of the route and of the entries that it names, less prices."""
+
+
+class Lock(LockModel):
+    """The approved routes with what they name."""
+
+    schema_: Literal["proofmap.lock/1"] = Field(default=LOCK_SCHEMA, alias="schema")
+    runtimes: dict[str, LockedRuntime] = {}
+    prompts: dict[str, LockedPrompt] = {}
+    routes: dict[str, Route] = {}
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=())
+
+
+def route_name(objective: str, slice_name: str | None) -> str:
+    """Return the name of a route: ``triage``, or ``triage/language=fr`` for a slice."""
+    return objective if slice_name is None else f"{objective}/{slice_name}"
+
+
+def route_parts(name: str) -> tuple[str, str | None]:
+    """Return the objective and the slice that a route's name stands for."""
+    objective, _, slice_name = name.rpartition("/")
+    return (objective, slice_name) if objective and "=" in slice_name else (name, None)

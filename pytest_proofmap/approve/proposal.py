@@ -1,0 +1,230 @@
+"""From evidence to routes: only what is qualified gets in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from pytest_proofmap.approve.models import (
+    Approval,
+    Lock,
+    LockedPrompt,
+    LockedRuntime,
+    Route,
+    RouteDecision,
+    RouteEvidence,
+    route_name,
+    route_parts,
+)
+from pytest_proofmap.decide.decision import decide_evidence
+from pytest_proofmap.errors import ApprovalError, did_you_mean
+from pytest_proofmap.evidence.fingerprint import prompt_key, runtime_key
+from pytest_proofmap.evidence.models import Cell, Criterion, Evidence, Objective, Recommendation
+
+__all__ = ["Wish", "approved_routes", "chosen_objectives", "objections", "replace_objectives"]
+
+
+class Wish(NamedTuple):
+    """What somebody asks to approve."""
+
+    objectives: tuple[str, ...] = ()
+    """Objectives; none named: all."""
+    chain: tuple[str, ...] = ()
+    """Runtimes in place of the recommended chains; empty: as recommended."""
+    allow_sensitive: bool = False
+
+
+class Figures(NamedTuple):
+    """What one runtime did on the criteria of a route."""
+
+    pass_rate: float | None
+    cost_per_1k_usd: float | None
+
+
+def chosen_objectives(evidence: Evidence, names: Sequence[str]) -> list[Objective]:
+    """Return the objectives of a name each; none named: all.
+
+    Raises:
+        ApprovalError: The evidence has no such objective.
+    """
+    known = {objective.name: objective for objective in evidence.objectives}
+    for name in names:
+        if name not in known:
+            raise ApprovalError(
+                f"the evidence has no objective {name!r}.{did_you_mean(name, list(known))} It has: "
+                f"{', '.join(known)}."
+            )
+    return [known[name] for name in dict.fromkeys(names)] if names else list(known.values())
+
+
+def objections(evidence: Evidence, wish: Wish) -> Iterator[str]:
+    """Yield why the evidence bears no approval, whatever it says of the code.
+
+    Raises:
+        ApprovalError: The evidence has no such objective or runtime.
+    """
+    if evidence.run.shard:
+        yield "it is one shard of a run: join all of them first, with proofmap merge"
+    elif not evidence.run.complete:
+        yield f"it is incomplete: {'; '.join(evidence.run.incomplete_reasons) or 'some marked tests did not run'}"
+    for objective in chosen_objectives(evidence, wish.objectives):
+        if objective.sensitive and not wish.allow_sensitive and wish.chain not in ((), (objective.baseline,)):
+            yield (
+                f"{objective.name} is sensitive: the baseline {objective.baseline} alone may serve it, unless "
+                "--allow-sensitive --reason=... allows more"
+            )
+        yield from _unqualified(evidence, objective, wish.chain)
+
+
+def approved_routes(evidence: Evidence, wish: Wish, approval: Approval, sha256: str) -> Lock:
+    """Return a lock with the routes of the objectives that are approved, and of nothing else.
+
+    What qualifies is decided anew from the samples, so that nothing hangs on what the artifact says of itself.
+
+    Args:
+        evidence: The evidence, to which there are no :func:`objections`.
+        wish: What is approved.
+        approval: Who approves, when and why.
+        sha256: Of the artifact's file.
+
+    Raises:
+        ApprovalError: A runtime of a chain was not evaluated on a criterion of its route, or the evidence lacks a
+            prompt variant that was rendered.
+    """
+    if wish.allow_sensitive:
+        insensitive = [each.model_copy(update={"sensitive": False}) for each in evidence.objectives]
+        evidence = evidence.model_copy(update={"objectives": insensitive})
+    decided = decide_evidence(evidence)
+    lock = Lock()
+    for objective in chosen_objectives(decided, wish.objectives):
+        chains = {each.slice: list(wish.chain) or each.chain for each in objective.recommendations}
+        promoted = any(chain[0] != objective.baseline for chain in chains.values())
+        for recommendation in objective.recommendations:
+            chain = chains[recommendation.slice]
+            decision: RouteDecision = "baseline_retained"
+            if chain[0] != objective.baseline:
+                decision = "promoted"
+            elif promoted:
+                decision = "partial"
+            _add(lock, decided, objective, recommendation, chain, decision, approval, sha256)
+    return lock
+
+
+def replace_objectives(present: Lock, approved: Lock, objectives: Collection[str]) -> Lock:
+    """Return a lock in which the routes of some objectives are those approved; all others stay as they are."""
+    kept = {name: route for name, route in present.routes.items() if route_parts(name)[0] not in objectives}
+    return Lock(
+        runtimes={**present.runtimes, **approved.runtimes},
+        prompts={**present.prompts, **approved.prompts},
+        routes={**kept, **approved.routes},
+    )
+
+
+def _unqualified(evidence: Evidence, objective: Objective, chain: Sequence[str]) -> Iterator[str]:
+    """Yield which runtimes of a chain that was asked for are not qualified everywhere."""
+    if not chain:
+        return
+    decided = decide_evidence(evidence)
+    (found,) = chosen_objectives(decided, (objective.name,))
+    verdicts = {(each.runtime, each.slice): each for each in found.verdicts}
+    for name in chain:
+        if name == objective.baseline:
+            continue
+        if name not in objective.challengers:
+            yield f"{name} is no runtime of {objective.name}: {objective.baseline}, {', '.join(objective.challengers)}"
+            continue
+        for recommendation in found.recommendations:
+            verdict = verdicts.get((name, recommendation.slice))
+            if verdict is None or verdict.status != "qualified":
+                status = verdict.status.replace("_", " ") if verdict else "insufficient"
+                reason = f": {verdict.reason}" if verdict else ""
+                yield f"{name} is {status} on {route_name(objective.name, recommendation.slice)}{reason}"
+
+
+def _add(
+    lock: Lock,
+    evidence: Evidence,
+    objective: Objective,
+    recommendation: Recommendation,
+    chain: Sequence[str],
+    decision: RouteDecision,
+    approval: Approval,
+    sha256: str,
+) -> None:
+    """Put a route into a lock, with what it names."""
+    name = route_name(objective.name, recommendation.slice)
+    criteria = [each for each in evidence.criteria if each.id in objective.criteria]
+    cells = {each.id: _cells(each, recommendation.slice) for each in criteria}
+    used = {key: value for key, value in cells.items() if value}
+    keys = []
+    for runtime in chain:
+        for criterion in used:
+            if runtime not in used[criterion]:
+                raise ApprovalError(
+                    f"{name}: {runtime} was not evaluated on {criterion}, so it cannot serve the route."
+                )
+        info = evidence.runtimes[runtime]
+        keys.append(runtime_key(runtime, info.fingerprint))
+        lock.runtimes[keys[-1]] = LockedRuntime(name=runtime, **info.model_dump(exclude={"fingerprint"}))
+    prompts = dict(_prompts(evidence, set(used), set(chain)))
+    lock.prompts.update(prompts)
+    samples = {each.id: each.bar.samples for each in criteria}
+    figures = {
+        runtime: _figures((cells[runtime], samples[criterion]) for criterion, cells in used.items())
+        for runtime in chain
+    }
+    lock.routes[name] = Route(
+        chain=keys,
+        prompts=sorted(prompts),
+        decision=decision,
+        reason=recommendation.reason,
+        criteria={each.id: each.fingerprint for each in criteria if each.id in used},
+        evidence=RouteEvidence(
+            run=evidence.run.id,
+            sha256=sha256,
+            cases=sum(max(cell.cases for cell in cells.values()) for cells in used.values()),
+            pass_rates={runtime: found.pass_rate for runtime, found in figures.items()},
+            cost_per_1k_usd={runtime: found.cost_per_1k_usd for runtime, found in figures.items()},
+        ),
+        approval=approval,
+        digest="",
+    )
+
+
+def _cells(criterion: Criterion, slice_name: str | None) -> Mapping[str, Cell]:
+    """Return a criterion's cells on a slice by runtime; a criterion without slices counts whole towards each."""
+    sliced = any(cell.slice is not None for cell in criterion.cells)
+    wanted = slice_name if sliced else None
+    return {cell.runtime: cell for cell in criterion.cells if cell.slice == wanted and cell.cases > cell.skipped}
+
+
+def _figures(cells: Iterable[tuple[Cell, int]]) -> Figures:
+    """Return pass rate and cost over several criteria, each a cell and how often its cases are sampled."""
+    passed = answered = 0
+    cost: float | None = 0.0
+    for cell, samples in cells:
+        passed += cell.passed
+        answered += cell.cases - cell.skipped
+        cost = None if cost is None or cell.cost_usd is None else cost + cell.cost_usd / samples
+    if not answered:
+        return Figures(None, None)
+    return Figures(passed / answered, None if cost is None else 1000 * cost / answered)
+
+
+def _prompts(
+    evidence: Evidence, criteria: Collection[str], chain: Collection[str]
+) -> Iterator[tuple[str, LockedPrompt]]:
+    """Yield the prompt variants that the runtimes of a chain rendered on some criteria, with their keys."""
+    rendered = {
+        (call.prompt.name, call.prompt.variant)
+        for sample in evidence.samples
+        if sample.criterion in criteria and sample.runtime in chain
+        for call in sample.calls
+        if call.prompt is not None and call.runtime is None
+    }
+    for name, variant in sorted(rendered, key=lambda each: (each[0], each[1] or "")):
+        found = evidence.prompts.get(name, {}).get(variant or "default")
+        if found is None:
+            raise ApprovalError(f"the evidence does not hold the prompt {name!r} in its variant {variant!r}.")
+        key = prompt_key(name, variant or "default", found.sha256)
+        yield key, LockedPrompt(name=name, variant=variant or "default", file=found.file, messages=found.messages)
