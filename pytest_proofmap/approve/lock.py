@@ -55,7 +55,8 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise LockError(
-            f"cannot read the lock {str(path)!r}: {error.strerror or error}. Make one with: proofmap approve EVIDENCE"
+            f"cannot read the lock {str(path)!r}: {error.strerror or error}. "
+            "Make one with: proofmap approve EVIDENCE"
         ) from None
     except UnicodeDecodeError:
         raise LockError(f"{path} is not UTF-8 text, so it is no lock. Take it from version control.") from None
@@ -82,8 +83,8 @@ def parse_lock(text: str, where: str) -> Lock:
     if not isinstance(content, dict) or content.get("schema") != LOCK_SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else None
         raise LockError(
-            f"{where} has the schema {found!r}; this version of ProofMap reads {LOCK_SCHEMA!r}. Use the version that "
-            "wrote it, or approve anew."
+            f"{where} has the schema {found!r}; this version of ProofMap reads {LOCK_SCHEMA!r}. Use the version "
+            "that wrote it, or approve anew."
         )
     try:
         lock = Lock.model_validate(content)
@@ -110,9 +111,10 @@ def write_lock(path: Path, lock: Lock) -> None:
         raise LockError(f"cannot write the lock {str(path)!r}: {error.strerror or error}.") from None
 
 
-def digest_of(route: Route, lock: Lock) -> str:
-    """Return the digest of a route and of the entries that it names, less prices."""
+def digest_of(name: str, route: Route, lock: Lock) -> str:
+    """Return the digest of a route, its name and the entries that it names, less prices."""
     covered = {
+        "name": name,
         "route": route.model_dump(mode="json", exclude={"digest"}),
         "runtimes": {key: lock.runtimes[key].model_dump(mode="json", exclude={"price"}) for key in route.chain},
         "prompts": {key: lock.prompts[key].model_dump(mode="json") for key in route.prompts},
@@ -123,7 +125,8 @@ def digest_of(route: Route, lock: Lock) -> str:
 def signed(lock: Lock) -> Lock:
     """Return the lock with every route's digest made anew."""
     routes = {
-        name: route.model_copy(update={"digest": digest_of(route, lock)}) for name, route in lock.routes.items()
+        name: route.model_copy(update={"digest": digest_of(name, route, lock)})
+        for name, route in lock.routes.items()
     }
     return lock.model_copy(update={"routes": routes})
 
@@ -131,7 +134,7 @@ def signed(lock: Lock) -> Lock:
 def broken_digests(lock: Lock) -> Iterator[str]:
     """Yield the names of the routes that are not what was approved."""
     for name, route in lock.routes.items():
-        if digest_of(route, lock) != route.digest:
+        if digest_of(name, route, lock) != route.digest:
             yield name
 
 
@@ -173,8 +176,8 @@ def join(ours: Lock, theirs: Lock) -> Lock:
     for name in ours.routes.keys() & theirs.routes.keys():
         if ours.routes[name] != theirs.routes[name]:
             raise LockError(
-                f"both sides approved the route {name!r}, differently. Take one side (git checkout --ours or --theirs) "
-                "and approve the other's evidence again."
+                f"both sides approved the route {name!r}, differently. Take one side (git checkout --ours or "
+                "--theirs) and approve the other's evidence again."
             )
     return Lock(
         runtimes={**ours.runtimes, **theirs.runtimes},
@@ -191,8 +194,8 @@ def _check_names(lock: Lock, name: str, route: Route, where: str) -> None:
         missing = [key for key in keys if key not in entries]
         if missing:
             raise LockError(
-                f"{where}: the route {name!r} names {missing[0]!r}, which {kind!r} does not hold. Take the file from "
-                "version control."
+                f"{where}: the route {name!r} names {missing[0]!r}, which {kind!r} does not hold. Take the file "
+                "from version control."
             )
 
 

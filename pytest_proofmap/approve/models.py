@@ -100,7 +100,7 @@ class Route(LockModel):
     evidence: RouteEvidence
     approval: Approval
     digest: str
-    """SHA-256 of the canonical JSON of the route and of the entries that it names, less prices."""
+    """SHA-256 of the canonical JSON of the route, its name and the entries that it names, less prices."""
 
 
 class Lock(LockModel):

@@ -131,7 +131,8 @@ def _unqualified(evidence: Evidence, objective: Objective, chain: Sequence[str])
         if name == objective.baseline:
             continue
         if name not in objective.challengers:
-            yield f"{name} is no runtime of {objective.name}: {objective.baseline}, {', '.join(objective.challengers)}"
+            known = ", ".join((objective.baseline, *objective.challengers))
+            yield f"{name} is no runtime of {objective.name}, which has: {known}"
             continue
         for recommendation in found.recommendations:
             verdict = verdicts.get((name, recommendation.slice))

@@ -92,7 +92,7 @@ class Project:
         return template.sha256[:12] if template.variant == variant else None
 
     def criterion(self, name: str) -> str | None:
-        """Return a criterion's fingerprint, or only its source part where it was not collected; None: it is gone."""
+        """Return a criterion's fingerprint, its source part alone where it was not collected; None: it is gone."""
         if name in self._criteria:
             return self._criteria[name]
         if name not in self._known:
