@@ -122,13 +122,13 @@ def digest_of(name: str, route: Route, lock: Lock) -> str:
     return hashlib.sha256(canonical_json(covered).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def signed(lock: Lock) -> Lock:
-    """Return the lock with every route's digest made anew."""
+def signed(lock: Lock, names: Iterable[str]) -> Lock:
+    """Return the lock with the digests of some routes made anew."""
     routes = {
-        name: route.model_copy(update={"digest": digest_of(name, route, lock)})
-        for name, route in lock.routes.items()
+        name: lock.routes[name].model_copy(update={"digest": digest_of(name, lock.routes[name], lock)})
+        for name in names
     }
-    return lock.model_copy(update={"routes": routes})
+    return lock.model_copy(update={"routes": {**lock.routes, **routes}})
 
 
 def broken_digests(lock: Lock) -> Iterator[str]:

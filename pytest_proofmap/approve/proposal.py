@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pytest_proofmap.approve.lock import signed
 from pytest_proofmap.approve.models import (
     Approval,
     Lock,
@@ -111,13 +112,17 @@ def approved_routes(evidence: Evidence, wish: Wish, approval: Approval, sha256: 
 
 
 def replace_objectives(present: Lock, approved: Lock, objectives: Collection[str]) -> Lock:
-    """Return a lock in which the routes of some objectives are those approved; all others stay as they are."""
+    """Return a lock in which the routes of some objectives are those approved; all others stay as they are.
+
+    The new routes are signed; a prompt that both name stays as the others were signed with it.
+    """
     kept = {name: route for name, route in present.routes.items() if route_parts(name)[0] not in objectives}
-    return Lock(
+    together = Lock(
         runtimes={**present.runtimes, **approved.runtimes},
-        prompts={**present.prompts, **approved.prompts},
+        prompts={**approved.prompts, **present.prompts},
         routes={**kept, **approved.routes},
     )
+    return signed(together, approved.routes)
 
 
 def _unqualified(evidence: Evidence, objective: Objective, chain: Sequence[str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ Files are read, nothing is called and no test is imported.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from pytest_proofmap.approve.models import Lock, Route
 from pytest_proofmap.config import Configuration
@@ -17,7 +17,16 @@ from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.evidence.source import SourceFingerprints
 from pytest_proofmap.runtime.prompts import PromptLibrary
 
-__all__ = ["Change", "Claims", "Project", "changes", "claims_of_evidence", "claims_of_route"]
+__all__ = [
+    "Change",
+    "Claims",
+    "EvidenceFingerprints",
+    "Fingerprints",
+    "Project",
+    "changes",
+    "claims_of_evidence",
+    "claims_of_route",
+]
 
 Part = Literal["source", "bar", "cases"]
 
@@ -53,17 +62,61 @@ class Claims(NamedTuple):
     criteria: Mapping[str, str]
 
 
+class Fingerprints(Protocol):
+    """The fingerprints that hold now."""
+
+    def runtime(self, name: str) -> str | None:
+        """Return a runtime's fingerprint; None when there is none of this name."""
+
+    def prompt(self, name: str, variant: str) -> str | None:
+        """Return the first 12 digits of a prompt variant's hash; None when it is gone."""
+
+    def criterion(self, name: str) -> str | None:
+        """Return a criterion's fingerprint, or those of its parts that are known; None when it is gone."""
+
+
+class EvidenceFingerprints:
+    """The fingerprints that evidence holds."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+        self._criteria = {each.id: each.fingerprint for each in evidence.criteria}
+
+    def runtime(self, name: str) -> str | None:
+        """Return a runtime's fingerprint."""
+        found = self._evidence.runtimes.get(name)
+        return found.fingerprint if found else None
+
+    def prompt(self, name: str, variant: str) -> str | None:
+        """Return the first 12 digits of a prompt variant's hash."""
+        found = self._evidence.prompts.get(name, {}).get(variant)
+        return found.sha256[:12] if found else None
+
+    def criterion(self, name: str) -> str | None:
+        """Return a criterion's fingerprint."""
+        return self._criteria.get(name)
+
+
 class Project:
-    """Fingerprints of a project as it is, each computed once.
+    """The fingerprints of a project's files, each computed once.
 
     Args:
         configuration: The project's configuration.
-        criteria: Whole fingerprints of criteria that were collected; of others only the source is known.
+        criteria: Whole fingerprints of the criteria that were collected.
+        collected_all: Whether every test was collected, so that any other criterion is gone. Else the source
+            fingerprint of others is taken from their files.
     """
 
-    def __init__(self, configuration: Configuration, criteria: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        criteria: Mapping[str, str] | None = None,
+        *,
+        collected_all: bool = False,
+    ) -> None:
         self._configuration = configuration
         self._criteria = criteria or {}
+        self._collected_all = collected_all
         self._sources = SourceFingerprints(configuration.rootdir)
         self._prompts = PromptLibrary(configuration.prompts_path, rootdir=configuration.rootdir)
         self._known: dict[str, str | None] = {}
@@ -93,8 +146,8 @@ class Project:
 
     def criterion(self, name: str) -> str | None:
         """Return a criterion's fingerprint, its source part alone where it was not collected; None: it is gone."""
-        if name in self._criteria:
-            return self._criteria[name]
+        if name in self._criteria or self._collected_all:
+            return self._criteria.get(name)
         if name not in self._known:
             try:
                 self._known[name] = f"source:{self._sources.of(name)}" if self._sources.defines(name) else None
@@ -128,18 +181,18 @@ def claims_of_route(route: Route, lock: Lock) -> Claims:
     return Claims(runtimes, prompts, route.criteria)
 
 
-def changes(claims: Claims, project: Project) -> Iterator[Change]:
+def changes(claims: Claims, present: Fingerprints) -> Iterator[Change]:
     """Yield every fingerprint that is no longer what was claimed."""
     for name, old in claims.runtimes.items():
-        new = project.runtime(name)
+        new = present.runtime(name)
         if new != old:
             yield Change("runtime", name, old, new)
     for (name, variant), old in claims.prompts.items():
-        new = project.prompt(name, variant)
+        new = present.prompt(name, variant)
         if new != old:
             yield Change("prompt", name if variant == "default" else f"{name}.{variant}", old, new)
     for name, old in claims.criteria.items():
-        new = project.criterion(name)
+        new = present.criterion(name)
         if new is None:
             yield Change("criterion", name, old, None)
             continue

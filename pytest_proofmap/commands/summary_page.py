@@ -12,18 +12,18 @@ from pytest_proofmap.report.page import Page
 from pytest_proofmap.report.summary import Summary
 from pytest_proofmap.report.text import TITLE, render
 
-__all__ = ["print_summary"]
+__all__ = ["print_summary", "this_page"]
 
 
 def print_summary(summary: Summary, verbosity: int) -> None:
     """Print the summary that pytest shows at the end of a run."""
-    page = _page()
+    page = this_page()
     click.echo(page.rule(TITLE), color=page.colour)
     for line in render(summary, page, verbosity=verbosity):
         click.echo(line, color=page.colour)
 
 
-def _page() -> Page:
+def this_page() -> Page:
     """Return the page that standard output is.
 
     A pipe has no width of its own: it gets 80 columns, or what ``COLUMNS`` says.

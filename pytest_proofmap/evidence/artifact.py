@@ -6,6 +6,7 @@ memory.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from pytest_proofmap.evidence.models import (
 )
 from pytest_proofmap.whole_file import write_whole
 
-__all__ = ["ArtifactParts", "read_evidence", "write_evidence"]
+__all__ = ["ArtifactParts", "artifact_sha256", "read_evidence", "write_evidence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,19 @@ def read_evidence(path: Path) -> Evidence:
             f"{str(path)!r} is not an artifact of the schema {SCHEMA!r}: {where}: {problem['msg']}{others}. "
             "Make a new one with: pytest --proofmap"
         ) from None
+
+
+def artifact_sha256(path: Path) -> str:
+    """Return the SHA-256 of an artifact's file, in hexadecimal digits.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _json(model: BaseModel) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
+from datetime import date
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,7 @@ from pytest_proofmap.config import RuntimeConfig
 from pytest_proofmap.evidence.models import Price
 from pytest_proofmap.runtime.answer import Usage
 
-__all__ = ["bundled_price", "cost_usd", "max_output_tokens", "price_of"]
+__all__ = ["bundled_price", "cost_usd", "max_output_tokens", "price_of", "retired_on"]
 
 PRICE_LIST = "model_prices_and_context_window_backup.json"
 _MTOK = 1_000_000
@@ -55,6 +56,14 @@ def max_output_tokens(model: str) -> int | None:
         if isinstance(value, int) and value > 0:
             return value
     return None
+
+
+def retired_on(model: str) -> date | None:
+    """Return when a model is retired, or None when the list does not say."""
+    try:
+        return date.fromisoformat(str(_entry(model).get("deprecation_date", "")))
+    except ValueError:
+        return None
 
 
 def cost_usd(usage: Usage, price: Price | None) -> float | None:

@@ -1,0 +1,84 @@
+"""Whether the approved routes still stand, from files alone: nothing is called and no test is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta, timezone
+from typing import Literal, NamedTuple
+
+from pytest_proofmap.approve.lock import broken_digests
+from pytest_proofmap.approve.models import Lock, Route, route_parts
+from pytest_proofmap.approve.staleness import Fingerprints, changes, claims_of_route
+
+__all__ = ["Problem", "expiry_of", "verify"]
+
+DAYS_AHEAD = 14
+"""How long before an approval expires, or a model is retired, is warned of it."""
+
+
+class Problem(NamedTuple):
+    """Something about a route."""
+
+    route: str
+    kind: Literal["digest", "stale", "expired", "expires", "retired", "retires", "unpinned"]
+    text: str
+    next_step: str
+    is_finding: bool
+    """False: a warning."""
+
+
+def verify(
+    lock: Lock, present: Fingerprints, now: datetime, retired_on: Callable[[str], date | None]
+) -> Iterator[Problem]:
+    """Yield what is wrong with the routes of a lock, and what soon will be.
+
+    Args:
+        lock: The lock, whether or not its digests match.
+        present: The fingerprints that now hold.
+        now: The present time, with its zone.
+        retired_on: Returns when a model is retired; None: not known.
+    """
+    broken = set(broken_digests(lock))
+    for name, route in lock.routes.items():
+        objective = route_parts(name)[0]
+        again = f"run pytest --proofmap, then: proofmap approve --objective {objective}"
+        if name in broken:
+            undo = "undo the edit (git log -p on the lock), or approve anew"
+            yield Problem(name, "digest", "was edited by hand: its digest does not match", undo, True)
+        for change in changes(claims_of_route(route, lock), present):
+            yield Problem(name, "stale", change.text, again, True)
+        yield from _expiry(name, route, now, again)
+        for key in route.chain:
+            yield from _model(name, lock.runtimes[key].name, lock.runtimes[key].model, now.date(), retired_on)
+
+
+def expiry_of(route: Route) -> datetime | None:
+    """Return when a route's approval ends; None: never."""
+    if route.approval.expires_at is None:
+        return None
+    ends = datetime.fromisoformat(route.approval.expires_at.replace("Z", "+00:00"))
+    return ends if ends.tzinfo is not None else ends.replace(tzinfo=timezone.utc)
+
+
+def _expiry(name: str, route: Route, now: datetime, again: str) -> Iterator[Problem]:
+    ends = expiry_of(route)
+    if ends is None:
+        return
+    if ends <= now:
+        yield Problem(name, "expired", f"the approval ended on {ends.date()}", again, True)
+    elif ends <= now + timedelta(days=DAYS_AHEAD):
+        yield Problem(name, "expires", f"the approval ends on {ends.date()}", again, False)
+
+
+def _model(
+    route: str, runtime: str, model: str, today: date, retired_on: Callable[[str], date | None]
+) -> Iterator[Problem]:
+    ends = retired_on(model)
+    move = f"qualify a successor of {runtime} as a challenger"
+    if ends is not None and ends <= today:
+        yield Problem(route, "retired", f"{runtime}: the model {model} was retired on {ends}", move, False)
+    elif ends is not None and ends <= today + timedelta(days=DAYS_AHEAD):
+        yield Problem(route, "retires", f"{runtime}: the model {model} is retired on {ends}", move, False)
+    if model.endswith(("-latest", ":latest")):
+        text = f"{runtime}: {model} is an alias, and may mean another model tomorrow"
+        yield Problem(route, "unpinned", text, "name a dated model", False)

@@ -1,0 +1,189 @@
+"""``proofmap approve``: from evidence to ``proofmap.lock``."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pytest_proofmap.commands.project import load_configuration, rootdir_option
+
+if TYPE_CHECKING:
+    from pytest_proofmap.approve.models import Approval, Lock
+    from pytest_proofmap.approve.proposal import Wish
+    from pytest_proofmap.config import Configuration
+    from pytest_proofmap.evidence.models import Evidence
+
+__all__ = ["approve"]
+
+EXIT_FINDING = 1
+EVIDENCE_FILE = ".proofmap/evidence.json"
+GIT_TIMEOUT_S = 5.0
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Read names with commas between them."""
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if value else ()
+
+
+@click.command()
+@click.argument("evidence", required=False, type=click.Path(path_type=Path))
+@click.option("--objective", "objectives", multiple=True, metavar="NAME", help="Approve this objective only.")
+@click.option("--chain", callback=_names, metavar="A,B,...", help="These runtimes in place of those recommended.")
+@click.option("--by", help="Who approves; default: git's user.")
+@click.option("--reason", default="", help="Why, for those who read the lock.")
+@click.option("--expires", type=click.IntRange(min=1), metavar="DAYS", help="How long the approval holds.")
+@click.option("--allow-sensitive", is_flag=True, help="Allow challengers on sensitive work; needs --reason.")
+@click.option("--require-clean", is_flag=True, help="Refuse evidence from a dirty working tree.")
+@click.option("--resolve", is_flag=True, help="Join both sides of a lock with merge conflicts; approves nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
+@click.option("--lock", "lock_file", type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
+@rootdir_option
+def approve(
+    evidence: Path | None,
+    objectives: tuple[str, ...],
+    chain: tuple[str, ...],
+    by: str | None,
+    reason: str,
+    expires: int | None,
+    allow_sensitive: bool,
+    require_clean: bool,
+    resolve: bool,
+    dry_run: bool,
+    lock_file: Path | None,
+    rootdir: Path | None,
+) -> None:
+    """Take the qualified routes of the artifact EVIDENCE into proofmap.lock.
+
+    Shows what changes, then writes. Objectives that are not approved keep their routes. On sensitive
+    objectives the baseline is kept alone unless --allow-sensitive says otherwise.
+
+    Exit status: 0 approved; 1 refused, with the reasons; 2 bad input.
+    """
+    configuration = load_configuration(rootdir)
+    path = lock_file or configuration.lock_path
+    if resolve:
+        _resolve(path, evidence)
+        return
+    from pytest_proofmap.approve.proposal import Wish, approved_routes, chosen_objectives, replace_objectives
+    from pytest_proofmap.evidence.artifact import artifact_sha256, read_evidence
+
+    if allow_sensitive and not reason:
+        raise click.UsageError("--allow-sensitive needs --reason=...: who reads the lock must learn why.")
+    wish = Wish(objectives, chain, allow_sensitive)
+    source = evidence or configuration.rootdir / EVIDENCE_FILE
+    stored = read_evidence(source)
+    _refuse(stored, wish, configuration, require_clean=require_clean)
+    chosen = [each.name for each in chosen_objectives(stored, objectives)]
+    present = _present(path, chosen)
+    approval = _approval(by, reason, expires, configuration)
+    approved = approved_routes(stored, wish, approval, artifact_sha256(source))
+    lock = replace_objectives(present, approved, chosen)
+    _show(present, lock, stored)
+    if dry_run:
+        click.echo("nothing was written (--dry-run)")
+        return
+    from pytest_proofmap.approve.lock import write_lock
+
+    write_lock(path, lock)
+    click.echo(f"wrote {path}: review it, commit it, and check it in CI with: proofmap verify")
+
+
+def _resolve(path: Path, evidence: Path | None) -> None:
+    from pytest_proofmap.approve.lock import broken_digests, join, parse_lock, read_text, sides, write_lock
+    from pytest_proofmap.errors import LockError
+
+    if evidence is not None:
+        raise click.UsageError("--resolve joins what was approved, and takes no evidence.")
+    ours, theirs = sides(read_text(path))
+    lock = join(parse_lock(ours, f"our side of {path}"), parse_lock(theirs, f"their side of {path}"))
+    for name in broken_digests(lock):
+        raise LockError(f"{path}: joined, the route {name!r} is not what was approved. Approve it anew.")
+    write_lock(path, lock)
+    click.echo(f"joined both sides into {path}: {len(lock.routes)} routes")
+
+
+def _refuse(stored: Evidence, wish: Wish, configuration: Configuration, *, require_clean: bool) -> None:
+    """End with the reasons why the evidence bears no approval, if there are any."""
+    from pytest_proofmap.approve.proposal import chosen_objectives, objections
+    from pytest_proofmap.approve.staleness import Project, changes, claims_of_evidence
+
+    reasons = list(objections(stored, wish))
+    git = stored.run.git
+    if require_clean and (git is None or git.dirty):
+        state = "is not known" if git is None else "was dirty"
+        reasons.append(f"--require-clean: the working tree {state} when the evidence was made")
+    names = [objective.name for objective in chosen_objectives(stored, wish.objectives)]
+    stale = list(changes(claims_of_evidence(stored, names), Project(configuration)))
+    reasons += [f"the code is no longer what was evaluated: {change.text}" for change in stale]
+    if not reasons:
+        return
+    click.echo("not approved:")
+    for reason in reasons:
+        click.echo(f"  {reason}")
+    click.echo("next: pytest --proofmap, then approve its evidence")
+    raise click.exceptions.Exit(EXIT_FINDING)
+
+
+def _present(path: Path, replaced: list[str]) -> Lock:
+    """Return the present lock; routes that are about to be replaced may have been edited by hand."""
+    from pytest_proofmap.approve.lock import broken_digests, parse_lock, read_text
+    from pytest_proofmap.approve.models import Lock, route_parts
+    from pytest_proofmap.errors import LockError
+
+    if not path.exists():
+        return Lock()
+    lock = parse_lock(read_text(path), str(path))
+    for name in broken_digests(lock):
+        if route_parts(name)[0] not in replaced:
+            raise LockError(
+                f"{path}: the route {name!r} was edited by hand: its digest does not match. Undo the edit, or "
+                f"approve its objective too: --objective {route_parts(name)[0]}"
+            )
+    return lock
+
+
+def _approval(by: str | None, reason: str, expires: int | None, configuration: Configuration) -> Approval:
+    from pytest_proofmap.approve.models import Approval
+
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    ends = None if expires is None else _timestamp(now + timedelta(days=expires))
+    return Approval(by=by or _git_user(configuration.rootdir), at=_timestamp(now), reason=reason, expires_at=ends)
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _git_user(folder: Path) -> str:
+    for name in ("user.name", "user.email"):
+        try:
+            done = subprocess.run(
+                ["git", "config", name],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=GIT_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            break
+        if done.returncode == 0 and done.stdout.strip():
+            return done.stdout.strip()
+    raise click.UsageError("git has no user here, so say who approves: --by NAME")
+
+
+def _show(present: Lock, lock: Lock, stored: Evidence) -> None:
+    from pytest_proofmap.commands.summary_page import this_page
+    from pytest_proofmap.report.lock_changes import lock_changes
+
+    page = this_page()
+    for line in lock_changes(present, lock, page):
+        click.echo(line)
+    if stored.run.git is not None and stored.run.git.dirty:
+        click.echo(
+            page.text("note: the working tree was dirty when the evidence was made; fingerprints still match")
+        )
