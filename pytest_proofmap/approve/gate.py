@@ -45,22 +45,32 @@ def check_routes(
         evidence: The artifact's path, for the command to go on with.
     """
     by_name = {objective.name: objective for objective in objectives}
+    stale: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     selected = {criterion for objective in by_name.values() for criterion in objective.criteria}
     for name, route in lock.routes.items():
         objective_name, slice_name = route_parts(name)
         objective = by_name.get(objective_name)
-        stale = [change.text for change in changes(claims_of_route(route, lock), present)]
+        changed = tuple(change.text for change in changes(claims_of_route(route, lock), present))
         gone = [criterion for criterion in route.criteria if present.criterion(criterion) is None]
         if objective is None and not gone and selected.isdisjoint(route.criteria):
             continue
-        again = f"look at the evidence and approve anew: proofmap approve {evidence} --objective {objective_name}"
+        again = _again(evidence, objective_name)
         if objective is None:
             lost = f"criterion {gone[0]} is gone" if gone else "its criteria moved to another objective"
             yield GateFinding(name, f"the route {name} is not evaluated any more: {lost}", again, True)
             continue
-        if stale:
-            yield GateFinding(name, f"the route {name} is stale: {'; '.join(stale)}", again, True)
+        if changed:
+            stale.setdefault((objective_name, changed), []).append(name)
         yield from _judge(name, route, lock, objective, slice_name, again, whole=whole, strict=strict)
+    for (objective_name, changed), names in stale.items():
+        which = f"route {names[0]} is" if len(names) == 1 else f"routes {', '.join(names)} are"
+        yield GateFinding(
+            names[0], f"the {which} stale: {'; '.join(changed)}", _again(evidence, objective_name), True
+        )
+
+
+def _again(evidence: str, objective: str) -> str:
+    return f"look at the evidence and approve anew: proofmap approve {evidence} --objective {objective}"
 
 
 def _judge(

@@ -119,6 +119,12 @@ def _is_confidence(number: float) -> bool:
 @click.option("--objective", "objectives", multiple=True, metavar="NAME", help="Decide on this objective only.")
 @click.option("--optimize", type=click.Choice(["cost", "latency"]), help="Choose by cost or by latency.")
 @click.option("--strict", is_flag=True, help="Demand complete evidence and that every challenger qualifies.")
+@click.option(
+    "--lock",
+    "lock_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also check these approved routes against the evidence.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON in place of the summary.")
 @click.option("-v", "--verbose", count=True, help="More cases, all slices and reasons; -vv: every case.")
 @click.option("-q", "--quiet", is_flag=True, help="Totals, recommendations and findings only.")
@@ -134,6 +140,7 @@ def decide(
     objectives: tuple[str, ...],
     optimize: str | None,
     strict: bool,
+    lock_file: Path | None,
     as_json: bool,
     verbose: int,
     quiet: bool,
@@ -144,8 +151,8 @@ def decide(
     the place of "every case must pass"; with --min-pass-rate both must hold. A challenger that is left out
     still counts in the correction for several challengers.
 
-    Exit status: 0 it holds; 1 a baseline misses its own bar, or with --strict a challenger is not qualified
-    or the evidence is incomplete; 2 bad input.
+    Exit status: 0 it holds; 1 a baseline misses its own bar, with --strict a challenger is not qualified or
+    the evidence is incomplete, or with --lock an approved route is stale or has regressed; 2 bad input.
     """
     from pytest_proofmap.commands.revision import mark_left_out, only_objectives, recounted, refingerprinted
     from pytest_proofmap.decide.decision import decide_evidence
@@ -174,12 +181,18 @@ def decide(
         stored = stored.model_copy(update={"objectives": optimized})
     stored = decide_evidence(stored)
     findings = _findings(stored, left_out, strict=strict, complete=complete)
+    warnings: list[str] = []
+    if lock_file is not None:
+        from pytest_proofmap.report.stored import lock_findings
+
+        against, warnings = lock_findings(stored, lock_file, strict=strict, objectives=objectives)
+        findings = (*findings, *against)
     if output is not None:
         _write(stored, output)
     if as_json:
         _print_json(stored, findings)
     else:
-        _print_summary(stored, findings, left_out, output, -1 if quiet else verbose)
+        _print_summary(stored, findings, warnings, left_out, output, -1 if quiet else verbose)
     if findings:
         raise click.exceptions.Exit(EXIT_FINDING)
 
@@ -243,6 +256,7 @@ def _print_json(stored: Evidence, findings: tuple[Finding, ...]) -> None:
 def _print_summary(
     stored: Evidence,
     findings: tuple[Finding, ...],
+    warnings: list[str],
     left_out: tuple[str, ...],
     output: Path | None,
     verbosity: int,
@@ -251,9 +265,11 @@ def _print_summary(
     from pytest_proofmap.report.next_steps import command
     from pytest_proofmap.report.summary import summarize_evidence
 
+    summary = summarize_evidence(stored)
     summary = replace(
-        summarize_evidence(stored),
+        summary,
         findings=findings,
+        warnings=(*summary.warnings, *warnings),
         left_out=frozenset(left_out),
         next_steps=() if output is None else (command("proofmap", "report", "--text", output),),
     )

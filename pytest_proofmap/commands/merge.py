@@ -34,16 +34,24 @@ EXIT_FINDING = 1
     help="Write the joined artifact here.",
 )
 @click.option("--strict", is_flag=True, help="Demand that every challenger qualifies.")
+@click.option(
+    "--lock",
+    "lock_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also check these approved routes against the evidence.",
+)
 @click.option("-v", "--verbose", count=True, help="More cases, all slices and reasons; -vv: every case.")
 @click.option("-q", "--quiet", is_flag=True, help="Totals, recommendations and findings only.")
-def merge(shards: tuple[Path, ...], output: Path, strict: bool, verbose: int, quiet: bool) -> None:
+def merge(
+    shards: tuple[Path, ...], output: Path, strict: bool, lock_file: Path | None, verbose: int, quiet: bool
+) -> None:
     """Join the artifacts SHARDS of one run, made with --proofmap-shard, and decide once over all of them.
 
     Criteria, runtimes, prompts and requests that several shards hold must be the same, and samples that
     several hold must agree.
 
-    Exit status: 0 it holds; 1 samples are missing, a baseline misses its bar, or with --strict a challenger
-    is not qualified; 2 bad input.
+    Exit status: 0 it holds; 1 samples are missing, a baseline misses its bar, with --strict a challenger is
+    not qualified, or with --lock an approved route is stale or has regressed; 2 bad input.
     """
     from pytest_proofmap.evidence.merge import ShardMerger
 
@@ -60,7 +68,7 @@ def merge(shards: tuple[Path, ...], output: Path, strict: bool, verbose: int, qu
         run = merger.run(strict=strict)
         decision = rows.decide(merger)
         _write(output, merger, run, decision, samples, requests)
-    summary = rows.summarize(merger, run, decision, output)
+    summary = rows.summarize(merger, run, decision, output, lock_file)
     _print(summary, merger, -1 if quiet else verbose)
     if summary.findings:
         raise click.exceptions.Exit(EXIT_FINDING)
@@ -113,13 +121,20 @@ class _Rows:
 
         return decide(merger.criteria(), merger.objectives(), merger.runtimes, self.observations)
 
-    def summarize(self, merger: ShardMerger, run: RunInfo, decision: Decision, output: Path) -> Summary:
+    def summarize(
+        self, merger: ShardMerger, run: RunInfo, decision: Decision, output: Path, lock_file: Path | None
+    ) -> Summary:
         """Return what the summary shows."""
         from pytest_proofmap.report.figures import runtime_figures
         from pytest_proofmap.report.misses import missed_cases
         from pytest_proofmap.report.next_steps import command
+        from pytest_proofmap.report.stored import lock_findings
         from pytest_proofmap.report.summary import Summary
 
+        evidence = self._evidence(merger, run, decision)
+        against, warnings = (
+            ([], []) if lock_file is None else lock_findings(evidence, lock_file, strict=run.strict)
+        )
         baseline_of = {objective.name: objective.baseline for objective in decision.objectives}
         baselines = {each.id: baseline_of[each.objective] for each in decision.criteria}
         return Summary(
@@ -129,8 +144,8 @@ class _Rows:
             objectives=decision.objectives,
             figures=runtime_figures(self.observations, decision.criteria, decision.objectives, self.estimated),
             misses=missed_cases(self.misses, self.observations, baselines),
-            warnings=merger.warnings,
-            findings=_findings(self._evidence(merger, run, decision)),
+            warnings=(*merger.warnings, *warnings),
+            findings=(*_findings(evidence), *against),
             next_steps=(command("proofmap", "report", "--text", "-v", output),),
         )
 
@@ -141,6 +156,7 @@ class _Rows:
         return Evidence(
             run=run,
             runtimes=merger.runtimes,
+            prompts=merger.prompts,
             objectives=decision.objectives,
             criteria=decision.criteria,
             samples=self.errors,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
+from pytest_proofmap.approve.gate import check_routes
+from pytest_proofmap.approve.lock import read_lock
+from pytest_proofmap.approve.models import route_parts
+from pytest_proofmap.approve.staleness import EvidenceFingerprints
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.run.findings import Finding, baseline_findings, replay_findings, strict_findings
 from pytest_proofmap.run.miss import Miss
 
-__all__ = ["failing_baselines", "stored_findings"]
+__all__ = ["failing_baselines", "lock_findings", "stored_findings"]
 
 
 def stored_findings(
@@ -31,6 +36,37 @@ def stored_findings(
         )
         findings += strict_findings(shown, strict)
     return tuple(findings)
+
+
+def lock_findings(
+    evidence: Evidence, path: Path, *, strict: bool, objectives: Collection[str] = ()
+) -> tuple[list[Finding], list[str]]:
+    """Return what an artifact says against the approved routes: what fails, and what only warns.
+
+    Args:
+        evidence: The decided artifact.
+        path: The lock.
+        strict: Whether thin evidence on an approved primary fails too.
+        objectives: The objectives that were chosen from the artifact; none: all.
+
+    Raises:
+        LockError: The lock cannot be read or was edited by hand.
+    """
+    lock = read_lock(path)
+    if objectives:
+        chosen = {name: route for name, route in lock.routes.items() if route_parts(name)[0] in objectives}
+        lock = lock.model_copy(update={"routes": chosen})
+    found = list(
+        check_routes(
+            lock,
+            evidence.objectives,
+            EvidenceFingerprints(evidence),
+            whole=evidence.run.complete,
+            strict=strict,
+        )
+    )
+    failing = [Finding(each.text, each.next_step) for each in found if each.fails]
+    return failing, [f"{each.text} ({each.next_step})" for each in found if not each.fails]
 
 
 def failing_baselines(evidence: Evidence) -> Iterator[Finding]:

@@ -36,6 +36,7 @@ from pytest_proofmap.evidence.models import (
 from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
 from pytest_proofmap.run.facts import CriterionFacts, objectives_of
 from pytest_proofmap.run.findings import Finding, find
+from pytest_proofmap.run.gate import gate
 from pytest_proofmap.run.paid_ahead import paid_ahead
 from pytest_proofmap.run.plan import PLAN
 from pytest_proofmap.run.recorder import Recorder
@@ -88,7 +89,7 @@ def finish(run: QualificationSession, session: pytest.Session, exitstatus: int |
         run.notice = paid_ahead(run, recorder)
         return
     result = _result(run, recorder, list(facts.values()), interrupted=_interrupted(exitstatus))
-    result.findings = find(run, result)
+    result.findings = [*find(run, result), *gate(run, result)]
     config.stash[RESULT] = result
     try:
         if has_samples:  # Else the evidence of an earlier run stays.

@@ -123,8 +123,12 @@ def test_decisions_are_pure() -> None:
 
 
 def test_hooks_live_at_the_top_only() -> None:
-    """Hooks of pytest are implemented in ``plugin.py`` (every run) and ``hooks.py`` (runs with ``--proofmap``)."""
-    own = {"plugin", "hooks", "hookspecs"}
+    """Hooks of pytest are implemented in modules at the top.
+
+    ``plugin.py`` has those of every run, ``hooks.py`` those of runs with ``--proofmap``, and ``collected.py`` that
+    of the collection that ``proofmap verify`` starts.
+    """
+    own = {"plugin", "hooks", "hookspecs", "collected"}
     for name, tree in modules():
         if name.split(".")[-1] in own:
             continue

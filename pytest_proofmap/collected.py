@@ -1,0 +1,28 @@
+"""A plugin for ``pytest --collect-only``: writes the fingerprints of all criteria for ``proofmap verify``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from pytest_proofmap.run.session import SESSION
+from pytest_proofmap.whole_file import write_whole
+
+__all__: list[str] = []
+
+COLLECTED = "PROOFMAP_COLLECTED"
+"""The variable that names the file to write."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Write what was collected; nothing when collection failed somewhere."""
+    run = session.config.stash.get(SESSION, None)
+    if run is None or session.testsfailed:
+        return
+    facts = run.collected_facts()
+    with write_whole(Path(os.environ[COLLECTED])) as file:
+        json.dump({name: fact.criterion.fingerprint for name, fact in facts.items()}, file)

@@ -1,0 +1,114 @@
+"""``proofmap verify``: do the approved routes still stand?"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pytest_proofmap.commands.project import load_configuration, rootdir_option
+
+if TYPE_CHECKING:
+    from pytest_proofmap.approve.models import Lock
+    from pytest_proofmap.approve.verification import Problem
+
+__all__ = ["verify"]
+
+EXIT_FINDING = 1
+
+
+@click.command()
+@click.option("--collect", is_flag=True, help="Also check bars and cases, by pytest's collection (no calls).")
+@click.option("--lock", "lock_file", type=click.Path(dir_okay=False, path_type=Path), help="The lock to check.")
+@click.option("--json", "as_json", is_flag=True, help="Print findings and warnings as JSON.")
+@rootdir_option
+def verify(collect: bool, lock_file: Path | None, as_json: bool, rootdir: Path | None) -> None:
+    """Check that the routes of proofmap.lock are what was approved, and still hold.
+
+    Finds edits by hand, expired approvals, and runtimes, prompts and criteria that changed since. Nothing is
+    called. Without --collect files are only read, so that bars and cases are not known.
+
+    Exit status: 0 it holds, maybe with warnings; 1 a finding; 2 bad input.
+    """
+    from pytest_proofmap.approve.lock import parse_lock, read_text
+    from pytest_proofmap.approve.staleness import Project
+    from pytest_proofmap.approve.verification import verify as find_problems
+    from pytest_proofmap.runtime.prices import retired_on
+
+    configuration = load_configuration(rootdir)
+    path = lock_file or configuration.lock_path
+    lock = parse_lock(read_text(path), str(path))
+    criteria = _collect(configuration.rootdir) if collect else None
+    project = Project(configuration, criteria, collected_all=collect)
+    problems = list(find_problems(lock, project, datetime.now(timezone.utc), retired_on))
+    if as_json:
+        _print_json(problems, lock)
+    else:
+        _print(problems, lock, path)
+    if any(problem.is_finding for problem in problems):
+        raise click.exceptions.Exit(EXIT_FINDING)
+
+
+def _collect(rootdir: Path) -> dict[str, str]:
+    """Return the fingerprints of all criteria, collected by a pytest of its own.
+
+    Raises:
+        EvidenceError: pytest cannot collect the tests.
+    """
+    from pytest_proofmap.errors import EvidenceError
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "criteria.json"
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", "--proofmap", "--collect-only", "-q"),
+                *("-p", "no:cacheprovider", "-p", "pytest_proofmap.collected"),
+            ],
+            cwd=rootdir,
+            env={**os.environ, "PROOFMAP_COLLECTED": str(target)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if not target.exists():
+            last = "\n".join(done.stdout.splitlines()[-8:] + done.stderr.splitlines()[-4:])
+            raise EvidenceError(f"pytest could not collect the tests (pytest --proofmap --collect-only):\n{last}")
+        criteria: dict[str, str] = json.loads(target.read_text(encoding="utf-8"))
+        return criteria
+
+
+def _print(problems: list[Problem], lock: Lock, path: Path) -> None:
+    from pytest_proofmap.commands.summary_page import this_page
+
+    page = this_page()
+    told: dict[tuple[str, str, bool], list[str]] = {}
+    for problem in problems:
+        told.setdefault((problem.text, problem.next_step, problem.is_finding), []).append(problem.route)
+    for (text, next_step, is_finding), routes in told.items():
+        sign = "✗" if is_finding else "!"
+        for line in page.wrap(f"{sign} {', '.join(routes)}: {text}", indent="  "):
+            click.echo(line)
+        for line in page.wrap(f"next: {next_step}", "  ", "    "):
+            click.echo(line)
+    broken = {problem.route for problem in problems if problem.is_finding}
+    holds = len(lock.routes) - len(broken)
+    click.echo(page.text(f"{path}: {holds} of {len(lock.routes)} routes hold"))
+
+
+def _print_json(problems: list[Problem], lock: Lock) -> None:
+    def listed(is_finding: bool) -> list[dict[str, str]]:
+        return [
+            {"route": each.route, "kind": each.kind, "text": each.text, "next_step": each.next_step}
+            for each in problems
+            if each.is_finding is is_finding
+        ]
+
+    content = {"routes": sorted(lock.routes), "findings": listed(True), "warnings": listed(False)}
+    click.echo(json.dumps(content, indent=2, ensure_ascii=True))
