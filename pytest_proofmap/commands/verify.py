@@ -68,7 +68,7 @@ def _collect(rootdir: Path) -> dict[str, str]:
         target = Path(folder) / "criteria.json"
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "pytest", "--proofmap", "--collect-only", "-q"),
+                *(sys.executable, "-m", "pytest", "-p", "proofmap", "--proofmap", "--collect-only", "-q"),
                 *("-p", "no:cacheprovider", "-p", "pytest_proofmap.collected"),
             ],
             cwd=rootdir,

@@ -1,0 +1,368 @@
+"""From a run's evidence to the lock, and from the lock to the verdict on later runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_project import CONFIGURATION, SmallProject, isolate
+
+from pytest_proofmap.approve.lock import read_lock
+from pytest_proofmap.approve.models import Lock
+
+CLIENT = """
+from pathlib import Path
+
+def pytest_proofmap_call(runtime, request):
+    prompt = request.messages[-1]["content"]
+    bad = Path(__file__).with_name("regressed").exists() and runtime == "mini"
+    return {
+        "choices": [{"message": {"role": "assistant", "content": "sorry" if bad else prompt}}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 10},
+    }
+"""
+
+LABELS = """
+import pytest
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize("number", range(16))
+@pytest.mark.qualify(objective="labels", slice_by="language")
+def test_label(runtime, language, number):
+    assert f"{language}{number}" in runtime.run("label", ticket=f"{language}{number}").text
+"""
+
+ECHO = """
+@pytest.mark.parametrize("number", range(16))
+@pytest.mark.qualify(objective="echo")
+def test_echo(runtime, number):
+    assert runtime.complete(str(number)).text == str(number)
+"""
+
+TESTS = LABELS + ECHO
+
+
+def proofmap(project: SmallProject, *arguments: str, status: int = 0) -> str:
+    """Run the command line in a project, and return what it printed."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("proofmap"), *arguments],
+        cwd=project.folder,
+        env={**isolate(dict(os.environ)), "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def locked(project: SmallProject) -> Lock:
+    """Return the project's lock."""
+    return read_lock(project.folder / "proofmap.lock")
+
+
+@pytest.fixture
+def labels(project: SmallProject) -> SmallProject:
+    """Two objectives, one with slices and a prompt package; ``mini`` qualifies on both."""
+    project.configure(CONFIGURATION)
+    project.write("prompts/label.prompt", "User: Label {{ ticket }}\n")
+    project.write("conftest.py", CLIENT)
+    project.write("test_all.py", TESTS)
+    project.run("-q").assert_outcomes(passed=96)
+    return project
+
+
+@pytest.fixture
+def approved(labels: SmallProject) -> SmallProject:
+    """The same with everything approved."""
+    proofmap(labels, "approve", "--by", "Ada", "--reason", "cheaper")
+    return labels
+
+
+def regress(project: SmallProject) -> pytest.RunResult:
+    """Run again with a ``mini`` that answers nothing right any more."""
+    project.write("regressed", "")
+    return project.run("-q", "--proofmap-cache=refresh")
+
+
+def test_what_is_qualified_gets_in(labels: SmallProject) -> None:
+    """Each objective and slice has a route with what it was approved on."""
+    shown = proofmap(labels, "approve", "--by", "Ada", "--reason", "cheaper", "--expires", "90")
+    assert "+ labels/language=fr: new, mini (then gpt)" in shown
+    assert "promoted: 11× cheaper" in shown
+    lock = locked(labels)
+    assert sorted(lock.routes) == ["echo", "labels", "labels/language=en", "labels/language=fr"]
+    route = lock.routes["labels/language=fr"]
+    assert [lock.runtimes[key].name for key in route.chain] == ["mini", "gpt"]
+    assert [lock.prompts[key].messages[0]["content"].strip() for key in route.prompts] == ["Label {{ ticket }}"]
+    assert route.decision == "promoted"
+    assert (route.evidence.cases, route.evidence.pass_rates) == (16, {"mini": 1.0, "gpt": 1.0})
+    assert route.evidence.cost_per_1k_usd == pytest.approx({"mini": 0.12, "gpt": 1.3})
+    assert list(route.criteria) == ["test_all.py::test_label"]
+    assert (route.approval.by, route.approval.reason) == ("Ada", "cheaper")
+    assert route.approval.expires_at is not None
+    assert route.evidence.run == labels.evidence().run.id
+
+
+def test_only_what_is_asked_for_is_approved(labels: SmallProject) -> None:
+    """The other objective's routes stay as they are, and entries that no route names are dropped."""
+    proofmap(labels, "approve", "--by", "Ada", "--objective", "echo")
+    before = locked(labels).routes["echo"]
+    assert locked(labels).prompts == {}
+    proofmap(labels, "approve", "--by", "Eve", "--objective", "labels")
+    assert locked(labels).routes["echo"] == before
+    assert locked(labels).routes["labels"].approval.by == "Eve"
+
+
+def test_dry_run_writes_nothing(labels: SmallProject) -> None:
+    """It shows what would change."""
+    assert "+ echo: new" in proofmap(labels, "approve", "--by", "Ada", "--dry-run")
+    assert not (labels.folder / "proofmap.lock").exists()
+
+
+def test_a_chain_of_ones_own(labels: SmallProject) -> None:
+    """The baseline may be kept where a challenger is recommended; a challenger must qualify."""
+    proofmap(labels, "approve", "--by", "Ada", "--objective", "echo", "--chain", "gpt,mini")
+    lock = locked(labels)
+    assert [lock.runtimes[key].name for key in lock.routes["echo"].chain] == ["gpt", "mini"]
+    assert lock.routes["echo"].decision == "baseline_retained"
+    regress(labels)
+    shown = proofmap(labels, "approve", "--by", "Ada", "--objective", "echo", "--chain", "mini", status=1)
+    assert "mini is not qualified on echo" in shown
+    assert locked(labels) == lock
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("-k", "fr"), "it is incomplete"),
+        (("--proofmap-runtimes=gpt",), "it is incomplete"),
+        (("--proofmap-shard",), "it is one shard"),
+    ],
+)
+def test_incomplete_evidence_is_refused(labels: SmallProject, arguments: tuple[str, ...], reason: str) -> None:
+    """Part of a run bears no approval."""
+    labels.run("-q", *arguments)
+    assert reason in proofmap(labels, "approve", "--by", "Ada", status=1)
+    assert not (labels.folder / "proofmap.lock").exists()
+
+
+def test_evidence_of_other_code_is_refused(labels: SmallProject) -> None:
+    """What changed since the run is named: prompt, runtime and criterion."""
+    labels.write("prompts/label.prompt", "User: Please label {{ ticket }}\n")
+    labels.write("test_all.py", TESTS.replace("str(number)", "str(number + 1)"))
+    labels.configure(CONFIGURATION.replace("openai/mini", "openai/mini-2"))
+    shown = proofmap(labels, "approve", "--by", "Ada", status=1)
+    for changed in ("prompt label changed", "runtime mini changed", "test_all.py::test_echo changed (source)"):
+        assert changed in shown
+    assert "test_all.py::test_label changed" not in shown
+
+
+def test_sensitive_work_keeps_the_baseline_alone(labels: SmallProject) -> None:
+    """Unless somebody allows more and says why."""
+    labels.write("test_all.py", TESTS.replace('objective="echo"', 'objective="echo", sensitive=True'))
+    labels.run("-q")
+    proofmap(labels, "approve", "--by", "Ada")
+    lock = locked(labels)
+    assert [lock.runtimes[key].name for key in lock.routes["echo"].chain] == ["gpt"]
+    assert "is sensitive" in proofmap(
+        labels, "approve", "--by", "Ada", "--objective", "echo", "--chain", "mini,gpt", status=1
+    )
+    assert "needs --reason" in proofmap(labels, "approve", "--by", "Ada", "--allow-sensitive", status=2)
+    proofmap(labels, "approve", "--by", "Ada", "--allow-sensitive", "--reason", "no personal data left")
+    lock = locked(labels)
+    assert [lock.runtimes[key].name for key in lock.routes["echo"].chain] == ["mini", "gpt"]
+
+
+def test_a_dirty_working_tree_is_noted_or_refused(labels: SmallProject) -> None:
+    """Fingerprints are the proof, but who wants may insist on a clean tree."""
+    artifact = json.loads(labels.artifact.read_text())
+    artifact["run"]["git"] = {"commit": "0" * 40, "dirty": True}
+    labels.artifact.write_text(json.dumps(artifact))
+    assert "was dirty" in proofmap(labels, "approve", "--by", "Ada", "--require-clean", status=1)
+    assert "note: the working tree was dirty" in proofmap(labels, "approve", "--by", "Ada")
+
+
+def test_verify_holds_and_is_silent_about_it(approved: SmallProject) -> None:
+    """Nothing changed, so everything holds, with and without collection."""
+    assert "4 of 4 routes hold" in proofmap(approved, "verify")
+    assert "4 of 4 routes hold" in proofmap(approved, "verify", "--collect")
+
+
+def test_an_edited_prompt_makes_its_routes_stale_and_nothing_else(approved: SmallProject) -> None:
+    """The routes that render it are named, with the old and the new fingerprint."""
+    approved.write("prompts/label.prompt", "User: Please label {{ ticket }}\n")
+    content = json.loads(proofmap(approved, "verify", "--json", status=1))
+    assert {each["route"] for each in content["findings"]} == {
+        "labels",
+        "labels/language=en",
+        "labels/language=fr",
+    }
+    assert {each["kind"] for each in content["findings"]} == {"stale"}
+    assert "prompt label changed" in content["findings"][0]["text"]
+    assert "1 of 4 routes hold" in proofmap(approved, "verify", status=1)
+    result = approved.run("-q")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    text = " ".join(result.stdout.str().split())
+    assert "the routes labels, labels/language=en, labels/language=fr are stale: prompt label changed" in text
+    assert "proofmap approve .proofmap/evidence.json --objective labels" in text
+    assert "route echo" not in text
+    proofmap(approved, "approve", "--by", "Ada", "--objective", "labels")
+    assert approved.run("-q").ret == pytest.ExitCode.OK
+
+
+def test_cases_are_checked_by_collection(approved: SmallProject) -> None:
+    """A lost case changes no source that is read, but the collected cases."""
+    approved.write("test_all.py", LABELS + ECHO.replace("16", "15"))
+    assert "4 of 4 routes hold" in proofmap(approved, "verify")
+    assert "test_all.py::test_echo changed (cases)" in proofmap(approved, "verify", "--collect", status=1)
+    assert "changed (cases)" in " ".join(approved.run("-q").stdout.str().split())
+
+
+def test_a_criterion_that_is_gone_is_found(approved: SmallProject) -> None:
+    """Lost coverage is a finding, not silence: of verify, and of a run that has nothing else to do with it."""
+    approved.write("test_all.py", LABELS)
+    assert "criterion test_all.py::test_echo is gone" in proofmap(approved, "verify", status=1)
+    result = approved.run("-q")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "the route echo is not evaluated any more" in " ".join(result.stdout.str().split())
+
+
+def test_what_was_not_selected_is_not_missed(approved: SmallProject) -> None:
+    """A run of one test says nothing of the others' routes."""
+    result = approved.run("-q", "test_all.py::test_echo")
+    assert result.ret == pytest.ExitCode.OK
+    assert "not evaluated" not in result.stdout.str()
+
+
+def test_a_regression_of_an_approved_primary_fails_the_run(approved: SmallProject) -> None:
+    """Challengers' misses are evidence elsewhere; on an approved route they break it."""
+    result = regress(approved)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    text = " ".join(result.stdout.str().split())
+    assert "the approved primary mini of the route echo has regressed" in text
+    assert "the approved primary mini of the route labels/language=fr has regressed" in text
+
+
+def test_a_regression_of_a_fallback_is_reported(labels: SmallProject) -> None:
+    """It is no reason to stop what production runs on."""
+    proofmap(labels, "approve", "--by", "Ada", "--chain", "gpt,mini")
+    result = regress(labels)
+    assert result.ret == pytest.ExitCode.OK
+    assert "the approved fallback mini of the route echo has regressed" in " ".join(result.stdout.str().split())
+
+
+def test_thin_evidence_warns_and_fails_only_when_strict(approved: SmallProject) -> None:
+    """A primary that is not refuted is not confirmed either."""
+    approved.run("-q", "-k", "echo and (1 or 2)")
+    warned = approved.run("-q", "-k", "test_echo and 1")
+    assert warned.ret == pytest.ExitCode.OK
+    assert "not enough evidence on the approved primary mini" in " ".join(warned.stdout.str().split())
+    strict = approved.run("-q", "-k", "test_echo and 1", "--proofmap-strict")
+    assert strict.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_stored_evidence_is_checked_against_a_lock(approved: SmallProject) -> None:
+    """``decide --lock`` does to an artifact what a run does."""
+    proofmap(approved, "decide", ".proofmap/evidence.json", "--lock", "proofmap.lock")
+    regress(approved)
+    shown = proofmap(approved, "decide", ".proofmap/evidence.json", "--lock", "proofmap.lock", status=1)
+    assert "the approved primary mini of the route echo has regressed" in " ".join(shown.split())
+
+
+def edit(project: SmallProject, change: Any) -> None:
+    """Edit the lock by hand."""
+    path = project.folder / "proofmap.lock"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content, sort_keys=True, indent=2))
+
+
+def test_an_edit_by_hand_is_found(approved: SmallProject) -> None:
+    """By verify, by a run, and by approve unless it replaces that route."""
+    edit(approved, lambda lock: lock["routes"]["echo"]["chain"].reverse())
+    assert "was edited by hand" in proofmap(approved, "verify", status=1)
+    assert approved.run("-q").ret == pytest.ExitCode.TESTS_FAILED
+    assert "was edited by hand" in proofmap(approved, "approve", "--by", "Ada", "--objective", "labels", status=2)
+    proofmap(approved, "approve", "--by", "Ada", "--objective", "echo")
+    assert "4 of 4 routes hold" in proofmap(approved, "verify")
+
+
+def test_a_price_is_no_part_of_what_was_approved(approved: SmallProject) -> None:
+    """It may be brought up to date by hand."""
+    edit(approved, lambda lock: next(iter(lock["runtimes"].values()))["price"].update(input_per_mtok=99.0))
+    assert "4 of 4 routes hold" in proofmap(approved, "verify")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "has the schema None"),
+        ('{"schema": "proofmap.lock/2"}', "has the schema 'proofmap.lock/2'"),
+        ('{"schema": "proofmap.lock/1", "routes": {"a": 1}}', "routes.a"),
+        ("[" * 100_000, "is not JSON"),
+        ("\udcff", "is not UTF-8"),
+    ],
+)
+def test_broken_locks(labels: SmallProject, text: str, problem: str) -> None:
+    """Each has a clear error, and nothing is written over it."""
+    path = labels.folder / "proofmap.lock"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    for command in (("verify",), ("approve", "--by", "Ada")):
+        assert problem in proofmap(labels, *command, status=2)
+    assert path.read_bytes() == text.encode(errors="surrogateescape")
+
+
+def test_expiry(approved: SmallProject) -> None:
+    """An approval that has ended is a finding, one that ends soon a warning."""
+    proofmap(approved, "approve", "--by", "Ada", "--expires", "7")
+    shown = json.loads(proofmap(approved, "verify", "--json"))
+    assert {each["kind"] for each in shown["warnings"]} == {"expires"}
+    proofmap(approved, "approve", "--by", "Ada", "--expires", "30")
+    assert json.loads(proofmap(approved, "verify", "--json"))["warnings"] == []
+
+
+def test_a_runtime_that_is_no_longer_configured(approved: SmallProject) -> None:
+    """The lock routes to something that the project does not know any more."""
+    approved.configure(CONFIGURATION.split("[runtimes.mini]")[0].replace('"mini"', '"openai/mini"'))
+    assert "runtime mini is gone" in proofmap(approved, "verify", status=1)
+
+
+def test_two_branches_are_joined(approved: SmallProject) -> None:
+    """Routes that two branches add side by side conflict in git; ``--resolve`` takes both."""
+    path = approved.folder / "proofmap.lock"
+    whole = locked(approved)
+
+    def branch(*objectives: str) -> None:
+        path.unlink()
+        for objective in objectives:
+            proofmap(approved, "approve", "--by", "Ada", "--objective", objective)
+
+    def git(*arguments: str) -> int:
+        identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        return subprocess.run(
+            ["git", *identity, *arguments], cwd=approved.folder, capture_output=True, check=False, timeout=60
+        ).returncode
+
+    path.unlink()
+    git("init", "-b", "main")
+    git("add", "test_all.py")
+    git("commit", "-m", "tests")
+    for name, objective in (("one", "echo"), ("two", "labels")):
+        git("checkout", "-b", name, "main")
+        proofmap(approved, "approve", "--by", "Ada", "--objective", objective)
+        git("add", "proofmap.lock")
+        git("commit", "-m", name)
+    assert git("merge", "one") != 0
+    assert "merge conflicts" in proofmap(approved, "verify", status=2)
+    assert "4 routes" in proofmap(approved, "approve", "--resolve")
+    assert sorted(locked(approved).routes) == sorted(whole.routes)
+    assert "4 of 4 routes hold" in proofmap(approved, "verify")
+    assert "nothing to resolve" in proofmap(approved, "approve", "--resolve", status=2)
