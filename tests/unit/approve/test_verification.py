@@ -1,0 +1,117 @@
+"""What time does to an approval."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date, datetime, timedelta, timezone
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from pytest_proofmap.approve.lock import signed
+from pytest_proofmap.approve.models import Approval, Lock, LockedRuntime, Route, RouteEvidence
+from pytest_proofmap.approve.staleness import Change
+from pytest_proofmap.approve.verification import verify
+from pytest_proofmap.runtime.prices import PRICE_LIST, retired_on
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
+
+
+class Unchanged:
+    """Fingerprints that are what the lock says."""
+
+    def runtime(self, name: str) -> str:
+        """Return the fingerprint of the only runtime."""
+        return "f"
+
+    def prompt(self, name: str, variant: str) -> None:
+        """Return nothing: there are no prompts."""
+
+    def criterion(self, name: str) -> str:
+        """Return the fingerprint of the only criterion."""
+        return "source:1/bar:2/cases:3"
+
+
+def lock(model: str = "openai/m-2026-01-01", expires_at: str | None = None) -> Lock:
+    """Return a lock with one route."""
+    runtime = LockedRuntime(
+        name="m", model=model, provider="openai", params={}, variant=None, api_base=None, price=None
+    )
+    route = Route(
+        chain=["m@f"],
+        prompts=[],
+        decision="baseline_retained",
+        reason="",
+        criteria={"t": "source:1/bar:2/cases:3"},
+        evidence=RouteEvidence(run="r", sha256="", cases=1, pass_rates={"m": 1.0}),
+        approval=Approval(by="Ada", at="2026-01-01T00:00:00Z", reason="", expires_at=expires_at),
+        digest="",
+    )
+    return signed(Lock(runtimes={"m@f": runtime}, routes={"job": route}), ["job"])
+
+
+def kinds(lock: Lock, retired: date | None = None) -> list[tuple[str, bool]]:
+    """Return the kinds of problems, and whether each is a finding."""
+    return [(each.kind, each.is_finding) for each in verify(lock, Unchanged(), NOW, lambda model: retired)]
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "expected"),
+    [
+        (None, []),
+        ("2026-06-01T11:59:59Z", [("expired", True)]),
+        ("2026-06-01T12:00:00Z", [("expired", True)]),
+        ("2026-06-15T12:00:00Z", [("expires", False)]),
+        ("2026-06-15T12:00:01Z", []),
+        ("2026-06-01T13:00:00+02:00", [("expired", True)]),
+    ],
+)
+def test_expiry(expires_at: str | None, expected: list[tuple[str, bool]]) -> None:
+    """An approval holds until its end, which is announced two weeks ahead."""
+    assert kinds(lock(expires_at=expires_at)) == expected
+
+
+@pytest.mark.parametrize(("days", "expected"), [(-1, ["retired"]), (0, ["retired"]), (14, ["retires"]), (15, [])])
+def test_retired_models(days: int, expected: list[str]) -> None:
+    """A model that its provider retires is warned of before and after."""
+    found = kinds(lock(), NOW.date() + timedelta(days=days))
+    assert found == [(kind, False) for kind in expected]
+
+
+@pytest.mark.parametrize("model", ["anthropic/claude-x-latest", "ollama/llama:latest"])
+def test_aliases_are_not_pinned(model: str) -> None:
+    """What the name means may change without anybody's doing."""
+    assert kinds(lock(model)) == [("unpinned", False)]
+
+
+def test_a_broken_digest_is_a_finding() -> None:
+    """Whatever else is wrong is said too."""
+    changed = lock("m-latest").model_copy(update={"routes": {"job": lock().routes["job"]}})
+    assert kinds(changed) == [("digest", True), ("unpinned", False)]
+
+
+def test_litellms_price_list_says_when_models_retire() -> None:
+    """The dates are read without importing LiteLLM; a model without one has none."""
+    spec = find_spec("litellm")
+    assert spec is not None
+    assert spec.origin is not None
+    listed = json.loads(Path(spec.origin).with_name(PRICE_LIST).read_text(encoding="utf-8"))
+    dated = {name: entry["deprecation_date"] for name, entry in listed.items() if entry.get("deprecation_date")}
+    model, ends = next((name, ends) for name, ends in dated.items() if re.fullmatch(r"\d{4}-\d\d-\d\d", ends))
+    assert retired_on(model) == date.fromisoformat(ends)
+    assert retired_on("openai/no-such-model") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (Change("prompt", "label.mini", "1", "2"), "prompt label.mini changed: 1 → 2"),
+        (Change("runtime", "mini", "1", None), "runtime mini is gone (was 1)"),
+        (Change("criterion", "t", "1", "2", "cases"), "criterion t changed (cases): 1 → 2"),
+    ],
+)
+def test_changes_in_words(change: Change, text: str) -> None:
+    """They name what changed, and both fingerprints."""
+    assert change.text == text
