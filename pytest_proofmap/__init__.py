@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_proofmap._version import __version__
 
 if TYPE_CHECKING:
+    from pytest_proofmap import approved
     from pytest_proofmap.errors import CallError, ProofmapError, RefusalError
     from pytest_proofmap.evidence.artifact import read_evidence
     from pytest_proofmap.evidence.models import Evidence
@@ -25,6 +26,7 @@ __all__ = [
     "Runtime",
     "Runtimes",
     "__version__",
+    "approved",
     "read_evidence",
 ]
 
@@ -42,11 +44,13 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Load a public name from where it lives."""
+    from importlib import import_module
+
+    if name == "approved":
+        return import_module("pytest_proofmap.approved")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     return getattr(import_module(home), name)
 
 

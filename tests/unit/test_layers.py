@@ -98,10 +98,10 @@ def test_the_configuration_knows_nothing_of_runs() -> None:
     ) == set()
 
 
-def test_only_one_file_imports_litellm() -> None:
-    """LiteLLM's habits are contained in one place."""
+def test_two_files_import_litellm() -> None:
+    """LiteLLM's habits are contained in one place for the call service, in another for production."""
     importers = {each.importer for each in imports() if each.imported.split(".")[0] == "litellm"}
-    assert importers == {"pytest_proofmap.runtime.client"}
+    assert importers == {"pytest_proofmap.runtime.client", "pytest_proofmap.approve.router"}
 
 
 def test_litellm_is_imported_at_the_place_of_use() -> None:

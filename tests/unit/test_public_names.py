@@ -15,6 +15,7 @@ PUBLIC = [
     "Runtime",
     "Runtimes",
     "__version__",
+    "approved",
     "read_evidence",
 ]
 
