@@ -1,0 +1,82 @@
+"""Reading a file that may be evidence or a lock, told apart by its schema."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_proofmap.errors import EvidenceError
+
+if TYPE_CHECKING:
+    from pytest_proofmap.approve.models import Lock
+    from pytest_proofmap.evidence.models import Evidence
+
+__all__ = ["read_decided", "read_evidence_or_lock"]
+
+_HEAD_BYTES = 4096
+_SCHEMA_FIRST = re.compile(rb'\s*\{\s*"schema"\s*:\s*"(?P<schema>[^"]*)"')
+_LOCK, _EVIDENCE = "proofmap.lock/", "proofmap.evidence/"
+
+
+def read_evidence_or_lock(path: Path) -> Evidence | Lock:
+    """Read an artifact, decided where it was not, or a lock.
+
+    Raises:
+        EvidenceError: The file is neither, or it is evidence that cannot be read or is one shard of a run.
+        LockError: It is a lock that cannot be read or was edited by hand.
+    """
+    schema = _schema(path)
+    if schema.startswith(_LOCK):
+        from pytest_proofmap.approve.lock import read_lock
+
+        return read_lock(path)
+    if not schema.startswith(_EVIDENCE):
+        raise EvidenceError(
+            f"{str(path)!r} is neither evidence nor a lock: its schema is {schema!r}. Evidence is written by "
+            "pytest --proofmap, a lock by proofmap approve."
+        )
+    return read_decided(path)
+
+
+def read_decided(path: Path) -> Evidence:
+    """Read an artifact, and decide on it by its own bars where it holds no verdicts.
+
+    Raises:
+        EvidenceError: It cannot be read, or is one shard of a run.
+    """
+    from pytest_proofmap.decide.decision import decide_evidence
+    from pytest_proofmap.evidence.artifact import read_evidence
+
+    evidence = read_evidence(path)
+    if evidence.run.shard:
+        raise EvidenceError(
+            f"{str(path)!r} is one shard of a run and has no verdicts of its own. Join all shards first: "
+            "proofmap merge"
+        )
+    if not any(criterion.cells for criterion in evidence.criteria):
+        return decide_evidence(evidence)
+    return evidence
+
+
+def _schema(path: Path) -> str:
+    """Return the schema that a file names; of a large file mostly its beginning is read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+            found = _SCHEMA_FIRST.match(head)
+            content = head if found else head + file.read()
+    except OSError as error:
+        raise EvidenceError(
+            f"cannot read {str(path)!r}: {error.strerror or error}. Evidence is written by pytest --proofmap, a "
+            "lock by proofmap approve."
+        ) from None
+    if found:
+        return found["schema"].decode("utf-8", "replace")
+    try:
+        schema = json.loads(content).get("schema")
+    except (ValueError, AttributeError, RecursionError):
+        # Cut in half or with merge conflicts: what it meant to be is said by the reader of that kind.
+        return _LOCK if _LOCK.encode() in content or path.suffix == ".lock" else _EVIDENCE
+    return schema if isinstance(schema, str) else repr(schema)
