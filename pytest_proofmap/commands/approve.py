@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pytest_proofmap.commands.project import load_configuration, rootdir_option
+from pytest_proofmap.commands.project import as_typed, load_configuration, rootdir_option
 
 if TYPE_CHECKING:
     from pytest_proofmap.approve.models import Approval, Lock
@@ -89,7 +89,7 @@ def approve(
     from pytest_proofmap.approve.lock import write_lock
 
     write_lock(path, lock)
-    click.echo(f"wrote {path}: review it, commit it, and check it in CI with: proofmap verify")
+    click.echo(f"wrote {as_typed(path)}: review it, commit it, and check it in CI with: proofmap verify")
 
 
 def _resolve(path: Path, evidence: Path | None) -> None:
@@ -103,7 +103,7 @@ def _resolve(path: Path, evidence: Path | None) -> None:
     for name in broken_digests(lock):
         raise LockError(f"{path}: joined, the route {name!r} is not what was approved. Approve it anew.")
     write_lock(path, lock)
-    click.echo(f"joined both sides into {path}: {len(lock.routes)} routes")
+    click.echo(f"joined both sides into {as_typed(path)}: {len(lock.routes)} routes")
 
 
 def _refuse(stored: Evidence, wish: Wish, configuration: Configuration, *, require_clean: bool) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_proofmap.runtime.recordings import Recordings
 
 __all__ = [
+    "as_typed",
     "count_answers",
     "load_configuration",
     "made_by",
@@ -108,6 +109,12 @@ def made_by(answer: Answer, names: Sequence[str], configuration: Configuration) 
 def count_answers(number: int) -> str:
     """Return a number of answers in words."""
     return f"{number:,} answer{'' if number == 1 else 's'}"
+
+
+def as_typed(path: Path) -> str:
+    """Return a path as somebody in the working directory would type it."""
+    folder = Path.cwd()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def _warn(text: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pytest_proofmap.commands.project import load_configuration, rootdir_option
+from pytest_proofmap.commands.project import as_typed, load_configuration, rootdir_option
 
 if TYPE_CHECKING:
     from pytest_proofmap.approve.models import Lock
@@ -99,7 +99,7 @@ def _print(problems: list[Problem], lock: Lock, path: Path) -> None:
             click.echo(line)
     broken = {problem.route for problem in problems if problem.is_finding}
     holds = len(lock.routes) - len(broken)
-    click.echo(page.text(f"{path}: {holds} of {len(lock.routes)} routes hold"))
+    click.echo(page.text(f"{as_typed(path)}: {holds} of {len(lock.routes)} routes hold"))
 
 
 def _print_json(problems: list[Problem], lock: Lock) -> None:

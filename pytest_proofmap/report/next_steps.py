@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_proofmap.errors import RecordingsError
+from pytest_proofmap.errors import LockError, RecordingsError
 
 if TYPE_CHECKING:
     from pytest_proofmap.run.finish import RunResult
@@ -29,9 +29,23 @@ def next_steps(run: QualificationSession, result: RunResult) -> tuple[str, ...]:
     artifact = _as_typed(result.artifact, folder)
     return (
         *_exports(run, result, artifact),
+        *_approval(run, result, artifact),
         command("proofmap", "report", "--text", "-v", artifact),
         command("proofmap", "decide", artifact, "--help"),
     )
+
+
+def _approval(run: QualificationSession, result: RunResult, artifact: Path) -> list[str]:
+    """Return the command that approves what was recommended; none when nothing would move."""
+    if result.findings or result.run.shard or not result.run.complete:
+        return []
+    present = _primaries(run.configuration.lock_path)
+    moves = (
+        found.chain[0] != present.get((objective.name, found.slice), objective.baseline)
+        for objective in result.objectives
+        for found in objective.recommendations
+    )
+    return [command("proofmap", "approve", artifact)] if any(moves) else []
 
 
 def _exports(run: QualificationSession, result: RunResult, artifact: Path) -> list[str]:
@@ -76,6 +90,20 @@ def _new_file(run: QualificationSession) -> Path:
     """Return a name for recordings that the first configured pattern matches."""
     pattern = run.configuration.recordings[0]
     return run.configuration.rootdir / pattern.replace("**/", "").replace("*", "answers")
+
+
+def _primaries(path: Path) -> dict[tuple[str, str | None], str]:
+    """Return the approved primary of each objective and slice; none without a lock that can be read."""
+    if not path.exists():
+        return {}
+    from pytest_proofmap.approve.lock import read_lock
+    from pytest_proofmap.approve.models import route_parts
+
+    try:
+        lock = read_lock(path)
+    except LockError:
+        return {}
+    return {route_parts(name): lock.runtimes[route.chain[0]].name for name, route in lock.routes.items()}
 
 
 def _as_typed(path: Path, folder: Path) -> Path:

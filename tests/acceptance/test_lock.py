@@ -366,3 +366,12 @@ def test_two_branches_are_joined(approved: SmallProject) -> None:
     assert sorted(locked(approved).routes) == sorted(whole.routes)
     assert "4 of 4 routes hold" in proofmap(approved, "verify")
     assert "nothing to resolve" in proofmap(approved, "approve", "--resolve", status=2)
+
+
+def test_a_run_ends_with_the_command_that_approves(labels: SmallProject) -> None:
+    """As long as something would move; afterwards there is nothing to approve."""
+    command = "next: proofmap approve .proofmap/evidence.json"
+    labels.run("-v").stdout.fnmatch_lines([command])
+    proofmap(labels, "approve", "--by", "Ada")
+    labels.run("-v").stdout.no_fnmatch_line(command)
+    labels.run("-v", "-k", "echo").stdout.no_fnmatch_line(command)

@@ -38,6 +38,7 @@ PROJECTS = [
         "caching-and-recordings",
         "decisions",
         "evidence",
+        "approving",
         "extending",
     )
 ]
