@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from small_project import CONFIGURATION, SmallProject, isolate
 
 from pytest_proofmap.approve.lock import read_lock
@@ -375,3 +376,64 @@ def test_a_run_ends_with_the_command_that_approves(labels: SmallProject) -> None
     proofmap(labels, "approve", "--by", "Ada")
     labels.run("-v").stdout.no_fnmatch_line(command)
     labels.run("-v", "-k", "echo").stdout.no_fnmatch_line(command)
+
+
+def test_a_renamed_objective_is_found(approved: SmallProject) -> None:
+    """Its criteria are there, but the route that production asks for is evaluated no more."""
+    approved.write("test_all.py", TESTS.replace('objective="echo"', 'objective="parrot"'))
+    result = approved.run("-q")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    text = " ".join(result.stdout.str().split())
+    assert "the route echo is not evaluated any more: its criteria moved to another objective" in text
+
+
+def test_a_slice_without_cases_is_found(approved: SmallProject) -> None:
+    """Production still routes by it."""
+    approved.write("test_all.py", TESTS.replace('["en", "fr"]', '["en", "de"]'))
+    text = " ".join(approved.run("-q").stdout.str().split())
+    assert "the route labels/language=fr is not evaluated any more: the slice has no case" in text
+
+
+def test_a_challenger_that_is_no_longer_evaluated(approved: SmallProject) -> None:
+    """A primary that nobody checks any more is a finding."""
+    approved.configure(
+        CONFIGURATION.replace("[runtimes.mini]", "[runtimes.other]")
+        + """
+[runtimes.mini]
+model = "openai/mini"
+"""
+    )
+    approved.write("test_all.py", TESTS.replace("qualify(", 'qualify(challengers=["other"], '))
+    result = approved.run("-q")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "holds mini, which is not evaluated on echo any more" in " ".join(result.stdout.str().split())
+
+
+def test_shards_are_checked_when_they_are_joined(approved: SmallProject) -> None:
+    """A shard decides nothing, so it has no gate; ``merge --lock`` is the gate of all of them."""
+    approved.write("regressed", "")
+    for name in ("label", "echo"):
+        shard = approved.run(
+            "-q", "-k", name, "--proofmap-shard", f"--proofmap-json={name}.json", "--proofmap-cache=refresh"
+        )
+        assert shard.ret == pytest.ExitCode.OK
+    shown = proofmap(
+        approved, "merge", "label.json", "echo.json", "-o", "all.json", "--lock", "proofmap.lock", status=1
+    )
+    assert "the approved primary mini of the route echo has regressed" in " ".join(shown.split())
+
+
+def test_the_lock_meets_its_schema(approved: SmallProject) -> None:
+    """``proofmap schema --lock`` describes what ``approve`` writes."""
+    schema = json.loads(proofmap(approved, "schema", "--lock"))
+    Draft202012Validator.check_schema(schema)
+    Draft202012Validator(schema).validate(json.loads((approved.folder / "proofmap.lock").read_text()))
+
+
+def test_a_run_with_workers_has_the_gate(approved: SmallProject) -> None:
+    """Under pytest-xdist the controller checks the lock, once."""
+    approved.plugins.append("xdist.plugin")
+    approved.write("prompts/label.prompt", "User: Please label {{ ticket }}\n")
+    result = approved.run_apart("-q", "-n", "2")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert " ".join(result.stdout.str().split()).count("are stale: prompt label changed") == 1
