@@ -77,7 +77,7 @@ def parse_lock(text: str, where: str) -> Lock:
             f"{where} has merge conflicts. Approvals of different routes are joined by: proofmap approve --resolve"
         )
     try:
-        content = json.loads(text)
+        content = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise LockError(f"{where} is not JSON: {error}. Take it from version control.") from None
     if not isinstance(content, dict) or content.get("schema") != LOCK_SCHEMA:
@@ -184,6 +184,10 @@ def join(ours: Lock, theirs: Lock) -> Lock:
         prompts={**ours.prompts, **theirs.prompts},
         routes={**ours.routes, **theirs.routes},
     )
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number in JSON")
 
 
 def _check_names(lock: Lock, name: str, route: Route, where: str) -> None:

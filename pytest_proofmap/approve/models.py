@@ -6,9 +6,10 @@ configuration, with ``os.environ/NAME`` unexpanded.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pytest_proofmap.evidence.models import Price
 
@@ -27,6 +28,15 @@ __all__ = [
 
 LOCK_SCHEMA: Literal["proofmap.lock/1"] = "proofmap.lock/1"
 """Name of the schema, written in every lock."""
+
+
+def _check_time(text: str) -> str:
+    datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return text
+
+
+Timestamp = Annotated[str, AfterValidator(_check_time)]
+"""ISO 8601."""
 
 RouteDecision = Literal["promoted", "partial", "baseline_retained"]
 
@@ -80,9 +90,9 @@ class Approval(LockModel):
     """A person's reviewed yes."""
 
     by: str
-    at: str
+    at: Timestamp
     reason: str
-    expires_at: str | None
+    expires_at: Timestamp | None
 
 
 class Route(LockModel):
