@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 from pytest_proofmap.approve.models import Lock, Route
 from pytest_proofmap.config import Configuration
 from pytest_proofmap.errors import ConfigurationError, EvidenceError, PromptError
-from pytest_proofmap.evidence.fingerprint import runtime_fingerprint
+from pytest_proofmap.evidence.fingerprint import configured_fingerprint
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.evidence.source import SourceFingerprints
 from pytest_proofmap.runtime.prompts import PromptLibrary
@@ -127,13 +127,7 @@ class Project:
             runtime = self._configuration.runtime(name)
         except ConfigurationError:
             return None
-        return runtime_fingerprint(
-            model=runtime.model,
-            provider=runtime.provider,
-            params=runtime.key_params,
-            variant=runtime.variant,
-            api_base=runtime.api_base,
-        )
+        return configured_fingerprint(runtime)
 
     def prompt(self, name: str, variant: str) -> str | None:
         """Return the first digits of a prompt variant's hash; None when there is no such file."""

@@ -17,11 +17,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_proofmap.config import RuntimeConfig
     from pytest_proofmap.evidence.models import Bar
 
 __all__ = [
     "bar_fingerprint",
     "cases_fingerprint",
+    "configured_fingerprint",
     "criterion_fingerprint",
     "prompt_key",
     "runtime_fingerprint",
@@ -49,6 +51,17 @@ def runtime_fingerprint(
     """Return the fingerprint of a runtime: all that makes it what it is, but for its name and price."""
     return _digest(
         {"model": model, "provider": provider, "params": params, "variant": variant, "api_base": api_base}
+    )
+
+
+def configured_fingerprint(runtime: RuntimeConfig) -> str:
+    """Return the fingerprint of a runtime as the configuration has it."""
+    return runtime_fingerprint(
+        model=runtime.model,
+        provider=runtime.provider,
+        params=runtime.key_params,
+        variant=runtime.variant,
+        api_base=runtime.api_base,
     )
 
 

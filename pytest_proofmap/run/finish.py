@@ -21,7 +21,7 @@ from pytest_proofmap.config import Configuration
 from pytest_proofmap.decide.decision import Decision, decide
 from pytest_proofmap.errors import EvidenceError, ProofmapError
 from pytest_proofmap.evidence.artifact import ArtifactParts, write_evidence
-from pytest_proofmap.evidence.fingerprint import runtime_fingerprint
+from pytest_proofmap.evidence.fingerprint import configured_fingerprint
 from pytest_proofmap.evidence.memo import PValueMemo
 from pytest_proofmap.evidence.models import (
     Criterion,
@@ -238,13 +238,7 @@ def _runtime_info(configuration: Configuration, name: str) -> RuntimeInfo:
         variant=runtime.variant,
         api_base=runtime.api_base,
         price=price_of(runtime),
-        fingerprint=runtime_fingerprint(
-            model=runtime.model,
-            provider=runtime.provider,
-            params=runtime.key_params,
-            variant=runtime.variant,
-            api_base=runtime.api_base,
-        ),
+        fingerprint=configured_fingerprint(runtime),
     )
 
 
