@@ -7,9 +7,11 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from pytest_proofmap.commands.price_option import PriceOption, price_option, prices_by_runtime
 
 if TYPE_CHECKING:
     from pytest_proofmap.evidence.models import Evidence
@@ -18,15 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["decide"]
 
 EXIT_FINDING = 1
-EXAMPLE_PRICE = "gpt-4o-mini=0.15,0.60"
-
-
-class _PriceOption(NamedTuple):
-    """A price as it was typed, in USD per million tokens."""
-
-    runtime: str
-    rates: tuple[float, ...]
-    """Of input, output and, where given, cached input."""
 
 
 def _number(rule: Callable[[float], bool], allowed: str, *, can_be_off: bool = False) -> Callable[..., Any]:
@@ -47,28 +40,6 @@ def _number(rule: Callable[[float], bool], allowed: str, *, can_be_off: bool = F
         return number
 
     return read
-
-
-def _read_prices(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[_PriceOption, ...]:
-    """Read ``RUNTIME=IN,OUT[,CACHED]`` in USD per million tokens."""
-    return tuple(map(_read_price, values))
-
-
-def _read_price(text: str) -> _PriceOption:
-    # The name of a runtime that is not configured may hold any character.
-    runtime, _, figures = text.rpartition("=")
-    try:
-        rates = tuple(float(figure) for figure in figures.split(","))
-    except ValueError:
-        rates = ()
-    if not runtime or len(rates) not in (2, 3):
-        raise click.BadParameter(
-            f"{text!r} is not RUNTIME=IN,OUT[,CACHED] with prices in USD per million tokens, such as "
-            f"{EXAMPLE_PRICE}."
-        )
-    if any(rate < 0 or not math.isfinite(rate) for rate in rates):
-        raise click.BadParameter(f"{text!r}: a price is a number of USD of at least 0.")
-    return _PriceOption(runtime, rates)
 
 
 _RATE = "a number above 0 and up to 1"
@@ -107,14 +78,7 @@ def _is_confidence(number: float) -> bool:
 @click.option(
     "--confidence", callback=_number(_is_confidence, _CONFIDENCE), metavar="X", help="Confidence of the verdicts."
 )
-@click.option(
-    "--price",
-    "prices",
-    callback=_read_prices,
-    multiple=True,
-    metavar="RUNTIME=IN,OUT[,CACHED]",
-    help="USD per million tokens; may be repeated.",
-)
+@price_option
 @click.option("--without", "left_out", multiple=True, metavar="RUNTIME", help="Leave a challenger out.")
 @click.option("--objective", "objectives", multiple=True, metavar="NAME", help="Decide on this objective only.")
 @click.option("--optimize", type=click.Choice(["cost", "latency"]), help="Choose by cost or by latency.")
@@ -135,7 +99,7 @@ def decide(
     min_pass_rate: Any,
     max_failure_rate: Any,
     confidence: Any,
-    prices: tuple[_PriceOption, ...],
+    prices: tuple[PriceOption, ...],
     left_out: tuple[str, ...],
     objectives: tuple[str, ...],
     optimize: str | None,
@@ -158,22 +122,15 @@ def decide(
     from pytest_proofmap.decide.decision import decide_evidence
     from pytest_proofmap.decide.whatif import BarChanges, rebar, reprice, without_runtimes
     from pytest_proofmap.evidence.artifact import read_evidence
-    from pytest_proofmap.evidence.models import Price
 
     stored = only_objectives(read_evidence(evidence), objectives)
     complete = stored.run.complete
     changes = BarChanges(margin, min_pass_rate, max_failure_rate, confidence)
     if changes != BarChanges():
         stored = refingerprinted(rebar(stored, changes))
-    new_prices = {
-        each.runtime: Price(
-            input_per_mtok=each.rates[0],
-            output_per_mtok=each.rates[1],
-            cached_input_per_mtok=each.rates[2] if len(each.rates) > 2 else None,
-        )
-        for each in prices
-    }
-    stored = mark_left_out(without_runtimes(reprice(stored, new_prices), left_out), left_out, "--without")
+    stored = mark_left_out(
+        without_runtimes(reprice(stored, prices_by_runtime(prices)), left_out), left_out, "--without"
+    )
     if objectives or prices or left_out:
         stored = recounted(stored)
     if optimize is not None:

@@ -1,6 +1,6 @@
-"""What if: the same evidence with other bars, other prices, or runtimes left out or down.
+"""What if: the same evidence with other bars, other prices, or runtimes left out.
 
-Each function returns a changed artifact that still holds its old decisions; ``decide_evidence`` makes new ones.
+A function that returns a changed artifact leaves its old decisions in it; ``decide_evidence`` makes new ones.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
+from pytest_proofmap.decide.decision import decide_evidence
+from pytest_proofmap.decide.outage import RouteRungs, routes_of
 from pytest_proofmap.errors import EvidenceError, did_you_mean
 from pytest_proofmap.evidence.models import Bar, BarKind, Call, Evidence, Price, Sample
 from pytest_proofmap.runtime.answer import Usage
 from pytest_proofmap.runtime.prices import cost_usd
 
-__all__ = ["BarChanges", "Survivors", "rebar", "reprice", "survivors", "without_runtimes"]
+__all__ = ["BarChanges", "PriceEffect", "price_effects", "rebar", "reprice", "without_runtimes"]
 
 Unset = Literal["unset"]
 
@@ -107,6 +109,36 @@ def reprice(evidence: Evidence, prices: Mapping[str, Price]) -> Evidence:
     return evidence.model_copy(update={"samples": samples, "runtimes": runtimes})
 
 
+class PriceEffect(NamedTuple):
+    """What other prices do to a recommended route."""
+
+    old: RouteRungs
+    new: RouteRungs
+    reason: str
+    """Why the new chain is recommended."""
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether another chain is recommended."""
+        return [rung.runtime for rung in self.old.chain] != [rung.runtime for rung in self.new.chain]
+
+
+def price_effects(evidence: Evidence, prices: Mapping[str, Price]) -> list[PriceEffect]:
+    """Return each route as recommended at the prices of the evidence and at other prices.
+
+    Raises:
+        EvidenceError: The evidence has no such runtime.
+    """
+    # Both are decided anew, so that nothing but the prices can make a difference.
+    after = decide_evidence(reprice(evidence, prices))
+    before = decide_evidence(evidence)
+    reasons = [found.reason for objective in after.objectives for found in objective.recommendations]
+    return [
+        PriceEffect(old, new, reason)
+        for old, new, reason in zip(routes_of(before), routes_of(after), reasons, strict=True)
+    ]
+
+
 def without_runtimes(evidence: Evidence, names: Collection[str]) -> Evidence:
     """Return the evidence without the samples of some challengers.
 
@@ -125,41 +157,6 @@ def without_runtimes(evidence: Evidence, names: Collection[str]) -> Evidence:
             )
     samples = [sample for sample in evidence.samples if sample.runtime not in names]
     return evidence.model_copy(update={"samples": samples})
-
-
-class Survivors(NamedTuple):
-    """What is left of a recommended chain when something is down."""
-
-    objective: str
-    slice: str | None
-    chain: list[str]
-    left: list[str]
-    """The rungs that still stand; empty: nothing serves the objective."""
-
-
-def survivors(evidence: Evidence, down: str) -> list[Survivors]:
-    """Return what is left of each recommended chain when a provider or a runtime is down.
-
-    Raises:
-        EvidenceError: The evidence has no such provider or runtime.
-    """
-    providers = {runtime.provider for runtime in evidence.runtimes.values()}
-    known = sorted(providers | set(evidence.runtimes))
-    if down not in known:
-        raise EvidenceError(
-            f"The evidence has no provider and no runtime {down!r}.{did_you_mean(down, known)} "
-            f"It has: {', '.join(known)}."
-        )
-
-    def stands(name: str) -> bool:
-        runtime = evidence.runtimes.get(name)
-        return name != down and (runtime is None or runtime.provider != down)
-
-    return [
-        Survivors(objective.name, found.slice, found.chain, [name for name in found.chain if stands(name)])
-        for objective in evidence.objectives
-        for found in objective.recommendations
-    ]
 
 
 def _check_runtimes(evidence: Evidence, names: Collection[str]) -> None:

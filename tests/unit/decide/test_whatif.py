@@ -1,4 +1,4 @@
-"""The same evidence under other bars and prices, and with runtimes left out or down."""
+"""The same evidence under other bars and prices, and with runtimes left out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from artifacts import artifact, sample
 
 from pytest_proofmap.decide.decision import decide_evidence
-from pytest_proofmap.decide.whatif import BarChanges, rebar, reprice, survivors, without_runtimes
+from pytest_proofmap.decide.whatif import BarChanges, rebar, reprice, without_runtimes
 from pytest_proofmap.errors import EvidenceError
 from pytest_proofmap.evidence.models import Bar, Evidence, Price
 
@@ -81,14 +81,3 @@ def test_without_runtimes() -> None:
     assert (cell.runtime, cell.status, cell.cases) == ("mini", "insufficient", 0)
     with pytest.raises(EvidenceError, match="is the baseline"):
         without_runtimes(evidence(), ["base"])
-
-
-def test_survivors() -> None:
-    """A chain loses the rungs that are down, and all of them when its only provider is."""
-    decided = decide_evidence(evidence())
-    (one,) = survivors(decided, "mini")
-    assert (one.chain, one.left) == (["mini", "base"], ["base"])
-    (none,) = survivors(decided, "p")
-    assert none.left == []
-    with pytest.raises(EvidenceError, match="no provider and no runtime 'q'"):
-        survivors(decided, "q")

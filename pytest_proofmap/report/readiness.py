@@ -1,0 +1,191 @@
+"""The page of ``proofmap whatif``: what an outage leaves of the routes, and what other prices move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pytest_proofmap.decide.outage import Outage, Rung, Survivors
+from pytest_proofmap.decide.whatif import PriceEffect
+from pytest_proofmap.decide.wording import percent, points
+from pytest_proofmap.report.grid import GAP, grid
+from pytest_proofmap.report.page import Page, width_of
+from pytest_proofmap.report.wording import SIGNS, WORDS, money, plural
+
+__all__ = ["outage_lines", "price_lines", "readiness_table", "route_label"]
+
+_SHOWN = 8
+_LEAST_NAME = 10
+
+
+def route_label(objective: str, slice_name: str | None) -> str:
+    """Return what a route is called on the page."""
+    return f"{objective} {slice_name}" if slice_name else objective
+
+
+def readiness_table(outages: Sequence[Outage], page: Page) -> list[str]:
+    """Return a line for each provider: how many routes lose a rung, and what becomes of them."""
+    headers = ["provider\nthat is down", "loses\na rung", "taken\nover", "fewer\nfallbacks", "nothing\nleft"]
+    rows = [
+        [
+            page.text(", ".join(outage.down)),
+            f"{len(outage.routes) - len(outage.with_fate('untouched'))} of {len(outage.routes)}",
+            *(str(len(outage.with_fate(fate))) for fate in ("taken_over", "thinner", "nothing_left")),
+        ]
+        for outage in outages
+    ]
+    widths = [
+        max(width_of(text) for text in (*headers[i].split("\n"), *(row[i] for row in rows)))
+        for i in range(len(headers))
+    ]
+    room = page.columns - sum(widths[1:]) - GAP * (len(widths) - 1)
+    if room < min(widths[0], _LEAST_NAME):
+        names = [" ".join(header.split()) for header in headers[1:]]
+        return [
+            line
+            for row in rows
+            for line in page.wrap(
+                f"{row[0]}: " + ", ".join(f"{name} {value}" for name, value in zip(names, row[1:], strict=True)),
+                "",
+                "  ",
+            )
+        ]
+    widths[0] = min(widths[0], room)
+    rows = [[page.shorten_middle(row[0], room), *row[1:]] for row in rows]
+    return grid(headers, rows, widths, ["left", *["right"] * (len(headers) - 1)])
+
+
+def outage_lines(outage: Outage, page: Page, *, everything: bool) -> list[str]:
+    """Return what becomes of each route, those that are left with nothing first.
+
+    Args:
+        outage: What is down and what is left.
+        page: Where to show it.
+        everything: Whether to name every route; else a few of each fate, and those that only lose a fallback or
+            nothing in numbers.
+    """
+    title = f"When {' and '.join(outage.down)} {'is' if len(outage.down) == 1 else 'are'} down"
+    lines = [page.paint(line, "bold") for line in page.wrap(title)]
+    lines += _some([_nothing(route, page) for route in outage.with_fate("nothing_left")], page, everything)
+    lines += _some([_taken_over(route, page) for route in outage.with_fate("taken_over")], page, everything)
+    thinner, untouched = outage.with_fate("thinner"), outage.with_fate("untouched")
+    if everything:
+        for route in thinner:
+            lines += page.wrap(f"{_name(route)}: {_thinner(route)}", "    ", "      ")
+        for route in untouched:
+            lines += page.wrap(f"{_name(route)}: untouched, {_then(route.chain)}", "    ", "      ")
+        return lines
+    parts = [
+        f"{plural(len(routes), 'route')} {what}"
+        for routes, what in ((thinner, "with fewer fallbacks"), (untouched, "untouched"))
+        if routes
+    ]
+    return lines + (page.wrap(", ".join(parts), "    ", "      ") if parts else [])
+
+
+def price_lines(effects: Sequence[PriceEffect], page: Page, *, everything: bool) -> list[str]:
+    """Return which routes other prices move, and what their primaries then cost."""
+    moved = [effect for effect in effects if effect.is_moved]
+    title = f"At these prices {len(moved)} of {plural(len(effects), 'route')} would change"
+    lines = [page.paint(line, "bold") for line in page.wrap(title)]
+    for effect in moved:
+        text = (
+            f"{route_label(effect.new.objective, effect.new.slice)}: {_then(effect.old.chain)} → "
+            f"{_then(effect.new.chain)}: {effect.reason}"
+        )
+        lines += [page.paint(line, "yellow") for line in page.wrap(text, "  ! ", "      ")]
+        lines += page.wrap(_cost_move(effect), "      ", "      ")
+    kept = [effect for effect in effects if not effect.is_moved]
+    for effect in kept if everything else kept[:_SHOWN]:
+        name = route_label(effect.new.objective, effect.new.slice)
+        lines += page.wrap(f"{name}: still {_then(effect.new.chain)}: {_cost_move(effect)}", "    ", "      ")
+    return lines + _more(0 if everything else len(kept) - _SHOWN, page)
+
+
+def _some(entries: Sequence[list[str]], page: Page, everything: bool) -> list[str]:
+    shown = entries if everything else entries[:_SHOWN]
+    return [line for entry in shown for line in entry] + _more(len(entries) - len(shown), page)
+
+
+def _more(number: int, page: Page) -> list[str]:
+    return page.wrap(f"and {plural(number, 'more route')} (-v shows them)", "    ", "      ") if number > 0 else []
+
+
+def _nothing(route: Survivors, page: Page) -> list[str]:
+    lines = page.wrap(
+        f"{_name(route)}: nothing is left of {_then(route.chain)}", f"  {SIGNS['not_qualified']} ", "    "
+    )
+    lines = [page.paint(line, "red") for line in lines]
+    for rung in route.others:
+        lines += page.wrap(f"still up, but not approved for it: {_described(rung)}", "      ", "      ")
+    return lines
+
+
+def _taken_over(route: Survivors, page: Page) -> list[str]:
+    rung = route.left[0]
+    text = f"{_name(route)}: {route.chain[0].runtime} → {rung.runtime} ({_standing(rung)}), "
+    text += "pass rate unknown" if rung.pass_rate is None else f"passes {percent(rung.pass_rate)}"
+    if route.pass_rate_change is not None:
+        text += f" ({_signed_points(route.pass_rate_change)})"
+    text += f", {_cost(rung.cost_per_1k_usd)}"
+    if route.cost_change is not None:
+        text += f" ({_signed_money(route.cost_change)}{_times(route)})"
+    if len(route.left) > 1:
+        text += f", then {', '.join(each.runtime for each in route.left[1:])}"
+    else:
+        text += ", and no fallback after it"
+    return page.wrap(text, "  → ", "      ")
+
+
+def _thinner(route: Survivors) -> str:
+    gone = [rung.runtime for rung in route.chain if rung not in route.left]
+    return f"{route.left[0].runtime} stays, without {', '.join(gone)}"
+
+
+def _described(rung: Rung) -> str:
+    passed = "" if rung.pass_rate is None else f", passes {percent(rung.pass_rate)}"
+    return f"{rung.runtime} ({_standing(rung)}{passed}, {_cost(rung.cost_per_1k_usd)})"
+
+
+def _standing(rung: Rung) -> str:
+    if rung.standing == "baseline" or rung.standing == "approved":
+        return rung.standing
+    return WORDS[rung.standing]
+
+
+def _cost(usd: float | None) -> str:
+    return "cost unknown" if usd is None else f"{money(usd)} for 1,000"
+
+
+def _cost_move(effect: PriceEffect) -> str:
+    old, new = effect.old.chain[0].cost_per_1k_usd, effect.new.chain[0].cost_per_1k_usd
+    return _cost(new) if old == new else f"{_cost(old)} → {_cost(new)}"
+
+
+def _times(route: Survivors) -> str:
+    old, new = route.chain[0].cost_per_1k_usd, route.left[0].cost_per_1k_usd
+    if not old or not new:
+        return ""
+    ratio = new / old
+    return f", {ratio:,.0f}×" if ratio >= 9.95 else f", {ratio:.2g}×"
+
+
+def _signed_points(difference: float) -> str:
+    rounded = round(difference, 3)
+    if not rounded:
+        return "the same"
+    return f"{'−' if rounded < 0 else '+'}{points(abs(rounded))} points"
+
+
+def _signed_money(difference: float) -> str:
+    if abs(difference) < 1e-9:
+        return "the same"
+    return f"{'−' if difference < 0 else '+'}{money(abs(difference))}"
+
+
+def _then(rungs: Iterable[Rung]) -> str:
+    primary, *rest = (rung.runtime for rung in rungs)
+    return f"{primary} (then {', '.join(rest)})" if rest else primary
+
+
+def _name(route: Survivors) -> str:
+    return route_label(route.objective, route.slice)
