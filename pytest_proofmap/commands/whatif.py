@@ -43,6 +43,7 @@ def whatif(
     from pytest_proofmap.decide.outage import Outage, outages, routes_of, survivors
     from pytest_proofmap.decide.whatif import price_effects
     from pytest_proofmap.evidence.models import Evidence
+    from pytest_proofmap.report.difference import has_estimates
 
     stored = read_evidence_or_lock(file)
     effects: list[PriceEffect] = []
@@ -60,7 +61,15 @@ def whatif(
     if as_json:
         _print_json(file, routes, found, effects, "evidence" if isinstance(stored, Evidence) else "lock")
     else:
-        _print_page(file, routes, found, effects, everything=verbose, is_walk=not down and not prices)
+        _print_page(
+            file,
+            routes,
+            found,
+            effects,
+            everything=verbose,
+            is_walk=not down and not prices,
+            estimated=isinstance(stored, Evidence) and has_estimates(stored),
+        )
     if any(outage.with_fate("nothing_left") for outage in found):
         raise click.exceptions.Exit(EXIT_FINDING)
 
@@ -117,13 +126,16 @@ def _print_page(
     *,
     everything: bool,
     is_walk: bool,
+    estimated: bool,
 ) -> None:
     from pytest_proofmap.commands.summary_page import this_page
-    from pytest_proofmap.report.readiness import outage_lines, price_lines, readiness_table, route_label
+    from pytest_proofmap.report.readiness import lost_line, outage_lines, price_lines, readiness_table
     from pytest_proofmap.report.wording import plural
 
     page = this_page()
     lines = [page.rule(TITLE), *page.wrap(f"{file}: {plural(len(routes), 'route')}")]
+    if estimated:
+        lines += page.wrap("token counts are estimated, and so are the costs", "! ", "  ")
     if effects:
         lines += ["", *price_lines(effects, page, everything=everything)]
     if is_walk and found:
@@ -131,12 +143,9 @@ def _print_page(
     for outage in found:
         lines += ["", *outage_lines(outage, page, everything=everything)]
     lines.append("")
-    lost = {
-        route_label(route.objective, route.slice) for outage in found for route in outage.with_fate("nothing_left")
-    }
-    if lost:
-        text = f"{plural(len(lost), 'route')} would be left with nothing: {', '.join(sorted(lost))}"
-        lines += [page.paint(line, "red") for line in page.wrap(text, "", "    ")]
+    lost = lost_line(found, everything=everything)
+    if lost is not None:
+        lines += [page.paint(line, "red") for line in page.wrap(lost, "", "    ")]
         lines += page.wrap(
             "next: qualify a challenger of another provider there, then proofmap approve", "", "    "
         )

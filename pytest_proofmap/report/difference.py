@@ -15,7 +15,7 @@ from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.page import Page
 from pytest_proofmap.report.wording import SIGNS, WORDS, plural
 
-__all__ = ["Compared", "drift_lines", "evidence_notes", "summary_of"]
+__all__ = ["Compared", "drift_lines", "evidence_notes", "has_estimates", "summary_of"]
 
 _SHOWN = 8
 
@@ -72,11 +72,18 @@ def evidence_notes(compared: Compared) -> Iterator[str]:
         if not evidence.run.complete:
             reasons = "; ".join(evidence.run.incomplete_reasons) or "some marked tests did not run"
             yield f"{name} is incomplete: {reasons}"
+    if has_estimates(old) or has_estimates(new):
+        yield "token counts are estimated, and so are the costs"
     if new.totals.calls and not new.totals.live and old.run.id != new.run.id:
         yield (
             "NEW has no live answer, so it cannot show what providers changed: a drift check asks anew with "
             "pytest --proofmap --proofmap-cache=refresh"
         )
+
+
+def has_estimates(evidence: Evidence) -> bool:
+    """Return whether some token counts, and so costs, are estimates."""
+    return any(call.usage_estimated for sample in evidence.samples for call in sample.calls)
 
 
 def summary_of(drift: Drift) -> list[str]:

@@ -11,7 +11,7 @@ from pytest_proofmap.report.grid import GAP, grid
 from pytest_proofmap.report.page import Page, width_of
 from pytest_proofmap.report.wording import SIGNS, WORDS, money, plural
 
-__all__ = ["outage_lines", "price_lines", "readiness_table", "route_label"]
+__all__ = ["lost_line", "outage_lines", "price_lines", "readiness_table", "route_label"]
 
 _SHOWN = 8
 _LEAST_NAME = 10
@@ -82,6 +82,16 @@ def outage_lines(outage: Outage, page: Page, *, everything: bool) -> list[str]:
     return lines + (page.wrap(", ".join(parts), "    ", "      ") if parts else [])
 
 
+def lost_line(outages: Iterable[Outage], *, everything: bool) -> str | None:
+    """Return which routes some outage leaves with nothing, or None."""
+    lost = dict.fromkeys(_name(route) for outage in outages for route in outage.with_fate("nothing_left"))
+    if not lost:
+        return None
+    shown = list(lost) if everything else list(lost)[:_SHOWN]
+    more = f" and {len(lost) - len(shown)} more" if len(lost) > len(shown) else ""
+    return f"{plural(len(lost), 'route')} would be left with nothing: {', '.join(shown)}{more}"
+
+
 def price_lines(effects: Sequence[PriceEffect], page: Page, *, everything: bool) -> list[str]:
     """Return which routes other prices move, and what their primaries then cost."""
     moved = [effect for effect in effects if effect.is_moved]
@@ -115,8 +125,9 @@ def _nothing(route: Survivors, page: Page) -> list[str]:
         f"{_name(route)}: nothing is left of {_then(route.chain)}", f"  {SIGNS['not_qualified']} ", "    "
     )
     lines = [page.paint(line, "red") for line in lines]
-    for rung in route.others:
-        lines += page.wrap(f"still up, but not approved for it: {_described(rung)}", "      ", "      ")
+    if route.others:
+        others = "; ".join(_described(rung) for rung in sorted(route.others, key=_rank))
+        lines += page.wrap(f"still up, but not in the chain: {others}", "      ", "      ")
     return lines
 
 
@@ -143,7 +154,12 @@ def _thinner(route: Survivors) -> str:
 
 def _described(rung: Rung) -> str:
     passed = "" if rung.pass_rate is None else f", passes {percent(rung.pass_rate)}"
-    return f"{rung.runtime} ({_standing(rung)}{passed}, {_cost(rung.cost_per_1k_usd)})"
+    return f"{rung.runtime} ({_standing(rung)}{passed})"
+
+
+def _rank(rung: Rung) -> int:
+    """Return where a runtime stands among those that might be approved."""
+    return ("baseline", "approved", "qualified", "insufficient", "not_qualified").index(rung.standing)
 
 
 def _standing(rung: Rung) -> str:

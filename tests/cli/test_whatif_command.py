@@ -85,7 +85,7 @@ def test_a_route_is_left_with_nothing(alone: Path) -> None:
     """It is named first, with who is still up but not approved, and fails."""
     text = words(alone, "--down", "openai", status=1)
     assert "✗ y: nothing is left of mini (then base)" in text
-    assert "still up, but not approved for it: haiku (not qualified, passes 0 %, $0.40 for 1,000)" in text
+    assert "still up, but not in the chain: haiku (not qualified, passes 0 %)" in text
     assert "1 route would be left with nothing: y next: qualify a challenger" in text
 
 
