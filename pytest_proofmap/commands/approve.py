@@ -183,6 +183,8 @@ def _show(present: Lock, lock: Lock, stored: Evidence) -> None:
     page = this_page()
     for line in lock_changes(present, lock, page):
         click.echo(line)
+    if any(call.usage_estimated for sample in stored.samples for call in sample.calls):
+        click.echo("note: token counts are estimated, and so are the costs")
     if stored.run.git is not None and stored.run.git.dirty:
         click.echo(
             page.text("note: the working tree was dirty when the evidence was made; fingerprints still match")
