@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from random import Random
 from typing import Any
 
 import pytest
-from stored_evidence import decided
+from stored_evidence import decided, undecided
 
 from pytest_proofmap.decide.coverage import Gap
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.decide.drift import Drift, compare_evidence
+from pytest_proofmap.decide.moved import measured_twice, rate_drifts
 from pytest_proofmap.evidence.models import Evidence
 
 X, Y = "t.py::test_x", "t.py::test_y"
@@ -183,6 +185,29 @@ def test_many_criteria_do_not_raise_a_false_alarm() -> None:
     assert not any(rate.beyond_chance for rate in drift(old, new).rates)
     alone = drift({X: old["t.py::test_0"]}, {X: {"base": "P" * 20, "mini": "F" * 7 + "P" * 13}})
     assert [rate.runtime for rate in alone.rates if rate.dropped] == ["mini"]
+
+
+def test_unchanged_runtimes_raise_few_false_alarms() -> None:
+    """Of a hundred pairs of runs of the same runtimes, no more than the stated share has a line beyond chance."""
+    random = Random(7)
+    names, criteria = ("base", "mini", "haiku"), [f"t.py::test_{index}" for index in range(3)]
+
+    def run(rates: Mapping[tuple[str, str], list[float]]) -> Evidence:
+        letters = {
+            key: "".join("P" if random.random() < rate else "F" for rate in row) for key, row in rates.items()
+        }
+        return undecided({each: {name: letters[each, name] for name in names} for each in criteria})
+
+    alarms = 0
+    for _ in range(100):
+        rates = {
+            (each, name): [random.choice([0.5, 0.8, 1.0]) for _ in range(30)]
+            for each in criteria
+            for name in names
+        }
+        old, new = run(rates), run(rates)
+        alarms += any(rate.beyond_chance for rate in rate_drifts(measured_twice(old, new), old, new))
+    assert alarms <= 5
 
 
 def test_a_rise_is_drift_and_no_regression() -> None:
