@@ -76,9 +76,16 @@ def _diff_evidence(
     from pytest_proofmap.approve.staleness import EvidenceFingerprints, changes, claims_of_evidence
     from pytest_proofmap.commands.json_output import print_json
     from pytest_proofmap.decide.drift import compare_evidence
+    from pytest_proofmap.errors import EvidenceError
     from pytest_proofmap.report.difference import Compared, evidence_notes
 
     drift = compare_evidence(old, new)
+    if not drift.rates and not drift.lost:
+        # A check against the wrong file must not pass because there was nothing to find.
+        raise EvidenceError(
+            f"{str(paths[0])!r} and {str(paths[1])!r} have no answered case in common: nothing can be compared. "
+            "Give the evidence of two runs of the same tests."
+        )
     claims = claims_of_evidence(old, [objective.name for objective in old.objectives])
     # What is gone altogether is lost coverage, and named there.
     changed = tuple(each for each in changes(claims, EvidenceFingerprints(new)) if each.new is not None)

@@ -191,7 +191,7 @@ class _Writer:
 
     def ratios(self, title: str, ratios: Sequence[RatioDrift], words: tuple[str, str]) -> list[str]:
         known = [each for each in ratios if each.ratio is not None]
-        if not known:
+        if not known and not self.verbosity:
             return []
         lines = [self.heading(title)]
         for each in ratios:

@@ -250,5 +250,9 @@ def test_bad_input(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (2, "")
         assert message in done.stderr
         assert "Traceback" not in done.stderr
+    empty = store(undecided({X: {"base": "S", "mini": "S"}}), tmp_path / "empty.json")
+    done = proofmap("diff", empty, evidence, "--fail-on", "drift")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "have no answered case in common" in done.stderr
     done = proofmap("diff", evidence, evidence, "--fail-on", "loss")
     assert (done.returncode, "is not one of" in done.stderr) == (2, True)
