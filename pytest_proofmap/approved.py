@@ -330,8 +330,8 @@ class ApprovedRoutes:
         if objective not in known:
             raise LockError(
                 f"{self.path} has no route for the objective {objective!r}."
-                f"{did_you_mean(objective, sorted(known))} It has: {', '.join(sorted(known)) or 'none'}. Approve it "
-                f"with: proofmap approve EVIDENCE --objective {objective}"
+                f"{did_you_mean(objective, sorted(known))} It has: {', '.join(sorted(known)) or 'none'}. Approve "
+                f"it with: proofmap approve EVIDENCE --objective {objective}"
             )
         names = [route_name(objective, slice_name(slice_values))] if slice_values else []
         for name in (*names, objective):
@@ -442,4 +442,8 @@ def __getattr__(name: str) -> object:
     """Give LiteLLM's proxy the prompt manager that an exported configuration names."""
     if name != "litellm_prompts":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return load(os.environ.get(LOCK_VARIABLE) or "proofmap.lock").register_prompts()
+    routes = load(os.environ.get(LOCK_VARIABLE) or "proofmap.lock")
+    manager = routes.register_prompts()
+    if not manager.has_secret_manager():
+        routes._state.check_environment()
+    return manager

@@ -111,6 +111,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @functools.cache
 def _prompt_manager_class() -> type[Any]:
+    import litellm
     from litellm.exceptions import BadRequestError
     from litellm.integrations.custom_prompt_management import CustomPromptManagement
 
@@ -120,6 +121,10 @@ def _prompt_manager_class() -> type[Any]:
         def __init__(self) -> None:
             super().__init__()
             self.templates = LockedTemplates()
+
+        def has_secret_manager(self) -> bool:
+            """Return whether LiteLLM looks up ``os.environ/NAME`` elsewhere than in the environment."""
+            return getattr(litellm, "secret_manager_client", None) is not None
 
         def should_run_prompt_management(self, prompt_id: str | None, *_: Any, **__: Any) -> bool:
             return prompt_id in self.templates

@@ -33,6 +33,15 @@ class ServedLock:
         """The compiled prompt variants by their keys."""
         return compile_prompts(self.lock)
 
+    def check_environment(self) -> None:
+        """Check that the environment variables that the lock's runtimes name are set.
+
+        Raises:
+            ConfigurationError: One is not. LiteLLM would call another address without it.
+        """
+        for runtime in self.lock.runtimes.values():
+            _with_environment({**runtime.params, "api_base": runtime.api_base}, f"the runtime {runtime.name}")
+
     def router(self, name: str, route: Route) -> Any:
         """Return the Router of a route, a new one when an environment variable that it names has changed."""
         arguments = self._arguments({name: route})
