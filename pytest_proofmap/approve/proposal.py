@@ -183,7 +183,7 @@ def _add(
         chain=keys,
         prompts=sorted(prompts),
         decision=decision,
-        reason=recommendation.reason,
+        reason=_reason(chain, recommendation),
         criteria={each.id: each.fingerprint for each in criteria if each.id in used},
         evidence=RouteEvidence(
             run=evidence.run.id,
@@ -195,6 +195,13 @@ def _add(
         approval=approval,
         digest="",
     )
+
+
+def _reason(chain: Sequence[str], recommendation: Recommendation) -> str:
+    """Return why a route has its chain."""
+    if list(chain) == recommendation.chain:
+        return recommendation.reason
+    return f"chosen in place of {', '.join(recommendation.chain)} ({recommendation.reason})"
 
 
 def _cells(criterion: Criterion, slice_name: str | None) -> Mapping[str, Cell]:

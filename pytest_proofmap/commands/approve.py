@@ -177,12 +177,13 @@ def _git_user(folder: Path) -> str:
 
 
 def _show(present: Lock, lock: Lock, stored: Evidence) -> None:
+    from pytest_proofmap.approve.comparison import compare_locks
     from pytest_proofmap.commands.summary_page import this_page
-    from pytest_proofmap.report.lock_changes import lock_changes
+    from pytest_proofmap.report.lock_difference import lock_difference_lines
 
     page = this_page()
-    for line in lock_changes(present, lock, page):
-        click.echo(line)
+    for line in lock_difference_lines(present, lock, compare_locks(present, lock), page):
+        click.echo(line, color=page.colour)
     if any(call.usage_estimated for sample in stored.samples for call in sample.calls):
         click.echo("note: token counts are estimated, and so are the costs")
     if stored.run.git is not None and stored.run.git.dirty:

@@ -1,4 +1,4 @@
-"""The page of ``proofmap diff`` on two locks."""
+"""How two locks differ, in words: the page of ``proofmap diff``, and what ``proofmap approve`` shows first."""
 
 from __future__ import annotations
 
@@ -75,6 +75,9 @@ def _facts(route: RouteDifference, old: Lock, new: Lock) -> Iterator[str]:
         passed = f"passes {was}{percent(rate)}" if rate is not None else "has no pass rate"
         if before is None or before.evidence.run != after.evidence.run:
             yield f"{name} {passed} of {after.evidence.cases} cases, {money(cost)} for 1,000"
+    providers = {new.runtimes[key].provider for key in after.chain}
+    if len(providers) == 1:
+        yield f"not outage-proof: {providers.pop()} serves every rung"
     yield from _approval(route.old_approval, route.new_approval)
 
 

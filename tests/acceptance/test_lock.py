@@ -95,8 +95,8 @@ def regress(project: SmallProject) -> pytest.RunResult:
 def test_what_is_qualified_gets_in(labels: SmallProject) -> None:
     """Each objective and slice has a route with what it was approved on."""
     shown = proofmap(labels, "approve", "--by", "Ada", "--reason", "cheaper", "--expires", "90")
-    assert "+ labels/language=fr: new, mini (then gpt)" in shown
-    assert "promoted: 11× cheaper" in shown
+    assert "+ labels/language=fr: new route, mini (then gpt)" in shown
+    assert "decision: promoted: 11× cheaper" in shown
     lock = locked(labels)
     assert sorted(lock.routes) == ["echo", "labels", "labels/language=en", "labels/language=fr"]
     route = lock.routes["labels/language=fr"]
@@ -123,7 +123,7 @@ def test_only_what_is_asked_for_is_approved(labels: SmallProject) -> None:
 
 def test_dry_run_writes_nothing(labels: SmallProject) -> None:
     """It shows what would change."""
-    assert "+ echo: new" in proofmap(labels, "approve", "--by", "Ada", "--dry-run")
+    assert "+ echo: new route" in proofmap(labels, "approve", "--by", "Ada", "--dry-run")
     assert not (labels.folder / "proofmap.lock").exists()
 
 
@@ -133,6 +133,7 @@ def test_a_chain_of_ones_own(labels: SmallProject) -> None:
     lock = locked(labels)
     assert [lock.runtimes[key].name for key in lock.routes["echo"].chain] == ["gpt", "mini"]
     assert lock.routes["echo"].decision == "baseline_retained"
+    assert lock.routes["echo"].reason.startswith("chosen in place of mini, gpt (11× cheaper")
     regress(labels)
     shown = proofmap(labels, "approve", "--by", "Ada", "--objective", "echo", "--chain", "mini", status=1)
     assert "mini is not qualified on echo" in shown
