@@ -1,4 +1,4 @@
-"""The example application: a help desk on the lock of the triage example, with an outage and a reload."""
+"""The example application: a help desk on what was approved of the triage example, with an outage and a reload."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from fake_provider import FakeProvider
 
 from pytest_proofmap.approve.lock import read_lock
 
-EXAMPLE = Path(__file__).parents[2] / "example_project" / "triage"
+EXAMPLES = Path(__file__).parents[2] / "example_project"
+EXAMPLE = EXAMPLES / "help_desk"
 ANSWER = {"summary": "late parcel", "category": "delivery"}
 
 
@@ -69,7 +70,7 @@ def help_desk(tmp_path: Path) -> Iterator[HelpDesk]:
 
 
 def test_the_lock_of_the_example_holds() -> None:
-    """The committed lock is what the example's tests, prompts and runtimes bear."""
+    """The committed lock is what the triage example's tests, prompts and runtimes bear."""
     assert {name: route.decision for name, route in read_lock(EXAMPLE / "proofmap.lock").routes.items()} == {
         "order_id": "baseline_retained",
         "sentiment": "partial",
@@ -78,13 +79,16 @@ def test_the_lock_of_the_example_holds() -> None:
         "triage": "promoted",
     }
     done = subprocess.run(
-        [Path(sys.executable).with_name("proofmap"), "verify", "--rootdir", EXAMPLE],
+        [
+            *(Path(sys.executable).with_name("proofmap"), "verify"),
+            *("--lock", EXAMPLE / "proofmap.lock", "--rootdir", EXAMPLES / "triage"),
+        ],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}\nSee README.md of the example on how it was made."
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}\nIts README.md says how it is made."
 
 
 def test_tickets_are_answered_on_the_approved_routes(help_desk: HelpDesk) -> None:

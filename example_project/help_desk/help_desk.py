@@ -6,9 +6,9 @@
 
 Each answer says which runtime gave it. When the primary is down, the qualified fallback answers, with the prompt
 that it was qualified with. A changed lock is read again on SIGHUP, and not before. The server stops on Ctrl-C, or
-when its ``--minutes`` are over. Where no models are served, try it with serve.py::
+when its ``--minutes`` are over. Where no models are served, try it with those of the triage example::
 
-    python serve.py -- python help_desk.py --port 8000
+    cd ../triage && python serve.py -- python ../help_desk/help_desk.py --port 8000
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class BadRequest(Exception):
 
 
 def triage(routes: ApprovedRoutes, content: dict[str, Any]) -> tuple[Served, Any]:
-    """Sort a ticket, as test_triage.py asks for it."""
+    """Sort a ticket, as the example's test_triage.py asks for it."""
     served = routes.route("triage").run("triage", params={"max_tokens": 40}, ticket=content["ticket"])
     return served, json.loads(served.text)
 
 
 def sentiment(routes: ApprovedRoutes, content: dict[str, Any]) -> tuple[Served, Any]:
-    """Say whether a customer is satisfied, as test_sentiment.py asks for it; a channel may have its own route."""
+    """Say whether a customer is satisfied, as test_sentiment.py does; a channel may have a route of its own."""
     route = routes.route("sentiment", channel=str(content.get("channel")))
     served = route.run("sentiment", params={"max_tokens": 6}, ticket=content["ticket"])
     return served, served.text.strip().lower()
