@@ -18,6 +18,8 @@ from pytest_proofmap.runtime.request import TRANSPORT_PARAMS
 
 __all__ = ["ServedLock"]
 
+_OPENAI_KEY = "OPENAI_API_KEY"
+
 
 class ServedLock:
     """One lock as it was read, with what is made from it once."""
@@ -45,7 +47,7 @@ class ServedLock:
     def router(self, name: str, route: Route) -> Any:
         """Return the Router of a route, a new one when an environment variable that it names has changed."""
         arguments = self._arguments({name: route})
-        environment = _environment_of(arguments["model_list"])
+        environment = _environment_of([*arguments["model_list"], f"{ENVIRONMENT_PREFIX}{_OPENAI_KEY}"])
         key = (name, *route.chain)
         with self._making:
             present = self._routers.get(key)
@@ -132,6 +134,6 @@ def _reachable(entry: dict[str, Any]) -> dict[str, Any]:
     """Return a deployment that calls a server of one's own without a key, as it was qualified."""
     params = entry["litellm_params"]
     is_own = str(params["model"]).startswith("openai/") and params.get("api_base") and not params.get("api_key")
-    if is_own and not os.environ.get("OPENAI_API_KEY"):
+    if is_own and not os.environ.get(_OPENAI_KEY):
         params["api_key"] = "none"
     return entry
