@@ -31,7 +31,10 @@ class Wish(NamedTuple):
     objectives: tuple[str, ...] = ()
     """Objectives; none named: all."""
     chain: tuple[str, ...] = ()
-    """Runtimes in place of the recommended chains; empty: as recommended."""
+    """Runtimes in place of the recommended chains, each the baseline or qualified; empty: as recommended.
+
+    The baseline stands first or last, and is added as the last one where it is not named.
+    """
     allow_sensitive: bool = False
 
 
@@ -69,6 +72,11 @@ def objections(evidence: Evidence, wish: Wish) -> Iterator[str]:
     elif not evidence.run.complete:
         yield f"it is incomplete: {'; '.join(evidence.run.incomplete_reasons) or 'some marked tests did not run'}"
     for objective in chosen_objectives(evidence, wish.objectives):
+        if objective.baseline in wish.chain[1:-1] or len(set(wish.chain)) < len(wish.chain):
+            yield (
+                f"the chain {', '.join(wish.chain)} has the baseline {objective.baseline} in its middle, "
+                "or a runtime twice"
+            )
         if objective.sensitive and not wish.allow_sensitive and wish.chain not in ((), (objective.baseline,)):
             yield (
                 f"{objective.name} is sensitive: the baseline {objective.baseline} alone may serve it, unless "
@@ -98,7 +106,8 @@ def approved_routes(evidence: Evidence, wish: Wish, approval: Approval, sha256: 
     decided = decide_evidence(evidence)
     lock = Lock()
     for objective in chosen_objectives(decided, wish.objectives):
-        chains = {each.slice: list(wish.chain) or each.chain for each in objective.recommendations}
+        chosen = _chosen_chain(wish, objective)
+        chains = {each.slice: chosen or each.chain for each in objective.recommendations}
         promoted = any(chain[0] != objective.baseline for chain in chains.values())
         for recommendation in objective.recommendations:
             chain = chains[recommendation.slice]
@@ -123,6 +132,13 @@ def replace_objectives(present: Lock, approved: Lock, objectives: Collection[str
         routes={**kept, **approved.routes},
     )
     return signed(together, approved.routes)
+
+
+def _chosen_chain(wish: Wish, objective: Objective) -> list[str]:
+    """Return the chain that was asked for on an objective; empty: none was."""
+    if not wish.chain or objective.baseline in wish.chain:
+        return list(wish.chain)
+    return [*wish.chain, objective.baseline]
 
 
 def _unqualified(evidence: Evidence, objective: Objective, chain: Sequence[str]) -> Iterator[str]:

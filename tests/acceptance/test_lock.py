@@ -133,6 +133,12 @@ def test_a_chain_of_ones_own(labels: SmallProject) -> None:
     lock = locked(labels)
     assert [lock.runtimes[key].name for key in lock.routes["echo"].chain] == ["gpt", "mini"]
     assert lock.routes["echo"].decision == "baseline_retained"
+    proofmap(labels, "approve", "--by", "Ada", "--objective", "labels", "--chain", "mini")
+    route = locked(labels).routes["labels"]
+    assert [key.partition("@")[0] for key in route.chain] == ["mini", "gpt"]
+    for chain in ("mini,gpt,mini", "mini,mini"):
+        assert "or a runtime twice" in proofmap(labels, "approve", "--by", "Ada", "--chain", chain, status=1)
+    lock = locked(labels)
     assert lock.routes["echo"].reason.startswith("chosen in place of mini, gpt (11× cheaper")
     regress(labels)
     shown = proofmap(labels, "approve", "--by", "Ada", "--objective", "echo", "--chain", "mini", status=1)
