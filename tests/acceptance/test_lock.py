@@ -343,37 +343,49 @@ def test_a_runtime_that_is_no_longer_configured(approved: SmallProject) -> None:
     assert "runtime mini is gone" in proofmap(approved, "verify", status=1)
 
 
-def test_two_branches_are_joined(approved: SmallProject) -> None:
+def git(project: SmallProject, *arguments: str) -> int:
+    """Run git in a project, and return its exit status."""
+    identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    return subprocess.run(
+        ["git", *identity, *arguments], cwd=project.folder, capture_output=True, check=False, timeout=60
+    ).returncode
+
+
+def branch_by_branch(project: SmallProject, file: str) -> None:
+    """Commit a file on ``main``, and approve ``echo`` on the branch ``one`` and ``labels`` on ``two``."""
+    git(project, "init", "-b", "main")
+    git(project, "add", file)
+    git(project, "commit", "-m", "start")
+    for branch, objective in (("one", "echo"), ("two", "labels")):
+        git(project, "checkout", "-b", branch, "main")
+        proofmap(project, "approve", "--by", branch, "--objective", objective)
+        git(project, "add", "proofmap.lock")
+        git(project, "commit", "-m", branch)
+
+
+def test_two_branches_that_add_routes_are_joined(labels: SmallProject) -> None:
     """Routes that two branches add side by side conflict in git; ``--resolve`` takes both."""
-    path = approved.folder / "proofmap.lock"
-    whole = locked(approved)
+    branch_by_branch(labels, "test_all.py")
+    assert git(labels, "merge", "one") != 0
+    assert "merge conflicts" in proofmap(labels, "verify", status=2)
+    assert "4 routes" in proofmap(labels, "approve", "--resolve")
+    assert {name: route.approval.by for name, route in locked(labels).routes.items()} == {
+        "echo": "one",
+        "labels": "two",
+        "labels/language=en": "two",
+        "labels/language=fr": "two",
+    }
+    assert "4 of 4 routes hold" in proofmap(labels, "verify")
+    assert "nothing to resolve" in proofmap(labels, "approve", "--resolve", status=2)
 
-    def branch(*objectives: str) -> None:
-        path.unlink()
-        for objective in objectives:
-            proofmap(approved, "approve", "--by", "Ada", "--objective", objective)
 
-    def git(*arguments: str) -> int:
-        identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-        return subprocess.run(
-            ["git", *identity, *arguments], cwd=approved.folder, capture_output=True, check=False, timeout=60
-        ).returncode
-
-    path.unlink()
-    git("init", "-b", "main")
-    git("add", "test_all.py")
-    git("commit", "-m", "tests")
-    for name, objective in (("one", "echo"), ("two", "labels")):
-        git("checkout", "-b", name, "main")
-        proofmap(approved, "approve", "--by", "Ada", "--objective", objective)
-        git("add", "proofmap.lock")
-        git("commit", "-m", name)
-    assert git("merge", "one") != 0
-    assert "merge conflicts" in proofmap(approved, "verify", status=2)
-    assert "4 routes" in proofmap(approved, "approve", "--resolve")
-    assert sorted(locked(approved).routes) == sorted(whole.routes)
+def test_two_branches_that_approve_existing_routes_merge(approved: SmallProject) -> None:
+    """Git joins them by itself, and what it made of them holds."""
+    branch_by_branch(approved, "proofmap.lock")
+    assert git(approved, "merge", "one") == 0
+    by = {name: route.approval.by for name, route in locked(approved).routes.items()}
+    assert (by["echo"], by["labels"]) == ("one", "two")
     assert "4 of 4 routes hold" in proofmap(approved, "verify")
-    assert "nothing to resolve" in proofmap(approved, "approve", "--resolve", status=2)
 
 
 def test_a_run_ends_with_the_command_that_approves(labels: SmallProject) -> None:
