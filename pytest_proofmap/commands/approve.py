@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,11 +77,12 @@ def approve(
     wish = Wish(objectives, chain, allow_sensitive)
     source = evidence or configuration.rootdir / EVIDENCE_FILE
     stored = read_evidence(source)
-    _refuse(stored, wish, configuration, require_clean=require_clean)
     chosen = [each.name for each in chosen_objectives(stored, objectives)]
     present = _present(path, chosen)
+    _refuse(_objections(stored, wish, require_clean=require_clean))
     approval = _approval(by, reason, expires, configuration)
     approved = approved_routes(stored, wish, approval, artifact_sha256(source))
+    _refuse(_changes(approved, configuration))
     lock = replace_objectives(present, approved, chosen)
     _show(present, lock, stored)
     if dry_run:
@@ -106,23 +108,34 @@ def _resolve(path: Path, evidence: Path | None) -> None:
     click.echo(f"joined both sides into {as_typed(path)}: {len(lock.routes)} routes")
 
 
-def _refuse(stored: Evidence, wish: Wish, configuration: Configuration, *, require_clean: bool) -> None:
-    """End with the reasons why the evidence bears no approval, if there are any."""
-    from pytest_proofmap.approve.proposal import chosen_objectives, objections
-    from pytest_proofmap.approve.staleness import Project, changes, claims_of_evidence
+def _objections(stored: Evidence, wish: Wish, *, require_clean: bool) -> Iterator[str]:
+    """Yield why the evidence bears no approval."""
+    from pytest_proofmap.approve.proposal import objections
 
-    reasons = list(objections(stored, wish))
+    yield from objections(stored, wish)
     git = stored.run.git
     if require_clean and (git is None or git.dirty):
         state = "is not known" if git is None else "was dirty"
-        reasons.append(f"--require-clean: the working tree {state} when the evidence was made")
-    names = [objective.name for objective in chosen_objectives(stored, wish.objectives)]
-    stale = list(changes(claims_of_evidence(stored, names), Project(configuration)))
-    reasons += [f"the code is no longer what was evaluated: {change.text}" for change in stale]
-    if not reasons:
+        yield f"--require-clean: the working tree {state} when the evidence was made"
+
+
+def _changes(approved: Lock, configuration: Configuration) -> Iterator[str]:
+    """Yield what the routes rest on that is no longer so."""
+    from pytest_proofmap.approve.staleness import Project, changes, claims_of_route
+
+    project = Project(configuration)
+    for route in approved.routes.values():
+        for change in changes(claims_of_route(route, approved), project):
+            yield f"the code is no longer what was evaluated: {change.text}"
+
+
+def _refuse(reasons: Iterable[str]) -> None:
+    """End with the reasons, each once, if there are any."""
+    told = list(dict.fromkeys(reasons))
+    if not told:
         return
     click.echo("not approved:")
-    for reason in reasons:
+    for reason in told:
         click.echo(f"  {reason}")
     click.echo("next: pytest --proofmap, then approve its evidence")
     raise click.exceptions.Exit(EXIT_FINDING)

@@ -136,6 +136,9 @@ def test_a_chain_of_ones_own(labels: SmallProject) -> None:
     proofmap(labels, "approve", "--by", "Ada", "--objective", "labels", "--chain", "mini")
     route = locked(labels).routes["labels"]
     assert [key.partition("@")[0] for key in route.chain] == ["mini", "gpt"]
+    assert "nobody is no runtime of echo, which has: gpt, mini" in proofmap(
+        labels, "approve", "--by", "Ada", "--objective", "echo", "--chain", "nobody", status=1
+    )
     for chain in ("mini,gpt,mini", "mini,mini"):
         assert "or a runtime twice" in proofmap(labels, "approve", "--by", "Ada", "--chain", chain, status=1)
     lock = locked(labels)
@@ -170,6 +173,13 @@ def test_evidence_of_other_code_is_refused(labels: SmallProject) -> None:
     for changed in ("prompt label changed", "runtime mini changed", "test_all.py::test_echo changed (source)"):
         assert changed in shown
     assert "test_all.py::test_label changed" not in shown
+
+
+def test_what_an_objective_does_not_rest_on_may_change(labels: SmallProject) -> None:
+    """Another objective's prompt is nothing to it."""
+    labels.write("prompts/label.prompt", "User: Please label {{ ticket }}\n")
+    proofmap(labels, "approve", "--by", "Ada", "--objective", "echo")
+    assert "prompt label changed" in proofmap(labels, "approve", "--by", "Ada", "--objective", "labels", status=1)
 
 
 def test_sensitive_work_keeps_the_baseline_alone(labels: SmallProject) -> None:
