@@ -111,8 +111,11 @@ class FakeProvider:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port: int = self._listener.getsockname()[1]
         self._loop = asyncio.new_event_loop()
+        self._serves = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="fake-provider", daemon=True)
         self._thread.start()
+        # A server that is closed before it serves would leave its port open.
+        assert self._serves.wait(timeout=10)
 
     @property
     def url(self) -> str:
@@ -191,6 +194,7 @@ class FakeProvider:
         server = self._loop.run_until_complete(
             self._loop.create_server(lambda: _Connection(self), sock=self._listener)
         )
+        self._serves.set()
         try:
             self._loop.run_forever()
         finally:
