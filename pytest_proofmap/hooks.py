@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_proofmap.errors import MarkerError, ProofmapError
+from pytest_proofmap.report.files import write_report_files
 from pytest_proofmap.report.plan import write_plan
 from pytest_proofmap.report.terminal import write_summary
 from pytest_proofmap.run.finish import finish
@@ -166,8 +167,9 @@ class RunHooks:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
-        """Decide, and write the evidence."""
+        """Decide, and write the evidence and the reports."""
         finish(self.run, session, exitstatus)
+        write_report_files(self.run, session)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show what was decided."""

@@ -76,6 +76,18 @@ def add_options(parser: pytest.Parser) -> None:
         help="Where to write the evidence (default: %(default)s).",
     )
     group.addoption(
+        "--proofmap-html",
+        default=None,
+        metavar="PATH",
+        help="Write the report as one HTML page that needs no network.",
+    )
+    group.addoption(
+        "--proofmap-md",
+        default=None,
+        metavar="PATH",
+        help="Write the summary as Markdown, for a pull-request comment; $GITHUB_STEP_SUMMARY gets it too.",
+    )
+    group.addoption(
         "--proofmap-shard",
         action="store_true",
         default=False,

@@ -45,7 +45,7 @@ from pytest_proofmap.runtime.prices import price_of
 from pytest_proofmap.runtime.prompts import PromptLibrary
 from pytest_proofmap.whole_file import write_whole
 
-__all__ = ["RESULT", "RunResult", "finish"]
+__all__ = ["RESULT", "RunResult", "fail_on_findings", "finish"]
 
 MEMO_FILE = "p-values.json"
 GIT_TIMEOUT_S = 5.0
@@ -108,6 +108,11 @@ def finish(run: QualificationSession, session: pytest.Session, exitstatus: int |
                 f"make room or choose another place with --proofmap-json=PATH, and run {again}",
             )
         )
+    fail_on_findings(session, result)
+
+
+def fail_on_findings(session: pytest.Session, result: RunResult) -> None:
+    """Fail a session that would pass where its run has findings."""
     if result.findings and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

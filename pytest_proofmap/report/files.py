@@ -1,0 +1,90 @@
+"""The files that show a run beside its evidence: the HTML page and the Markdown summaries.
+
+They are made from the artifact as it was written, so that what the project took out of it stays out of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_proofmap.evidence.artifact import read_evidence
+from pytest_proofmap.report.next_steps import next_steps
+from pytest_proofmap.report.summary import Summary, summarize_evidence
+from pytest_proofmap.run.finish import RESULT, fail_on_findings
+from pytest_proofmap.run.findings import Finding
+from pytest_proofmap.whole_file import write_whole
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_proofmap.evidence.models import Evidence
+    from pytest_proofmap.run.session import QualificationSession
+
+__all__ = ["STEP_SUMMARY", "write_report_files"]
+
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The variable in which GitHub Actions names the file that a job's page shows."""
+
+
+def write_report_files(run: QualificationSession, session: pytest.Session) -> None:
+    """Write the reports that were asked for, and fail the session where one could not be written."""
+    result = session.config.stash.get(RESULT, None)
+    option = session.config.option
+    html, markdown = option.proofmap_html, option.proofmap_md
+    # A shard has nothing to show: a job's page shows the joined evidence.
+    step_summary = None if option.proofmap_shard else os.environ.get(STEP_SUMMARY)
+    if result is None or result.artifact is None or not (html or markdown or step_summary):
+        return
+    evidence = read_evidence(result.artifact)
+    summary = replace(
+        summarize_evidence(evidence),
+        warnings=tuple(result.warnings),
+        findings=tuple(result.findings),
+        next_steps=next_steps(run, result),
+    )
+    folder = session.config.rootpath
+    places = ((_write_html, html), (_write_markdown, markdown), (_append_step_summary, step_summary))
+    for write, place in places:
+        if not place:
+            continue
+        try:
+            write(folder / place, evidence, summary)
+        except OSError as error:
+            result.findings.append(
+                Finding(
+                    f"the report could not be written to {place}: {error.strerror or error}",
+                    "make room or choose another place; proofmap report makes it from the evidence",
+                )
+            )
+    fail_on_findings(session, result)
+
+
+def _write_html(path: Path, evidence: Evidence, summary: Summary) -> None:
+    from pytest_proofmap.report.html.document import html_report
+
+    _write(path, html_report(evidence, summary))
+
+
+def _write_markdown(path: Path, evidence: Evidence, summary: Summary) -> None:
+    from pytest_proofmap.report.markdown import COMMENT_BYTES, markdown_report
+
+    _write(path, [markdown_report(summary, COMMENT_BYTES)])
+
+
+def _append_step_summary(path: Path, evidence: Evidence, summary: Summary) -> None:
+    from pytest_proofmap.report.markdown import STEP_SUMMARY_BYTES, markdown_report
+
+    written = path.stat().st_size if path.exists() else 0
+    text = markdown_report(summary, STEP_SUMMARY_BYTES - written)
+    with path.open("a", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+
+
+def _write(path: Path, parts: Iterable[str]) -> None:
+    with write_whole(path) as file:
+        for part in parts:
+            file.write(part)
