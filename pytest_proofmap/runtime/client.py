@@ -313,8 +313,13 @@ def _plain(response: Any) -> dict[str, Any]:
     plain: dict[str, Any] = response.model_dump(exclude_none=True)
     choices = plain.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0].get("message"), dict):
+        # Gateways send this for a moment's trouble behind them, with the status of a success.
         raise AttemptError(
-            "InvalidResponseError", "the response has no choices", provider_fault=True, maybe_paid=True
+            "InvalidResponseError",
+            "the response has no choices",
+            retryable=True,
+            provider_fault=True,
+            maybe_paid=True,
         )
     for choice in choices:
         message = choice.get("message")

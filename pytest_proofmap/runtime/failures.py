@@ -65,7 +65,7 @@ def classify(error: BaseException, redactor: Redactor) -> AttemptError:
         return AttemptError("InvalidResponseError", message, retryable=True, provider_fault=True, maybe_paid=True)
     if "choices" in message and names & {"APIError"}:
         message = f"the response has no choices ({message})"
-        return AttemptError("InvalidResponseError", message, provider_fault=True, maybe_paid=True)
+        return AttemptError("InvalidResponseError", message, retryable=True, provider_fault=True, maybe_paid=True)
     missing = next((cause for cause in _causes(error) if isinstance(cause, ImportError)), None)
     transport = _transport_cause(error)
     if missing is not None and (transport is None or transport is error):

@@ -133,7 +133,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         ("bad_request", "BadRequestError", 400, False),
         ("html", "InvalidResponseError", None, True),
         ("half_json", "InvalidResponseError", None, True),
-        ("no_choices", "InvalidResponseError", None, False),
+        ("no_choices", "InvalidResponseError", None, True),
         ("reset", "APIConnectionError", None, True),
         ("dead", "APIConnectionError", None, True),
         ("silence", "Timeout", None, True),
