@@ -1,23 +1,37 @@
-"""The page of ``proofmap diff`` on two artifacts: what got worse first, what failed the check last."""
+"""What differs between two artifacts, in words: what got worse first, what failed the check last."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pytest_proofmap.approve.staleness import Change
 from pytest_proofmap.decide.coverage import Gap
 from pytest_proofmap.decide.drift import ChainChange, Drift, Flip, ServedModels
 from pytest_proofmap.decide.moved import RateDrift, RatioDrift
-from pytest_proofmap.decide.wording import count, name_cases, percent, points
+from pytest_proofmap.decide.wording import count, name_cases, percent
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.page import Page
-from pytest_proofmap.report.wording import SIGNS, WORDS, plural
+from pytest_proofmap.report.wording import SIGNS, WORDS, plural, signed_points
 
-__all__ = ["Compared", "drift_lines", "evidence_notes", "has_estimates", "summary_of"]
+__all__ = [
+    "Compared",
+    "Entry",
+    "Section",
+    "drift_lines",
+    "evidence_notes",
+    "has_estimates",
+    "sections",
+    "summary_of",
+]
 
 _SHOWN = 8
+
+Tone = Literal["good", "bad", "careful"]
+"""What an entry means to its reader, beside its words."""
+
+_COLOURS: dict[Tone, str] = {"good": "green", "bad": "red", "careful": "yellow"}
 
 
 class Compared(NamedTuple):
@@ -30,6 +44,23 @@ class Compared(NamedTuple):
     """Fingerprints that are others now, of what both artifacts have."""
 
 
+class Entry(NamedTuple):
+    """One thing that differs."""
+
+    text: str
+    sign: str = "-"
+    tone: Tone | None = None
+
+
+class Section(NamedTuple):
+    """Things of one kind that differ."""
+
+    title: str
+    entries: Sequence[Entry]
+    untold: int = 0
+    """How many more there are."""
+
+
 def drift_lines(compared: Compared, page: Page, *, verbosity: int = 0) -> list[str]:
     """Return the lines of the comparison, without its title, its notes and its end.
 
@@ -38,29 +69,45 @@ def drift_lines(compared: Compared, page: Page, *, verbosity: int = 0) -> list[s
         page: Where to show it.
         verbosity: 1 names every flip, gap and criterion; 2 every case too.
     """
+    lines: list[str] = []
+    for section in sections(compared, verbosity=verbosity):
+        if lines:
+            lines.append("")
+        lines.append(page.paint(page.shorten(section.title, page.columns), "bold"))
+        for entry in section.entries:
+            styles = [_COLOURS[entry.tone]] if entry.tone else []
+            wrapped = page.wrap(entry.text, f"  {entry.sign or ' '} ", "      " if entry.sign in "!" else "    ")
+            lines += [page.paint(line, *styles) for line in wrapped]
+        if section.untold:
+            lines += page.wrap(f"and {section.untold} more (-v shows them)", "    ", "    ")
+    return lines
+
+
+def sections(compared: Compared, *, verbosity: int = 1) -> list[Section]:
+    """Return what differs, what got worse first.
+
+    Args:
+        compared: What to show.
+        verbosity: Below 1 the first few of each kind; 2 names every case.
+    """
     drift = compared.drift
     labels = short_labels(
         dict.fromkeys(criterion.id for each in (compared.old, compared.new) for criterion in each.criteria)
     )
-    writer = _Writer(page, labels, verbosity)
-    sections = [
-        writer.flips("Verdicts that got worse", drift.worse, "red"),
-        writer.flips("Verdicts that got better (they offset nothing above)", drift.better, "green"),
-        writer.listed("Lost coverage: OLD has it, NEW lacks it", map(writer.gap, drift.lost), "red"),
-        writer.listed("New coverage: NEW has it, OLD lacked it", map(writer.gap, drift.added)),
-        writer.listed("Not the same any more", writer.changes(compared)),
-        writer.listed("Answered by another model", map(_served, drift.served), "yellow"),
-        writer.rates(drift.rates),
-        writer.ratios("Cost of the same cases, NEW by OLD", drift.costs, ("dearer", "cheaper")),
-        writer.ratios("Latency of the same cases, NEW by OLD", drift.latencies, ("slower", "faster")),
-        writer.listed("Recommended chains that changed", map(_chain, drift.chains)),
+    teller = _Teller(labels, verbosity)
+    told = [
+        teller.flips("Verdicts that got worse", drift.worse, "bad"),
+        teller.flips("Verdicts that got better (they offset nothing above)", drift.better, "good"),
+        teller.listed("Lost coverage: OLD has it, NEW lacks it", map(teller.gap, drift.lost), "bad"),
+        teller.listed("New coverage: NEW has it, OLD lacked it", map(teller.gap, drift.added)),
+        teller.listed("Not the same any more", teller.changes(compared)),
+        teller.listed("Answered by another model", map(_served, drift.served), "careful"),
+        teller.rates(drift.rates),
+        teller.ratios("Cost of the same cases, NEW by OLD", drift.costs, ("dearer", "cheaper")),
+        teller.ratios("Latency of the same cases, NEW by OLD", drift.latencies, ("slower", "faster")),
+        teller.listed("Recommended chains that changed", map(_chain, drift.chains)),
     ]
-    lines: list[str] = []
-    for section in filter(None, sections):
-        if lines:
-            lines.append("")
-        lines += section
-    return lines
+    return [section for section in told if section.entries]
 
 
 def evidence_notes(compared: Compared) -> Iterator[str]:
@@ -111,42 +158,37 @@ def summary_of(drift: Drift) -> list[str]:
     ]
 
 
-class _Writer:
-    """Writes the sections of a page."""
+class _Teller:
+    """Says in words what differs."""
 
-    def __init__(self, page: Page, labels: dict[str, str], verbosity: int) -> None:
-        self.page = page
+    def __init__(self, labels: dict[str, str], verbosity: int) -> None:
         self.labels = labels
         self.verbosity = verbosity
 
-    def listed(self, title: str, texts: Iterable[str], colour: str | None = None) -> list[str]:
-        """Return a title with a line for each text, cut where there are many."""
-        entries = [self.page.wrap(text, "  - ", "    ") for text in texts]
-        if not entries:
-            return []
-        shown = entries if self.verbosity else entries[:_SHOWN]
-        lines = [self.heading(f"{title} ({len(entries)})")]
-        lines += [self.page.paint(line, *([colour] if colour else [])) for entry in shown for line in entry]
-        return [*lines, *self.more(len(entries) - len(shown))]
+    def listed(self, title: str, texts: Iterable[str], tone: Tone | None = None) -> Section:
+        """Return a section with an entry for each text, cut where there are many."""
+        return self.cut(title, [Entry(text, tone=tone) for text in texts])
 
-    def flips(self, title: str, flips: Sequence[Flip], colour: str) -> list[str]:
-        if not flips:
-            return []
+    def flips(self, title: str, flips: Sequence[Flip], tone: Tone) -> Section:
         said = {(flip.slice, flip.runtime, flip.reason) for flip in flips if flip.scope == "objective"}
         told = [
             flip
             for flip in flips
             if self.verbosity or flip.scope == "objective" or (flip.slice, flip.runtime, flip.reason) not in said
         ]
-        shown = told if self.verbosity else told[:_SHOWN]
-        lines = [self.heading(f"{title} ({len(flips)})")]
-        for flip in shown:
-            name = self.labels.get(flip.name, flip.name) if flip.scope == "criterion" else flip.name
-            where = f"{name} {flip.slice}" if flip.slice else name
-            text = f"{where}: {flip.runtime} {WORDS[flip.old]} → {WORDS[flip.new]}: {flip.reason}"
-            wrapped = self.page.wrap(text, f"  {SIGNS[flip.new]} ", "    ")
-            lines += [self.page.paint(line, colour) for line in wrapped]
-        return [*lines, *self.more(len(flips) - len(shown))]
+        return self.cut(title, [self.flip(flip, tone) for flip in told], len(flips))
+
+    def flip(self, flip: Flip, tone: Tone) -> Entry:
+        name = self.labels.get(flip.name, flip.name) if flip.scope == "criterion" else flip.name
+        where = f"{name} {flip.slice}" if flip.slice else name
+        text = f"{where}: {flip.runtime} {WORDS[flip.old]} → {WORDS[flip.new]}: {flip.reason}"
+        return Entry(text, SIGNS[flip.new], tone)
+
+    def cut(self, title: str, entries: Sequence[Entry], number: int | None = None) -> Section:
+        """Return a section that says how many there are, and tells the first few where few are asked for."""
+        shown = entries if self.verbosity else entries[:_SHOWN]
+        total = len(entries) if number is None else number
+        return Section(f"{title} ({total})", shown, total - len(shown))
 
     def gap(self, gap: Gap) -> str:
         name = self.labels.get(gap.name, gap.name)
@@ -166,59 +208,48 @@ class _Writer:
         for each in compared.drift.baselines:
             yield f"the baseline of {each.objective}: {each.old} → {each.new}; its verdicts compare with another"
 
-    def rates(self, rates: Sequence[RateDrift]) -> list[str]:
-        if not rates:
-            return []
-        lines = [self.heading("Pass rate on the same cases (95 % that no line is a false alarm)")]
-        for rate in rates:
-            if rate.criterion is not None and not (self.verbosity or rate.beyond_chance):
-                continue
-            where = f" {self.labels.get(rate.criterion, rate.criterion)}" if rate.criterion is not None else ""
-            low, high = map(_signed, rate.interval)
-            text = (
-                f"{rate.runtime}{where}: {percent(rate.old)} → {percent(rate.new)} in "
-                f"{plural(rate.cases, 'case')}, {_signed(rate.difference)} points ({low} to {high})"
-            )
-            if rate.regressed or rate.improved:
-                text += f": {count(len(rate.regressed), 'regression')}, {count(len(rate.improved), 'improvement')}"
-            if rate.regressed and (rate.dropped or self.verbosity):
-                text += f": {self.cases(rate.regressed)}"
-            if rate.changed:
-                text += f" [{' and '.join(rate.changed)} changed]"
-            colour = "red" if rate.dropped else "green" if rate.beyond_chance else None
-            lines += self.measured(text, rate.beyond_chance, colour)
-        return lines
+    def rates(self, rates: Sequence[RateDrift]) -> Section:
+        told = [each for each in rates if each.criterion is None or self.verbosity or each.beyond_chance]
+        title = "Pass rate on the same cases (95 % that no line is a false alarm)"
+        return Section(title, [self.rate(each) for each in told])
 
-    def ratios(self, title: str, ratios: Sequence[RatioDrift], words: tuple[str, str]) -> list[str]:
-        known = [each for each in ratios if each.ratio is not None]
-        if not known and not self.verbosity:
-            return []
-        lines = [self.heading(title)]
-        for each in ratios:
-            if each.ratio is None:
-                lines += self.measured(f"{each.runtime}: {each.unknown}", False, None)
-                continue
-            text = f"{each.runtime}: {_times(each.ratio)}"
-            if each.interval is not None:
-                text += f" ({_times(each.interval.low)} to {_times(each.interval.high)})"
-            text += f" in {plural(each.cases, 'case')}"
-            if each.beyond_interval:
-                text += f", {words[0] if each.ratio > 1.0 else words[1]}"
-            lines += self.measured(text, each.beyond_interval, "yellow" if each.beyond_interval else None)
-        return lines
+    def rate(self, rate: RateDrift) -> Entry:
+        where = f" {self.labels.get(rate.criterion, rate.criterion)}" if rate.criterion is not None else ""
+        low, high = map(signed_points, rate.interval)
+        text = (
+            f"{rate.runtime}{where}: {percent(rate.old)} → {percent(rate.new)} in "
+            f"{plural(rate.cases, 'case')}, {signed_points(rate.difference)} points ({low} to {high})"
+        )
+        if rate.regressed or rate.improved:
+            text += f": {count(len(rate.regressed), 'regression')}, {count(len(rate.improved), 'improvement')}"
+        if rate.regressed and (rate.dropped or self.verbosity):
+            text += f": {self.cases(rate.regressed)}"
+        if rate.changed:
+            text += f" [{' and '.join(rate.changed)} changed]"
+        return _measured(text, rate.beyond_chance, "bad" if rate.dropped else "good")
 
-    def measured(self, text: str, moved: bool, colour: str | None) -> list[str]:
-        lines = self.page.wrap(text, "  ! " if moved else "    ", "      ")
-        return [self.page.paint(line, colour) for line in lines] if colour else lines
-
-    def heading(self, text: str) -> str:
-        return self.page.paint(self.page.shorten(text, self.page.columns), "bold")
-
-    def more(self, number: int) -> list[str]:
-        return self.page.wrap(f"and {number} more (-v shows them)", "    ", "    ") if number else []
+    def ratios(self, title: str, ratios: Sequence[RatioDrift], words: tuple[str, str]) -> Section:
+        known = any(each.ratio is not None for each in ratios)
+        return Section(title, [_ratio(each, words) for each in ratios] if known or self.verbosity else [])
 
     def cases(self, cases: Sequence[str]) -> str:
         return ", ".join(case or "the only case" for case in cases) if self.verbosity > 1 else name_cases(cases)
+
+
+def _measured(text: str, moved: bool, tone: Tone) -> Entry:
+    return Entry(text, "!", tone) if moved else Entry(text, "")
+
+
+def _ratio(each: RatioDrift, words: tuple[str, str]) -> Entry:
+    if each.ratio is None:
+        return Entry(f"{each.runtime}: {each.unknown}", "")
+    text = f"{each.runtime}: {_times(each.ratio)}"
+    if each.interval is not None:
+        text += f" ({_times(each.interval.low)} to {_times(each.interval.high)})"
+    text += f" in {plural(each.cases, 'case')}"
+    if each.beyond_interval:
+        text += f", {words[0] if each.ratio > 1.0 else words[1]}"
+    return _measured(text, each.beyond_interval, "careful")
 
 
 def _served(served: ServedModels) -> str:
@@ -232,11 +263,6 @@ def _served(served: ServedModels) -> str:
 def _chain(change: ChainChange) -> str:
     where = f"{change.objective} {change.slice}" if change.slice else change.objective
     return f"{where}: {', then '.join(change.old)} → {', then '.join(change.new)}"
-
-
-def _signed(difference: float) -> str:
-    rounded = round(difference, 3)
-    return f"{'−' if rounded < 0 else '+' if rounded > 0 else ''}{points(abs(rounded))}"
 
 
 def _times(ratio: float) -> str:

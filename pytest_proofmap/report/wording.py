@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+from pytest_proofmap.decide.wording import points
 from pytest_proofmap.evidence.models import Needs, Status
 
-__all__ = ["SIGNS", "WORDS", "cheaper", "money", "needs_text", "plural", "seconds", "status_colour"]
+__all__ = ["SIGNS", "WORDS", "cheaper", "money", "needs_text", "plural", "seconds", "signed_points", "status_colour"]
 
 SIGNS: dict[Status, str] = {"qualified": "✓", "not_qualified": "✗", "insufficient": "?"}
 """The sign of each verdict; all three have a stand-in in ASCII."""
@@ -73,7 +74,15 @@ def needs_text(needs: Needs | None) -> str | None:
     if needs is None:
         return None
     if needs.typical is not None:
-        return f"needs ~{needs.typical} more {'case' if needs.typical == 1 else 'cases'}"
+        # An estimate of thousands has no more than two digits to it.
+        about = needs.typical if needs.typical < 1000 else round(needs.typical, 2 - len(str(needs.typical)))
+        return f"needs ~{plural(about, 'more case')}"
     if needs.best is not None:
         return f"needs at least {plural(needs.best, 'more case')}"
     return "no number of cases would do"
+
+
+def signed_points(difference: float) -> str:
+    """Return a difference of rates in points, with its sign."""
+    rounded = round(difference, 3)
+    return f"{'−' if rounded < 0 else '+' if rounded > 0 else ''}{points(abs(rounded))}"
