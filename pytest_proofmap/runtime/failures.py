@@ -82,6 +82,9 @@ def classify(error: BaseException, redactor: Redactor) -> AttemptError:
         return AttemptError("AuthenticationError", message, status=401, fatal_for_runtime=True)
     if status is not None and not (status == 500 and type(error).__module__.startswith("litellm")):
         return _of_status(error, status, message)
+    if status is None and type(error).__name__ == "APIError":
+        # A gateway's error object with the status of a success, for trouble behind it.
+        return AttemptError("APIError", message, retryable=True, provider_fault=True, maybe_paid=True)
     return AttemptError(type(error).__name__, message)
 
 

@@ -69,6 +69,15 @@ def test_statuses_that_stay(status: int) -> None:
     assert not classify(StatusError(status), REDACTOR).retryable
 
 
+def test_error_object_without_a_status_may_pass() -> None:
+    """Gateways send one with the status of a success while what is behind them is in trouble."""
+    kind = type("APIError", (Exception,), {"status_code": None})
+    failure = classify(kind("upstream is overloaded"), REDACTOR)
+    assert (failure.error_class, failure.message) == ("APIError", "upstream is overloaded")
+    assert failure.retryable
+    assert failure.provider_fault
+
+
 def test_unknown_exception_keeps_its_name() -> None:
     """What says nothing about itself is shown as it is, and not repeated."""
     failure = classify(ZeroDivisionError("division by zero"), REDACTOR)
