@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from pytest_proofmap.evidence.models import Evidence
+    from pytest_proofmap.report.summary import Summary
 
 __all__ = ["report"]
 
@@ -13,28 +19,84 @@ __all__ = ["report"]
 @click.command()
 @click.argument("evidence", type=click.Path(path_type=Path))
 @click.option("--text", "form", flag_value="text", help="The summary that pytest prints at the end of a run.")
-@click.option("-v", "--verbose", count=True, help="More cases, all slices and reasons; -vv: every case.")
-@click.option("-q", "--quiet", is_flag=True, help="Totals, recommendations and findings only.")
-def report(evidence: Path, form: str | None, verbose: int, quiet: bool) -> None:
+@click.option("--md", "form", flag_value="md", help="Markdown, short enough for a pull-request comment.")
+@click.option("--html", "form", flag_value="html", help="One HTML page that needs no network.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write it; '-' is standard output. Default: standard output, for --html the name of EVIDENCE "
+    "with .html.",
+)
+@click.option("-v", "--verbose", count=True, help="With --text: more cases, slices and reasons; -vv: every case.")
+@click.option("-q", "--quiet", is_flag=True, help="With --text: totals, recommendations and findings only.")
+def report(evidence: Path, form: str | None, output: Path | None, verbose: int, quiet: bool) -> None:
     """Show the artifact EVIDENCE as it was decided.
 
-    An artifact without verdicts is decided first, by its own bars.
+    An artifact without verdicts is decided first, by its own bars; one shard of a run has none.
     """
-    from pytest_proofmap.commands.summary_page import print_summary
     from pytest_proofmap.decide.decision import decide_evidence
     from pytest_proofmap.evidence.artifact import read_evidence
+
+    if form is None:
+        raise click.UsageError("Say in which form to show it: --text, --md or --html.")
+    if form != "text" and (verbose or quiet):
+        raise click.UsageError(f"-v and -q are for --text; --{form} shows what there is room for.")
+    stored = read_evidence(evidence)
+    if not stored.run.shard and not any(criterion.cells for criterion in stored.criteria):
+        stored = decide_evidence(stored)
+    summary = _summary(stored, evidence)
+    if form == "text":
+        _show_text(summary, -1 if quiet else verbose, output)
+    elif form == "md":
+        from pytest_proofmap.report.markdown import COMMENT_BYTES, markdown_report
+
+        _write(output, [markdown_report(summary, COMMENT_BYTES)])
+    else:
+        from pytest_proofmap.report.html.document import html_report
+
+        _write(output or evidence.with_suffix(".html"), html_report(stored, summary))
+
+
+def _summary(stored: Evidence, path: Path) -> Summary:
     from pytest_proofmap.report.next_steps import command
     from pytest_proofmap.report.stored import stored_findings
     from pytest_proofmap.report.summary import summarize_evidence
 
-    if form is None:
-        raise click.UsageError("Say in which form to show it: --text.")
-    stored = read_evidence(evidence)
-    if not any(criterion.cells for criterion in stored.criteria):
-        stored = decide_evidence(stored)
-    summary = replace(
+    return replace(
         summarize_evidence(stored),
         findings=stored_findings(stored, strict="--proofmap-strict" if stored.run.strict else None),
-        next_steps=(command("proofmap", "decide", evidence, "--help"),),
+        next_steps=(command("proofmap", "decide", path, "--help"),),
     )
-    print_summary(summary, -1 if quiet else verbose)
+
+
+def _show_text(summary: Summary, verbosity: int, output: Path | None) -> None:
+    from pytest_proofmap.commands.summary_page import print_summary
+    from pytest_proofmap.report.page import Page
+    from pytest_proofmap.report.text import render
+
+    if output is None or str(output) == "-":
+        print_summary(summary, verbosity)
+    else:
+        _write(output, (f"{line}\n" for line in render(summary, Page(), verbosity=verbosity)))
+
+
+def _write(output: Path | None, parts: Iterable[str]) -> None:
+    from pytest_proofmap.errors import EvidenceError
+    from pytest_proofmap.whole_file import write_whole
+
+    if output is None or str(output) == "-":
+        # Bytes: a report is UTF-8 wherever it is piped to.
+        stream = click.get_binary_stream("stdout")
+        for part in parts:
+            stream.write(part.encode())
+        return
+    try:
+        with write_whole(output) as file:
+            for part in parts:
+                file.write(part)
+    except OSError as error:
+        raise EvidenceError(
+            f"cannot write {str(output)!r}: {error.strerror or error}. Choose another place with --output."
+        ) from None
+    click.echo(f"report written to {output}")

@@ -5,6 +5,7 @@ They are made from the artifact as it was written, so that what the project took
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING
 from pytest_proofmap.evidence.artifact import read_evidence
 from pytest_proofmap.report.next_steps import next_steps
 from pytest_proofmap.report.summary import Summary, summarize_evidence
-from pytest_proofmap.run.finish import RESULT, fail_on_findings
 from pytest_proofmap.run.findings import Finding
+from pytest_proofmap.run.finish import RESULT, fail_on_findings
 from pytest_proofmap.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -78,10 +79,15 @@ def _write_markdown(path: Path, evidence: Evidence, summary: Summary) -> None:
 def _append_step_summary(path: Path, evidence: Evidence, summary: Summary) -> None:
     from pytest_proofmap.report.markdown import STEP_SUMMARY_BYTES, markdown_report
 
-    written = path.stat().st_size if path.exists() else 0
-    text = markdown_report(summary, STEP_SUMMARY_BYTES - written)
-    with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+    # Other commands of the same step may have written to it.
+    with path.open("ab+") as file:
+        written = file.seek(0, os.SEEK_END)
+        file.seek(max(0, written - 1))
+        gap = "\n\n" if written and file.read(1) != b"\n" else "\n" if written else ""
+        report = markdown_report(summary, STEP_SUMMARY_BYTES - written - len(gap))
+        if not report:
+            raise OSError(errno.EFBIG, f"{written:,} bytes are in it, and GitHub shows no more than 1 MiB")
+        file.write((gap + report).encode())
 
 
 def _write(path: Path, parts: Iterable[str]) -> None:

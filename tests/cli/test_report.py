@@ -1,4 +1,4 @@
-"""``proofmap report --text``: the summary of a stored artifact."""
+"""``proofmap report``: a stored artifact as text, as Markdown and as a page."""
 
 from __future__ import annotations
 
@@ -69,7 +69,51 @@ def test_a_form_is_needed(evidence: Path) -> None:
     assert "--text" in done.stderr
 
 
-@pytest.mark.parametrize("command", [["report", "--text", "-vv"], ["decide", "--json"]])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_markdown(evidence: Path, encoding: str) -> None:
+    """The Markdown report goes to standard output, in UTF-8 whatever the terminal's encoding is."""
+    done = proofmap("report", evidence, "--md", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[:2] == [
+        "<!-- proofmap -->",
+        "### ✓ ProofMap: 1 of 1 objective can move to a challenger, 10× cheaper",
+    ]
+
+
+def test_an_undecided_artifact_has_decisions_in_markdown(tmp_path: Path) -> None:
+    """An artifact without verdicts is decided first here too; one shard has none and says so."""
+    path = store(undecided(OUTCOMES), tmp_path / "undecided.json")
+    assert "**moves**" in proofmap("report", path, "--md").stdout
+    shard = store(undecided(OUTCOMES, run={"shard": True, "complete": False}), tmp_path / "shard.json")
+    assert "one shard of a run, nothing is decided" in proofmap("report", shard, "--md").stdout
+
+
+@pytest.mark.parametrize("form", ["--text", "--md"])
+def test_output_to_a_file(tmp_path: Path, evidence: Path, form: str) -> None:
+    """``-o`` writes the same to a file, makes its folder and says where it is; ``-`` is standard output."""
+    target = tmp_path / "new" / "report.out"
+    done = proofmap("report", evidence, form, "-o", target)
+    assert (done.returncode, done.stdout) == (0, f"report written to {target}\n")
+    shown = proofmap("report", evidence, form, "--output", "-").stdout
+    assert target.read_text(encoding="utf-8").splitlines()[-3:] == shown.splitlines()[-3:]
+
+
+def test_an_output_that_cannot_be_written(evidence: Path) -> None:
+    """A place that cannot be written to is bad input, named with its reason."""
+    done = proofmap("report", evidence, "--md", "-o", evidence / "below.md")
+    assert done.returncode == 2
+    assert "cannot write" in done.stderr
+    assert "--output" in done.stderr
+
+
+def test_verbosity_is_for_text(evidence: Path) -> None:
+    """-v and -q change the text alone, and are refused elsewhere."""
+    done = proofmap("report", evidence, "--md", "-v")
+    assert done.returncode == 2
+    assert "-v and -q are for --text" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["report", "--text", "-vv"], ["report", "--md"], ["decide", "--json"]])
 def test_a_closed_pipe_is_no_crash(tmp_path: Path, command: list[str]) -> None:
     """A reader that stops early gets no traceback."""
     big = {f"t.py::test_{index}": OUTCOMES["t.py::test_x"] for index in range(30)}

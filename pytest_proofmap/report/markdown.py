@@ -1,0 +1,182 @@
+"""The Markdown report: for a pull-request comment, a job's summary, or any page that shows Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_proofmap.decide.wording import FOOTER
+from pytest_proofmap.report.markdown_sections import Section, amount, failures, figure, is_promoted, sections
+from pytest_proofmap.report.markdown_text import clip, code, prose
+from pytest_proofmap.report.summary import Summary
+from pytest_proofmap.report.wording import plural
+
+__all__ = ["COMMENT_BYTES", "MARKER", "STEP_SUMMARY_BYTES", "markdown_report"]
+
+COMMENT_BYTES = 65_000
+"""A comment on GitHub takes 65,536 characters; its words around the report need some."""
+
+STEP_SUMMARY_BYTES = 1024 * 1024 - 1024
+"""A step's summary on GitHub takes 1 MiB; more, and none of it is shown."""
+
+MARKER = "<!-- proofmap -->"
+"""The first line, not shown: by it the comment of an earlier run is found."""
+
+_REASONS = 5
+_LEFT_OUT_BYTES = 400
+
+
+def markdown_report(summary: Summary, limit: int) -> str:
+    """Return the report, which is never longer than a number of bytes in UTF-8.
+
+    What matters least is left out first, whole rows and parts of it, and the report says what. With no room
+    for the verdict nothing is returned.
+
+    Args:
+        summary: What to show.
+        limit: The most bytes.
+    """
+    head, foot = _head(summary), _foot(summary)
+    room = limit - _size(head) - _size(foot) - _LEFT_OUT_BYTES
+    if room < 0:
+        room, foot = room + _size(foot), []
+    if room < 0:
+        return ""
+    shown, left_out = _fit(sections(summary), room)
+    if left_out:
+        foot = [
+            f"Left out, for want of room: {', '.join(left_out)}. `proofmap report --text -vv` shows all.",
+            *foot,
+        ]
+    return _joined([*head, *shown, *foot])
+
+
+def _fit(parts: Sequence[Section], room: int) -> tuple[list[str], list[str]]:
+    """Return the parts as they fit, the first at the expense of the last, and what was left out."""
+    shown: list[str] = []
+    left_out: list[str] = []
+    sizes = [_size([_render(part, len(part.rows))]) for part in parts]
+    for index, part in enumerate(parts):
+        # One long part leaves those after it at least half of the room.
+        own = max(room // 2, room - sum(sizes[index + 1 :]))
+        rows = _rows_that_fit(part, own) if sizes[index] > own else len(part.rows)
+        if rows:
+            shown.append(_render(part, rows))
+            room -= _size(shown[-1:])
+        if rows < len(part.rows):
+            left_out.append(plural(_total(part) - rows, f"more {part.noun}" if rows else part.noun))
+    return shown, left_out
+
+
+def _rows_that_fit(part: Section, room: int) -> int:
+    room -= _size([_render(part, 0)])
+    for count, row in enumerate(part.rows):
+        room -= len(row.encode()) + 1
+        if room < 0:
+            return count
+    return len(part.rows)
+
+
+def _render(part: Section, rows: int) -> str:
+    body = "\n".join([*part.head, *part.rows[:rows]])
+    rest = _total(part) - rows
+    blocks = [body, *([f"and {plural(rest, f'more {part.noun}')}"] if rest else []), *part.tail]
+    text = "\n\n".join(blocks)
+    if part.folded:
+        return f"<details><summary>{part.title}</summary>\n\n{text}\n\n</details>"
+    return f"#### {part.title}\n\n{text}"
+
+
+def _total(part: Section) -> int:
+    return max(part.total, len(part.rows))
+
+
+def _size(blocks: Sequence[str]) -> int:
+    """Return the bytes of blocks with the empty lines between them."""
+    return sum(len(block.encode()) + 2 for block in blocks)
+
+
+def _head(summary: Summary) -> list[str]:
+    run = summary.run
+    blocks = [f"{MARKER}\n### {_verdict(summary)}"]
+    if not run.complete:
+        reasons = run.incomplete_reasons or ["some marked tests did not run"]
+        more = f"; and {len(reasons) - _REASONS} more" if len(reasons) > _REASONS else ""
+        named = "; ".join(prose(clip(reason, 200)) for reason in reasons[:_REASONS])
+        blocks.append(f"**Incomplete evidence**, which cannot be approved: {named}{more}")
+    return blocks
+
+
+def _verdict(summary: Summary) -> str:
+    """Return the first line: what can move, what that saves, what fails."""
+    count = len(failures(summary))
+    sign = "✗ " if count else ""
+    failing = f"; {plural(count, 'finding')} {'fails' if count == 1 else 'fail'} the run" if count else ""
+    if summary.run.shard:
+        return f"{sign}ProofMap: one shard of a run, nothing is decided{failing}"
+    decided = [each for each in summary.objectives if each.recommendations]
+    if not decided:
+        return f"{sign}ProofMap: nothing is decided{failing}"
+    moved = [
+        (objective, route)
+        for objective in decided
+        for route in objective.recommendations
+        if is_promoted(objective, route)
+    ]
+    whole = sum(route.slice is None for _, route in moved)
+    partial = len({objective.name for objective, _ in moved}) - whole
+    text = f"ProofMap: {whole} of {plural(len(decided), 'objective')} can move to a challenger"
+    if partial:
+        text += f", {partial} {'more ' if whole else ''}on some slices"
+    savings = [
+        _span([route.cost_ratio for _, route in moved if route.cost_ratio and route.cost_ratio > 1], "cheaper"),
+        _span(
+            [
+                route.latency_ratio
+                for objective, route in moved
+                if objective.optimize == "latency" and route.latency_ratio and route.latency_ratio > 1
+            ],
+            "faster",
+        ),
+    ]
+    found = " and ".join(filter(None, savings))
+    sign = sign or ("✓ " if moved else "")
+    return f"{sign}{text}{f', {found}' if found else ''}{failing}"
+
+
+def _span(ratios: Sequence[float], word: str) -> str:
+    if not ratios:
+        return ""
+    low, high = figure(min(ratios)), figure(max(ratios))
+    return f"{low}× {word}" if low == high else f"{low} to {high}× {word}"
+
+
+def _foot(summary: Summary) -> list[str]:
+    run, totals = summary.run, summary.totals
+    unanswered = totals.calls - totals.live - totals.cached - totals.recorded
+    sources = f"{totals.live:,} live, {totals.cached:,} cached, {totals.recorded:,} recorded"
+    if unanswered > 0:
+        sources += f", {unanswered:,} without an answer"
+    spent = _sum(summary, totals.spent_usd, may_miss=totals.live > 0)
+    facts = [
+        f"{plural(totals.calls, 'call')} ({sources}), spent {spent}, "
+        f"list cost {_sum(summary, totals.list_usd, may_miss=True)}"
+    ]
+    if run.git is not None:
+        facts.append(f"commit {code(clip(run.git.commit, 12))}{' with changes' if run.git.dirty else ''}")
+    facts.append(f"run {code(clip(run.id, 12))}, finished {code(clip(run.finished_at, 40))}")
+    facts.append(f"ProofMap {code(clip(run.versions.proofmap, 40))}")
+    steps = [f"next: {code(clip(step, 400))}" for step in summary.next_steps]
+    assumptions = [] if run.shard else [" ".join(FOOTER)]
+    return ["---", *(["<br>".join(steps)] if steps else []), " · ".join(facts), *assumptions]
+
+
+def _sum(summary: Summary, usd: float, *, may_miss: bool) -> str:
+    """Return a sum that never says less than it may be: answers of unknown price are not in it."""
+    text = amount(usd, estimated=summary.estimated)
+    if not summary.totals.unpriced or not may_miss:
+        return text
+    return f"at least {text}" if usd else "unknown"
+
+
+def _joined(blocks: Sequence[str]) -> str:
+    return "\n\n".join(blocks) + "\n"
