@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -87,9 +88,8 @@ def _write(output: Path | None, parts: Iterable[str]) -> None:
 
     if output is None or str(output) == "-":
         # Bytes: a report is UTF-8 wherever it is piped to.
-        stream = click.get_binary_stream("stdout")
         for part in parts:
-            stream.write(part.encode())
+            sys.stdout.buffer.write(part.encode())
         return
     try:
         with write_whole(output) as file:

@@ -81,8 +81,13 @@ class Rendered(HTMLParser):
         """Take a declaration, which nothing should make."""
         self.tags[f"!{decl}"] += 1
 
-    unknown_decl = handle_decl
-    handle_pi = handle_decl
+    def unknown_decl(self, data: str) -> None:
+        """Take what is neither."""
+        self.tags[f"!{data}"] += 1
+
+    def handle_pi(self, data: str) -> None:
+        """Take an instruction, which nothing should make."""
+        self.tags[f"?{data}"] += 1
 
     def _end_of_node(self) -> None:
         if not self._code:
