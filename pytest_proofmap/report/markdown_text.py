@@ -27,6 +27,8 @@ _PLAIN = re.compile(
       |[-–−→≥≤…·✓✗+%]""",
     re.VERBOSE,
 )
+# Begins a list where it is the first word of a line.
+_LIST_MARK = re.compile(r"[-+]|\d+[.)]")
 _OPENING, _CLOSING = '("“‘', ')"”’,.;:?%…'
 
 
@@ -74,8 +76,7 @@ def _word(text: str, *, is_first: bool) -> str:
     core = text.lstrip(_OPENING)
     before, core = text[: len(text) - len(core)], core.rstrip(_CLOSING)
     after = text[len(before) + len(core) :]
-    # At the beginning of a line a dash or a number may start a list.
-    if is_first and not (before or core)[:1].isalpha():
+    if is_first and _LIST_MARK.fullmatch(text):
         return f"<code>{_escaped(text)}</code>"
     if core and not _PLAIN.fullmatch(core):
         return f"{before}<code>{_escaped(core)}</code>{after}"

@@ -177,8 +177,8 @@ def pytest_proofmap_evidence(config, evidence):
 def test_the_report_of_an_interrupted_run(project: SmallProject) -> None:
     """Ctrl-C leaves a report on what there was."""
     interrupt = """
-def pytest_runtest_teardown(item):
-    if "[h-" in item.name:
+def pytest_runtest_logfinish(nodeid):
+    if "[h-" in nodeid:
         raise KeyboardInterrupt
 """
     project.write("conftest.py", echo_hook(MISS) + interrupt)
