@@ -144,7 +144,7 @@ class FaultyProvider(FakeProvider):
         fault = self._plan(model, prompt, attempt)
         if fault is not None:
             ledger.faults[fault] += 1
-        latency_s = self._latency_s if isinstance(self._latency_s, float) else self._latency_s(model, prompt, attempt)
+        latency_s = self._latency_s(model, prompt, attempt) if callable(self._latency_s) else self._latency_s
         if fault == "late":
             latency_s += chance("late", model, prompt, attempt) * 0.6
         exchange = _Exchange(self, ledger, connection, (model, prompt), attempt)

@@ -31,7 +31,7 @@ KINDS = ("sound", "bad", "almost")
 RATES = (1, 10, 50)
 TIMEOUT_S = 1.0
 
-MODULE = '''
+MODULE = """
 import pytest
 from answers import right
 
@@ -60,12 +60,12 @@ def test_most_pass(runtime, case):
 @pytest.mark.qualify(margin=0.1)
 def test_no_worse(runtime, case):
     check(runtime, case)
-'''
+"""
 
-ANSWERS = '''
+ANSWERS = """
 def right(prompt):
     return f"Grüße, 答案: {prompt} ✓"
-'''
+"""
 
 RUNTIME = """
 [runtimes.{name}]
@@ -107,7 +107,9 @@ class Figures:
 
     def broken(self) -> int:
         """Return how many promises were broken."""
-        return self.lost + self.twice + self.wrong + self.hidden + self.changed + self.wrongly_qualified + self.again
+        return (
+            self.lost + self.twice + self.wrong + self.hidden + self.changed + self.wrongly_qualified + self.again
+        )
 
 
 @dataclass
@@ -167,15 +169,13 @@ class Campaign:
         )
         self.seconds[evidence] = time.monotonic() - started
         if done.returncode not in (0, 1):
-            raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-2000:]}")
+            raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
         content: dict[str, Any] = json.loads((self.folder / f"{evidence}.json").read_bytes())
         return content
 
     def _kept(self, name: str) -> Iterator[tuple[Key, str]]:
         warnings: list[str] = []
-        with contextlib.closing(
-            DiskStore(self.folder / f"{name}-cache", warnings.append, readonly=True)
-        ) as store:
+        with contextlib.closing(DiskStore(self.folder / f"{name}-cache", warnings.append, readonly=True)) as store:
             for entry in store.entries():
                 request, response = entry.answer.request, entry.answer.response
                 key = (request["model"].removeprefix("openai/"), request["messages"][-1]["content"])
@@ -307,8 +307,16 @@ def campaign(cases: int, seed: int = 1) -> int:
     with tempfile.TemporaryDirectory(prefix="proofmap-faults-") as name:
         each = Campaign(Path(name), cases, FAULTS, RATES, seed)
         each.run()
-    titles = ["fault", "rate", "calls", "attempts", "injected", "lost", "paid twice", "wrong", "charged, not arrived"]
-    titles += ["errors", "verdicts", "insufficient instead", "other verdict", "wrongly qualified", "asked again"]
+    titles = ["fault", "rate", "calls", "attempts", "injected", "lost", "paid twice", "wrong"]
+    titles += [
+        "charged, not arrived",
+        "errors",
+        "verdicts",
+        "insufficient instead",
+        "other verdict",
+        "wrongly qualified",
+        "asked again",
+    ]
     total: Counter[str] = Counter()
     rows = []
     for (fault, rate), figures in sorted(each.figures.items(), key=lambda item: _order(*item[0])):

@@ -38,7 +38,10 @@ LEASE_MARGIN_S = 10.0
 """A lease outlives the timeout of the attempt that it covers by this."""
 
 POLL_S = (0.05, 1.0)
-"""First and longest pause between two looks for an answer that another machine is getting."""
+"""First and longest pause between two looks for an answer that another process is getting."""
+
+HELD_AT_MOST_S = 600.0
+"""A call that another process has claimed for longer is taken for stuck: no retries take that long."""
 
 BYTES_PER_TOKEN = 4
 """For counting against tokens per minute, where the typical size matters and not the worst one."""
@@ -198,10 +201,6 @@ class Dispatcher:
                 refusal = self._refusal(call, attempts)
                 if refusal is not None:
                     return Landing(None, refusal)
-                if attempts == 0 and call.key not in self._leases:
-                    found = await self._find(call.key)
-                    if found is not None:
-                        return Landing(found, shared=True)
                 if not await self._claim(call):
                     self.limits.release(call.provider)
                     held = False
@@ -209,6 +208,10 @@ class Dispatcher:
                     if found is not None:
                         return Landing(found, shared=True)
                     continue
+                # After the claim: whoever had it before may just have kept the answer.
+                found = await self._find(call.key) if attempts == 0 else None
+                if found is not None:
+                    return Landing(found, shared=True)
                 granted = await self._reserve(call)
                 if isinstance(granted, Failure):
                     return Landing(None, granted)
@@ -298,9 +301,10 @@ class Dispatcher:
         return granted
 
     async def _wait_elsewhere(self, call: LiveCall) -> Answer | None:
-        """Wait for the answer that another machine is getting; None: it is not, so this one has the lease."""
+        """Wait for the answer that another process is getting; None: it is not, so this one has the lease."""
         pause_s, longest_s = POLL_S
-        while True:
+        give_up_at = self._clock() + HELD_AT_MOST_S
+        while self._clock() < give_up_at:
             await self._sleep(pause_s * (0.5 + self._random()))
             pause_s = min(2 * pause_s, longest_s)
             found = await self._find(call.key)
@@ -308,13 +312,15 @@ class Dispatcher:
                 return found
             if await self._claim(call):
                 return None
+        self._shared = None
+        return None
 
     async def _give_back(self, call: LiveCall, landing: Landing) -> None:
-        """Let other machines make a call that gave no answer here; one that was kept they find."""
+        """Let other processes make a call that was not made here; an answer that was kept they find."""
         if self._shared is None or call.key not in self._leases:
             return
         self._leases.discard(call.key)
-        if landing.failure is not None:
+        if landing.failure is not None or landing.shared:
             # The lease of a server that is gone expires by itself.
             with contextlib.suppress(StoreError):
                 await self._ask_store(self._shared.give_back, call.key)

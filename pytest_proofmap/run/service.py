@@ -19,7 +19,7 @@ import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,10 @@ def open_store(settings: dict[str, Any]) -> AnswerStore:
     if kind == "disk":
         from pytest_proofmap.runtime.cache import DiskStore
 
-        return DiskStore(Path(settings["directory"]), lambda text: print(text, file=sys.stderr))
+        store = DiskStore(Path(settings["directory"]), lambda text: print(text, file=sys.stderr))
+        # What stands in the way of keeping answers is found before the first one is paid.
+        store.prepare_to_write()
+        return store
     if kind == "redis":
         from pytest_proofmap.runtime.redis_store import RedisStore
 
@@ -155,7 +158,7 @@ class CallService:
         self._client = LiteLLMClient(self._redactor)
         self.dispatcher = Dispatcher(
             store,
-            self._client.attempt,
+            self._attempt,
             concurrency=settings.get("concurrency") or 1,
             limits=settings.get("limits") or {},
             budget_usd=settings.get("budget_usd"),
@@ -209,6 +212,9 @@ class CallService:
             result = client.results.pop(message["id"], None)
             if result is not None and not result.done():
                 result.set_result(message)
+        elif op == "hide":
+            self._redactor.declare(*message["declared"])
+            self._redactor.add(*message["secrets"])
         elif op == "env":
             self._change_environment(message.get("set") or {}, message.get("unset") or [])
         elif op == "warm":
@@ -253,9 +259,19 @@ class CallService:
         except Exception as error:
             # A fault of our own: the caller must not wait for ever, and the log tells where it was.
             traceback.print_exc()
-            reason = f"the call service failed: {type(error).__name__}: {self._redactor.redact(str(error))}"
+            reason = f"the call service failed: {type(error).__name__}: {error}"
             landing = Landing(None, Failure("call", "CallServiceError", reason))
+        if landing.failure is not None:
+            redacted = self._redactor.redact(landing.failure.message)
+            landing = replace(landing, failure=replace(landing.failure, message=redacted))
         client.send(encode_landing(number, landing))
+
+    async def _attempt(self, call: LiveCall) -> Answer:
+        """Ask the model; what it says is cleaned before anybody sees it, so that a replay says the same."""
+        return self._cleaned(await self._client.attempt(call))
+
+    def _cleaned(self, answer: Answer) -> Answer:
+        return answer._replace(response=self._redactor.clean(answer.response))
 
     async def _attempt_by_client(self, client: _Client, number: int, call: LiveCall) -> Answer:
         """Let the client run the user's own hook; when that passes, call the model."""
@@ -275,8 +291,8 @@ class CallService:
         if error:
             raise AttemptError(str(error["class"]), self._redactor.redact(str(error["message"])))
         if message.get("answer") is None:
-            return await self._client.attempt(call)
-        return Answer.from_content(message["answer"])
+            return await self._attempt(call)
+        return self._cleaned(Answer.from_content(message["answer"]))
 
     def _change_environment(self, changed: dict[str, str], removed: list[str]) -> None:
         os.environ.update(changed)

@@ -23,8 +23,10 @@ from pytest_proofmap.runtime.cache_database import (
     UnusableEntryError,
     WriteFailedError,
     is_full,
+    is_unsuitable,
 )
 from pytest_proofmap.runtime.cache_usage import UsageLog
+from pytest_proofmap.runtime.claims import Claims
 
 __all__ = ["CacheEntry", "DiskStore"]
 
@@ -55,7 +57,7 @@ class DiskStore:
         readonly: Only read, also from a folder that cannot be written or does not exist.
 
     Raises:
-        StoreError: The folder cannot be written, and ``readonly`` was not asked for.
+        StoreError: The folder cannot be written or its files cannot be locked, and ``readonly`` was not asked for.
     """
 
     def __init__(self, directory: Path, warn: Callable[[str], None], *, readonly: bool = False) -> None:
@@ -63,8 +65,10 @@ class DiskStore:
         self._warn = warn
         self._warned: set[str] = set()
         self._readonly = readonly
+        self._claims = Claims(directory)
         if not readonly:
             self._require_writable()
+        self._is_unsuitable = self._cannot_be_locked()
         self._databases = [CacheDatabase(directory, readonly=readonly)]
         self._find_overflows()
         self._damaged: set[CacheDatabase] = set()
@@ -72,6 +76,8 @@ class DiskStore:
 
     def get(self, key: str) -> Answer | None:
         """Return the answer of a key, or None; an unreadable entry is a miss and warns once."""
+        if self._is_unsuitable:
+            return None
         answer = self._read(key, self._databases)
         if answer is None and (found := self._find_overflows()):
             # Another process has found the database damaged meanwhile and writes beside it.
@@ -91,13 +97,30 @@ class DiskStore:
         return None
 
     def put(self, key: str, answer: Answer) -> None:
-        """Keep an answer; it is on disk when this returns.
+        """Keep an answer; it is on disk when this returns, and a claim on its call has ended.
 
         Raises:
             StoreError: The answer could not be kept; it was paid, so this must be loud.
         """
         text = answer.to_json()
         self._write(lambda database: database.write(key, text), "A paid answer could not be kept")
+        self._claims.give_back(key)
+
+    def claim(self, key: str, seconds: float) -> bool:
+        """Claim the call of a key, so that no other process of this machine makes it meanwhile.
+
+        Args:
+            key: Key of the request.
+            seconds: For how long; not needed here, because a claim ends with its process.
+
+        Returns:
+            Whether this process has it now; else another one does.
+        """
+        return self._claims.take(key)
+
+    def give_back(self, key: str) -> None:
+        """End the claim on a call that gets no answer here."""
+        self._claims.give_back(key)
 
     def prepare_to_write(self) -> None:
         """Open what writing needs, to be called before an answer is paid.
@@ -162,6 +185,7 @@ class DiskStore:
         """Close the files; a thread that wrote closes for itself, and using the store again reopens them."""
         for database in self._databases:
             database.close()
+        self._claims.close()
 
     def _write(self, action: Callable[[CacheDatabase], None], consequence: str) -> None:
         while True:
@@ -210,6 +234,28 @@ class DiskStore:
             if path.exists() and not os.access(path, os.W_OK):
                 raise self._unwritable(f"{path.name!r} is read-only")
 
+    def _cannot_be_locked(self) -> bool:
+        """Whether SQLite cannot work in the folder, which it would find out by waiting a minute for each answer.
+
+        Raises:
+            StoreError: It cannot, and answers were to be written.
+        """
+        trouble = self._claims.trouble(create=not self._readonly)
+        if trouble is None:
+            return False
+        if not self._readonly:
+            raise self._unsuitable("No call was made", f"its files cannot be locked: {trouble}")
+        self._warn_of_unsuitable(trouble)
+        return True
+
+    def _unsuitable(self, consequence: str, reason: str) -> StoreError:
+        return StoreError(
+            f"{consequence}: SQLite cannot work in the response cache {str(self.directory)!r} ({reason}). Folders "
+            "on a network often cannot lock files or share memory. Set 'cache_dir' to a folder on a local disk, "
+            "share answers through a server with 'cache_url', or run with --proofmap-cache=off (keeps answers for "
+            "this run only)."
+        )
+
     def _unwritable(self, reason: str) -> StoreError:
         return StoreError(
             f"The response cache {str(self.directory)!r} cannot be written ({reason}), so answers that are "
@@ -230,6 +276,8 @@ class DiskStore:
                 f"{consequence}: another process keeps {where} locked ({error}). End that process and run "
                 "again; what was kept before is safe."
             )
+        if error.kind == "unsuitable":
+            return self._unsuitable(consequence, str(error))
         return StoreError(f"{consequence}. {self._unwritable(str(error))}")
 
     def _warn_of_entry(self, key: str, database: CacheDatabase) -> None:
@@ -248,12 +296,23 @@ class DiskStore:
                 "and its answers are misses. Free some space; what was kept before is safe.",
             )
             return
+        if is_unsuitable(error):
+            self._warn_of_unsuitable(str(error))
+            return
         self._damaged.add(database)
         self._warn_once(
             "damage",
             f"The response cache {str(database.directory / DATABASE_NAME)!r} is damaged ({error}). What can "
             "be read is used, the rest are misses, and new answers go to a folder beside it. "
             + self._how_to_mend(),
+        )
+
+    def _warn_of_unsuitable(self, reason: str) -> None:
+        self._warn_once(
+            "unsuitable",
+            f"The response cache {str(self.directory)!r} cannot be read where it is ({reason}), so its answers "
+            "are misses; what was kept before is safe. Folders on a network often cannot lock files or share "
+            "memory: set 'cache_dir' to a folder on a local disk.",
         )
 
     def _how_to_mend(self) -> str:

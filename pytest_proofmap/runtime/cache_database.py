@@ -25,6 +25,7 @@ __all__ = [
     "UnusableEntryError",
     "WriteFailedError",
     "is_full",
+    "is_unsuitable",
 ]
 
 DATABASE_NAME = "cache.db"
@@ -78,7 +79,10 @@ _READER_PRAGMAS = (
 )
 _BATCH = 256
 
-WriteFailure = Literal["full", "readonly", "locked"]
+_UNSUITABLE = ("disk i/o error", "locking protocol")
+"""What SQLite says where files cannot be locked or mapped, or where the disk has a fault."""
+
+WriteFailure = Literal["full", "readonly", "locked", "unsuitable"]
 
 
 class UnusableEntryError(Exception):
@@ -93,7 +97,8 @@ class WriteFailedError(Exception):
     """A write failed for a reason outside the database.
 
     Attributes:
-        kind: ``full``: the disk; ``readonly``: the place cannot be written; ``locked``: another process.
+        kind: ``full``: the disk; ``readonly``: the place cannot be written; ``locked``: another process;
+            ``unsuitable``: SQLite cannot lock files or share memory there.
     """
 
     def __init__(self, kind: WriteFailure, cause: BaseException) -> None:
@@ -129,6 +134,7 @@ class CacheDatabase:
         self._reader: sqlite3.Connection | None = None
         self._reader_pid = 0
         self._writer: Any = None
+        self._writer_inode: int | None = None
         self._last_row = 0
         """The last row that was asked for by its key."""
         self._ahead: dict[bytes, tuple[Any, ...]] = {}
@@ -310,8 +316,12 @@ class CacheDatabase:
 
         try:
             with self._write_lock:
+                if self._writer is not None and _inode(self._path) != self._writer_inode:
+                    # Someone removed the folder: what is written to a file without a name is lost.
+                    self._drop_writer()
                 if self._writer is None:
                     self._writer = self._open_writer()
+                    self._writer_inode = _inode(self._path)
                 yield self._writer
         # A write that fails in the middle leaves diskcache's transaction open: the next one starts afresh.
         except diskcache.Timeout as error:
@@ -335,6 +345,13 @@ class CacheDatabase:
         if writer is not None:
             with contextlib.suppress(sqlite3.Error):
                 writer.close()
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
 
 
 def _database_row(row: tuple[Any, ...]) -> DatabaseRow:
@@ -379,8 +396,8 @@ def _classify(error: BaseException, directory: Path) -> WriteFailedError | Damag
     texts = [str(each).lower() for each in chain]
     if any(" full" in text or "no space left" in text for text in texts):
         return WriteFailedError("full", chain[-1])
-    if any("disk i/o error" in text for text in texts):
-        return WriteFailedError("full" if is_full(directory) else "readonly", chain[-1])
+    if any(words in text for text in texts for words in _UNSUITABLE):
+        return WriteFailedError("full" if is_full(directory) else "unsuitable", chain[-1])
     if any(words in text for text in texts for words in ("readonly", "read-only", "unable to open")):
         return WriteFailedError("readonly", chain[-1])
     if any("locked" in text for text in texts):
@@ -388,6 +405,11 @@ def _classify(error: BaseException, directory: Path) -> WriteFailedError | Damag
     if isinstance(error, OSError):
         return WriteFailedError("readonly", error)
     return DamagedDatabaseError(str(chain[-1]))
+
+
+def is_unsuitable(error: DamagedDatabaseError) -> bool:
+    """Return whether what could not be read is the place, and not the database."""
+    return any(words in str(error).lower() for words in (*_UNSUITABLE, "database is locked"))
 
 
 def is_full(directory: Path) -> bool:

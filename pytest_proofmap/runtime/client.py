@@ -26,7 +26,7 @@ from typing import Any
 from pytest_proofmap.runtime.answer import Answer, Refusal
 from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
 from pytest_proofmap.runtime.failures import REFUSALS, classify, readable_message
-from pytest_proofmap.runtime.redaction import Redactor, is_secret_name
+from pytest_proofmap.runtime.redaction import Redactor, secrets_of_transport
 
 __all__ = ["DEFAULT_TIMEOUT_S", "LiteLLMClient"]
 
@@ -135,6 +135,8 @@ class LiteLLMClient:
             "max_retries": 0,
             "num_retries": 0,
         }
+        # Should a provider repeat the credentials of a call, they go out of every message from now on.
+        self._redactor.add(*secrets_of_transport(transport))
         headers = {**(transport.get("headers") or {}), **(transport.get("extra_headers") or {})}
         if headers:
             arguments["extra_headers"] = headers
@@ -148,18 +150,7 @@ class LiteLLMClient:
         arguments.update({name: value for name, value in optional.items() if value is not None})
         if request.get("tools") and self._mcp_is_optional:
             arguments["_skip_mcp_handler"] = True
-        self._hide(transport, headers)
         return arguments
-
-    def _hide(self, transport: dict[str, Any], headers: dict[str, Any]) -> None:
-        """Take the credentials of a call out of every message from now on, should a provider repeat them."""
-        if isinstance(transport.get("api_key"), str):
-            self._redactor.add(transport["api_key"])
-        secrets = {name: value for name, value in headers.items() if is_secret_name(name)}
-        secrets |= {name: value for name, value in (transport.get("params") or {}).items() if is_secret_name(name)}
-        for value in secrets.values():
-            if isinstance(value, str):
-                self._redactor.add(value, value.rpartition(" ")[2])
 
     def _check_key(self, call: LiveCall, arguments: dict[str, Any]) -> None:
         """Refuse a call to OpenAI itself without a key: it would only be told so by the network."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_proofmap.environment import ENVIRONMENT_PREFIX, is_environment_reference
-from pytest_proofmap.runtime.redaction import is_secret_name
+from pytest_proofmap.runtime.redaction import hide_patterns, is_secret_name, looks_like_key, secrets_of_url
 from pytest_proofmap.runtime.request import canonical_json
 
-__all__ = ["problem_with_params"]
+__all__ = ["problem_with_api_base", "problem_with_params"]
 
 RESERVED_PARAMS = frozenset({"api_base", "base_url", "messages", "model", "stream"})
 HEADER_PARAMS = frozenset({"extra_headers", "headers"})
@@ -34,10 +34,10 @@ def problem_with_params(params: Mapping[str, Any]) -> str | None:
             canonical_json(value)
         except (TypeError, ValueError) as error:
             return (
-                f"{name!r} is {value!r}, which cannot be sent as JSON ({error}); allowed are strings, finite "
-                "numbers, booleans, lists and tables"
+                f"{name!r} is {hide_patterns(repr(value))}, which cannot be sent as JSON ({error}); allowed are "
+                "strings, finite numbers, booleans, lists and tables"
             )
-        place = _secret_in(name, value, is_header=name in HEADER_PARAMS)
+        place = _secret_in(name, value, is_header=name in HEADER_PARAMS, place=name)
         if place is not None:
             return (
                 f"{place!r} holds a secret: secrets never live in the file; "
@@ -46,13 +46,29 @@ def problem_with_params(params: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _secret_in(name: str, value: object, *, is_header: bool, place: str = "") -> str | None:
+def problem_with_api_base(api_base: str) -> str | None:
+    """Return what is wrong with an endpoint as it is written, or None; the message does not repeat it."""
+    if is_environment_reference(api_base) or not (secrets_of_url(api_base) or looks_like_key(api_base)):
+        return None
+    return (
+        "api_base holds a user, a password or a key: secrets never live in the file. Put the address into an "
+        f'environment variable, and write api_base = "{ENVIRONMENT_PREFIX}NAME"'
+    )
+
+
+def _secret_in(name: str, value: object, *, is_header: bool, place: str) -> str | None:
     """Return the dotted place of a secret that is written out, or None."""
-    place = f"{place}.{name}" if place else name
     if isinstance(value, dict):
-        found = (_secret_in(str(inner), item, is_header=is_header, place=place) for inner, item in value.items())
-        return next((each for each in found if each is not None), None)
+        inside = [(str(inner), item, f"{place}.{inner}") for inner, item in value.items()]
+    elif isinstance(value, list):
+        inside = [(name, item, place) for item in value]
+    else:
+        inside = []
+    for inner, item, where in inside:
+        found = _secret_in(inner, item, is_header=is_header, place=where)
+        if found is not None:
+            return found
     if not isinstance(value, str) or is_environment_reference(value):
         return None
     looks_secret = is_secret_name(name) if is_header else _SECRET_PARAM.search(name) is not None
-    return place if looks_secret else None
+    return place if looks_secret or looks_like_key(value) else None

@@ -1,21 +1,56 @@
-"""Takes secrets out of text that a provider sent, before anything is written or shown."""
+"""Takes secrets out of what would be written or shown.
+
+Two strengths, because two kinds of text pass by. What a provider or an exception *said* loses every known value
+and whatever looks like a key: such a message decides nothing. What was *asked and answered* is the project's
+data, which tests compare, so there only values go that cannot be anything else: declared by the project, or long
+and mixed as no ordinary word is.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote
 
-__all__ = ["REDACTED", "Redactor", "is_secret_name"]
+__all__ = [
+    "MIN_SECRET_LENGTH",
+    "REDACTED",
+    "Redactor",
+    "hide_patterns",
+    "is_secret_name",
+    "looks_like_key",
+    "secrets_of_transport",
+    "secrets_of_url",
+]
 
 REDACTED = "[redacted]"
 
-_MIN_LENGTH = 8
+MIN_SECRET_LENGTH = 8
 """Shorter values are ordinary words; taking them out would destroy messages."""
 
+_CERTAIN_LENGTH = 16
+"""From here on a value of letters and digits is no word that a prompt or an answer holds by chance."""
+
 _SECRET_NAME = re.compile(
-    r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|AUTHORIZATION|COOKIE|PRIVATE|_PAT$|_DSN$",
+    r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|AUTHORIZATION|COOKIE|PRIVATE|WEBHOOK"
+    r"|(?:^|[_-])AUTH(?:$|[_-])|[_-]PASS$|[_-]PWD$|[_-]PAT$|[_-]DSN$|^PGPASS",
     re.IGNORECASE,
 )
+
+_KEYS = r"""
+    \bsk[-_][A-Za-z0-9_*.-]{8,}
+    | \b(?:pk|rk|gsk|xai|pplx|hf|r8|nvapi|csk|fw|tgp)[-_][A-Za-z0-9_*.-]{20,}
+    | \bA(?:KIA|SIA)[0-9A-Z]{12,}\b
+    | \bgh[pousr]_[A-Za-z0-9]{16,} | \bgithub_pat_[A-Za-z0-9_]{16,} | \bglpat-[A-Za-z0-9_-]{16,}
+    | \bAIza[0-9A-Za-z_-]{20,} | \bya29\.[0-9A-Za-z_-]{16,}
+    | \bxox[abposr]-[0-9A-Za-z-]{10,}
+    | \b(?:npm|dop_v1|shpat|whsec|lin_api)_[A-Za-z0-9]{20,} | \bpypi-[A-Za-z0-9_-]{30,}
+    | \bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}
+    | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*
+    | -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----.*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
+"""
 
 _PATTERNS = re.compile(
     r"""
@@ -23,24 +58,74 @@ _PATTERNS = re.compile(
     | (?P<basic>\bBasic\s+)[A-Za-z0-9+/]{15,}={0,2}
     | (?P<header>\b(?:authorization|(?:x-(?:goog-)?)?api-key)["']?\s*[:=]\s*["']?)
       (?!\s*(?:Bearer|Basic))[^\s"',}]{6,}
-    | (?P<query>[?&](?:key|api_key|apikey|access_token|token|sig)=)[^&\s"']+
-    | (?P<user>\b[a-z][a-z0-9+.-]*://)[^/\s:@]*:[^/\s@]+(?=@)
-    | \bsk[-_][A-Za-z0-9_*.-]{8,}
-    | \b(?:pk|rk|gsk|xai|pplx|hf|r8|nvapi|csk|fw|tgp)[-_][A-Za-z0-9_*.-]{20,}
-    | \bAKIA[0-9A-Z]{12,}\b | \bASIA[0-9A-Z]{12,}\b
-    | \bgh[pousr]_[A-Za-z0-9]{16,} | \bgithub_pat_[A-Za-z0-9_]{16,} | \bglpat-[A-Za-z0-9_-]{16,}
-    | \bAIza[0-9A-Za-z_-]{20,} | \bya29\.[0-9A-Za-z_-]{16,}
-    | \bxox[abposr]-[0-9A-Za-z-]{10,}
-    | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*
-    | -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----.*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
-    """,
+    | (?P<field>\b(?:api_?key|password|passwd|secret|client_secret|(?:access|refresh|auth)_token|AccountKey)
+      ["']?\s*[:=]\s*["']?)(?=[^\s"',;}]*\d)[^\s"',;}]{6,}
+    | (?P<query>[?&](?:key|api_key|apikey|access_token|token|sig|signature|password|secret|client_secret
+      |X-Amz-Signature|subscription-key)=)[^&\s"']+
+    | (?P<user>\b[a-z][a-z0-9+.-]*://)(?:[^/\s:@]*:[^/\s@]+|[A-Za-z0-9_.~%-]{16,})(?=@)
+    | """
+    + _KEYS,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
+_KEY = re.compile(_KEYS, re.VERBOSE | re.IGNORECASE | re.DOTALL)
+_USER_INFO = re.compile(r"://([^/?#\s]*)@")
 
 
 def is_secret_name(name: str) -> bool:
     """Return whether a variable or header of this name holds a secret."""
     return _SECRET_NAME.search(name) is not None
+
+
+def looks_like_key(text: str) -> bool:
+    """Return whether a text holds what no other text looks like but a key of a known kind."""
+    return _KEY.search(text) is not None
+
+
+def hide_patterns(text: str) -> str:
+    """Return the text without what looks like a key."""
+    return _PATTERNS.sub(_replacement, text)
+
+
+def secrets_of_url(url: str) -> set[str]:
+    """Return the user, the password and the secret query values of a URL, as written and decoded."""
+    user_info = _USER_INFO.search(url)
+    found = set(user_info[1].split(":", 1)) if user_info else set()
+    query = url.partition("?")[2].partition("#")[0]
+    found |= {value for name, value in parse_qsl(query) if is_secret_name(name) or name.lower() in ("sig", "code")}
+    found |= {unquote(each) for each in found}
+    return found - {""}
+
+
+def secrets_of_transport(transport: Mapping[str, Any]) -> set[str]:
+    """Return the secrets in how a runtime is reached: its key, its headers, its address and secret parameters."""
+    found: set[str] = set()
+    if isinstance(transport.get("api_key"), str):
+        found.add(transport["api_key"])
+    if isinstance(transport.get("api_base"), str):
+        found |= secrets_of_url(transport["api_base"])
+    for name in ("headers", "extra_headers"):
+        headers = transport.get(name)
+        if isinstance(headers, Mapping):
+            # Whatever a header is called: it is sent to one server, and nobody else need know it.
+            found |= {part for value in headers.values() if isinstance(value, str) for part in _parts(value)}
+    found |= set(_named_secrets(transport.get("params")))
+    return found
+
+
+def _parts(header: str) -> tuple[str, str]:
+    """Return a header's value, and what follows its scheme (``Bearer …``)."""
+    return header, header.rpartition(" ")[2]
+
+
+def _named_secrets(value: object, name: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for inner, item in value.items():
+            yield from _named_secrets(item, str(inner))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _named_secrets(item, name)
+    elif isinstance(value, str) and is_secret_name(name):
+        yield value
 
 
 class Redactor:
@@ -53,29 +138,91 @@ class Redactor:
 
     def __init__(self, environment: Mapping[str, str], secrets: Iterable[str] = ()) -> None:
         self._values: set[str] = set()
+        self._variables: dict[str, str] = {}
+        self._certain: tuple[tuple[str, str], ...] = ()
+        """What can only be a secret: as it may stand in a text, and the value itself."""
         self._pattern: re.Pattern[str] | None = None
+        self.declared: set[str] = set()
+        """What the project itself called a secret."""
         self.add_environment(environment)
         self.add(*secrets)
 
+    @property
+    def values(self) -> frozenset[str]:
+        """The values that are secrets."""
+        return frozenset(self._values)
+
     def add_environment(self, environment: Mapping[str, str]) -> None:
         """Take the values of secret-looking names out as well from now on."""
-        self.add(*(value for name, value in environment.items() if is_secret_name(name)))
+        secrets = {value.strip(): name for name, value in environment.items() if is_secret_name(name)}
+        self._variables.update(secrets)
+        self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
         """Take these values out as well from now on."""
         fresh = {secret.strip() for secret in secrets} - self._values
-        fresh = {secret for secret in fresh if len(secret) >= _MIN_LENGTH}
+        fresh = {secret for secret in fresh if len(secret) >= MIN_SECRET_LENGTH}
         if fresh:
             self._values |= fresh
             # The longest first, so that a secret that contains another one goes whole.
-            alternatives = sorted(self._values, key=lambda value: (-len(value), value))
-            self._pattern = re.compile("|".join(map(re.escape, alternatives)))
+            forms = {form for value in self._values for form in _forms(value)}
+            ordered = sorted(forms, key=lambda value: (-len(value), value))
+            self._pattern = re.compile("|".join(map(re.escape, ordered)))
+            certain = {form: value for value in self._values if self._is_certain(value) for form in _forms(value)}
+            self._certain = tuple((form, certain[form]) for form in ordered if form in certain)
+
+    def declare(self, *secrets: str) -> None:
+        """Take these values out of requests and answers too, whatever they look like."""
+        self.declared |= {secret.strip() for secret in secrets}
+        self._values -= self.declared
+        self.add(*self.declared)
 
     def redact(self, text: str) -> str:
-        """Return the text without secrets."""
+        """Return what somebody said without secrets."""
         if self._pattern is not None:
             text = self._pattern.sub(REDACTED, text)
-        return _PATTERNS.sub(_replacement, text)
+        return hide_patterns(text)
+
+    def secret_in(self, text: str) -> str | None:
+        """Return where a secret is from whose value a text holds, when it can only be a secret; else None."""
+        for form, value in self._certain:
+            if form in text:
+                variable = self._variables.get(value)
+                return f"the environment variable {variable}" if variable else "the configuration or a hook"
+        return None
+
+    def clean(self, value: Any) -> Any:
+        """Return JSON data that was answered without values that can only be secrets; the same object if none."""
+        if not self._certain:
+            return value
+        if isinstance(value, str):
+            for form, _ in self._certain:
+                if form in value:
+                    value = value.replace(form, REDACTED)
+            return value
+        if isinstance(value, dict):
+            cleaned = {self.clean(name): self.clean(item) for name, item in value.items()}
+            unchanged = all(cleaned.get(name, self) is item for name, item in value.items())
+            return value if unchanged else cleaned
+        if isinstance(value, list):
+            items = [self.clean(item) for item in value]
+            return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+        return value
+
+    def _is_certain(self, value: str) -> bool:
+        if value in self.declared:
+            return True
+        is_mixed = any(each.isdigit() for each in value) and any(each.isalpha() for each in value)
+        # A path or an address may well be what a prompt is about.
+        is_place = value.startswith(("/", "~", "./")) or "://" in value
+        return len(value) >= _CERTAIN_LENGTH and is_mixed and not is_place
+
+
+def _forms(value: str) -> set[str]:
+    """Return a value as it may stand in a text: as it is, in JSON, in a URL, on a line of its own."""
+    lines = {line.strip() for line in value.splitlines() if len(line.strip()) >= _CERTAIN_LENGTH}
+    in_json = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    return {value, quote(value, safe=""), quote(value), *in_json, *lines}
 
 
 def _replacement(match: re.Match[str]) -> str:

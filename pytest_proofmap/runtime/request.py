@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
-__all__ = ["KEY_SCHEMA", "TRANSPORT_PARAMS", "Request", "canonical_json"]
+__all__ = ["KEY_SCHEMA", "TRANSPORT_PARAMS", "Request", "canonical_json", "describe_secret"]
 
 KEY_SCHEMA = 1
 """Version of the key's ingredients; raising it makes cached answers misses, recordings stay valid."""
@@ -86,5 +86,22 @@ class Request(NamedTuple):
 
     def key(self) -> str:
         """Return the key under which the answer is stored: 64 hexadecimal digits."""
+        return self.identity()[0]
+
+    def identity(self) -> tuple[str, str]:
+        """Return the key and the canonical JSON that it is made of."""
         text = canonical_json({"schema": KEY_SCHEMA, **self.content()})
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), text
+
+
+def describe_secret(origin: str) -> str:
+    """Return why a request that holds a secret is not sent.
+
+    Args:
+        origin: Where the secret is from.
+    """
+    return (
+        f"the request holds a secret from {origin}. Requests are kept whole in the cache, the recordings and the "
+        "evidence: leave it out, or send a placeholder in its place. What merely authorizes the call goes into "
+        "the runtime's api_key or extra_headers, which are never kept."
+    )

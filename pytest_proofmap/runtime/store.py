@@ -31,12 +31,12 @@ class AnswerStore(Protocol):
 
 @runtime_checkable
 class SharedStore(AnswerStore, Protocol):
-    """A store that several machines use at once: a lease on a key says who makes its call."""
+    """A store that several processes or machines use at once: a lease on a key says who makes its call."""
 
     def claim(self, key: str, seconds: float) -> bool:
-        """Take or extend the lease on a key; False: another machine holds it.
+        """Take or extend the lease on a key; False: another process holds it.
 
-        It ends after ``seconds``, so that the death of its holder holds nobody up for good.
+        It ends with its holder or after ``seconds``, so that a death holds nobody up for good.
 
         Raises:
             StoreError: The store cannot be asked.

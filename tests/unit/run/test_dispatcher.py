@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -117,6 +119,66 @@ def test_store_is_looked_at_before_a_call() -> None:
         landing = await dispatcher(model, store).call(live())
         assert landing.shared
         assert model.calls == []
+
+    run(scenario)
+
+
+class LeasedStore(MemoryStore):
+    """A store whose leases another process holds for the first few times that they are asked for."""
+
+    def __init__(self, held: float, answer: Answer | None = None) -> None:
+        super().__init__()
+        self.held = held
+        self.leases: set[str] = set()
+        self._left = answer
+
+    def claim(self, key: str, seconds: float) -> bool:
+        """Take a lease; just before it is granted the other process leaves its answer."""
+        self.held -= 1
+        if self.held >= 0:
+            return False
+        if self._left is not None:
+            self.put(key, self._left)
+        self.leases.add(key)
+        return True
+
+    def give_back(self, key: str) -> None:
+        """Give a lease back."""
+        self.leases.remove(key)
+
+
+@pytest.mark.parametrize("held", [0, 1, 5])
+def test_answer_left_just_before_the_claim_is_found(held: int) -> None:
+    """Between a look into the store and the claim the other process may have finished: it is looked again."""
+
+    async def scenario() -> None:
+        store, model = LeasedStore(held, answer_to(live())), Model()
+        landing = await dispatcher(model, store).call(live())
+        assert (landing.shared, model.calls, store.leases) == (True, [], set())
+
+    run(scenario)
+
+
+def test_call_is_made_when_the_other_process_gives_it_up() -> None:
+    """Whoever waits makes the call itself when the claim becomes free and there is no answer."""
+
+    async def scenario() -> None:
+        store, model = LeasedStore(3), Model()
+        landing = await dispatcher(model, store).call(live())
+        assert (landing.shared, model.calls) == (False, ["k"])
+
+    run(scenario)
+
+
+def test_a_stuck_process_does_not_hold_up_for_ever() -> None:
+    """After longer than any retries take, claims are no longer waited for."""
+
+    async def scenario() -> None:
+        store, model, ticks = LeasedStore(math.inf), Model(), itertools.count(step=100.0)
+        one = dispatcher(model, store, clock=lambda: next(ticks))
+        await one.call(live())
+        await one.call(live("other"))
+        assert model.calls == ["k", "other"]
 
     run(scenario)
 

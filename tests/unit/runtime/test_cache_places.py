@@ -172,3 +172,18 @@ def test_a_locked_database_is_loud(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found is not None
     assert found.text == "new"
     store.close()
+
+
+def test_a_folder_that_is_deleted_under_way_loses_nothing_after(tmp_path: Path) -> None:
+    """An answer that comes after someone deleted the cache is kept in a new one, not in a file without a name."""
+    folder = tmp_path / "cache"
+    store = DiskStore(folder, pytest.fail)
+    first, second = request_of("first"), request_of("second")
+    store.put(first.key(), answer_of(first))
+    shutil.rmtree(folder)
+    store.put(second.key(), answer_of(second))
+    store.close()
+    later = DiskStore(folder, pytest.fail, readonly=True)
+    assert later.get(first.key()) is None
+    assert later.get(second.key()) == answer_of(second)
+    later.close()
