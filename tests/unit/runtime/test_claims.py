@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="claims need locks on
 
 HOLDER = """
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from pytest_proofmap.runtime.claims import Claims
 claims = Claims(Path(sys.argv[1]))
@@ -68,7 +72,12 @@ def test_the_dead_claim_nothing(tmp_path: Path, other: subprocess.Popen[str]) ->
 def test_a_kept_answer_ends_the_claim(tmp_path: Path) -> None:
     """Keeping an answer, giving back and closing all end what the process claimed, and none harms twice."""
     store = DiskStore(tmp_path, pytest.fail)
-    for end in (lambda: store.put("a", answer_of(request_of())), lambda: store.give_back("a"), store.close):
+    ends: list[Callable[[], None]] = [
+        partial(store.put, "a", answer_of(request_of())),
+        partial(store.give_back, "a"),
+        store.close,
+    ]
+    for end in ends:
         assert store.claim("a", 1.0)
         end()
         end()
