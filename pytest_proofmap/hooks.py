@@ -9,6 +9,7 @@ import pytest
 
 from pytest_proofmap.errors import MarkerError, ProofmapError
 from pytest_proofmap.report.files import write_report_files
+from pytest_proofmap.report.junit import add_suite_properties, add_test_properties, describes_tests
 from pytest_proofmap.report.plan import write_plan
 from pytest_proofmap.report.terminal import write_summary
 from pytest_proofmap.run.finish import finish
@@ -33,6 +34,8 @@ def start(config: pytest.Config) -> None:
         config.pluginmanager.register(ControllerHooks(run), "proofmap-controller")
     if config.option.proofmap_plan:
         config.pluginmanager.register(PlanHooks(run), "proofmap-plan")
+    if describes_tests(config):
+        config.pluginmanager.register(JUnitHooks(run), "proofmap-junit")
 
 
 class PlanHooks:
@@ -90,6 +93,22 @@ class ControllerHooks:
         """Take in what a worker sent."""
         self.run.receive(report)
         _have_shown(self.run.config, report)
+
+
+class JUnitHooks:
+    """pytest's events in a run that writes a JUnit file, beside and around those of every run."""
+
+    def __init__(self, run: QualificationSession) -> None:
+        self.run = run
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Say in the file what the outcome is of."""
+        report = yield
+        add_test_properties(self.run, item, report)
+        return report
 
 
 class RunHooks:
@@ -170,6 +189,7 @@ class RunHooks:
         """Decide, and write the evidence and the reports."""
         finish(self.run, session, exitstatus)
         write_report_files(self.run, session)
+        add_suite_properties(session.config)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show what was decided."""
