@@ -97,7 +97,9 @@ class CallError(ProofmapError):
     """
 
     def __init__(self, error_class: str, message: str) -> None:
-        super().__init__(f"{error_class}: {message}" if message else error_class)
+        # Python names the exception's own class wherever it shows one.
+        own = error_class == type(self).__name__
+        super().__init__(message if message and own else f"{error_class}: {message}" if message else error_class)
         self.error_class = error_class
         self.message = message
 

@@ -86,7 +86,8 @@ def shortfalls(planned: Iterable[PlannedCriterion], memo: Memo | None = None) ->
 def _text(criterion: PlannedCriterion, slice_name: str | None, cases: int, needed: int | None) -> str:
     """Return a shortfall in words, with what would mend it."""
     where = criterion.id if slice_name is None else f"{criterion.id} ({slice_name})"
-    what = f"{count(cases, 'case')} cannot qualify any of {count(criterion.challengers, 'challenger')}"
+    whom = "the challenger" if criterion.challengers == 1 else f"any of {criterion.challengers} challengers"
+    what = f"{count(cases, 'case')} cannot qualify {whom}"
     if needed is None:
         return f"{where}: {what}, and no number of cases would at this bar"
     if has_margin(criterion.bar):

@@ -19,7 +19,10 @@ from pytest_proofmap.evidence.models import (
     RuntimeInfo,
 )
 
-__all__ = ["recommend"]
+__all__ = ["NOT_OUTAGE_PROOF", "recommend"]
+
+NOT_OUTAGE_PROOF = "not outage-proof"
+"""How the warning begins that one provider serves all of a chain."""
 
 _DOMINANT = 0.2
 
@@ -158,9 +161,10 @@ def _gain(objective: Objective, candidate: _Candidate) -> float | None:
 def _times(ratio: Ratio, word: str) -> str:
     """Return a ratio in words: ``17× cheaper (14–21×)``."""
     text = f"{_figure(ratio.estimate)}× {word}"
-    if ratio.interval is not None:
-        text += f" ({_figure(ratio.interval.low)}–{_figure(ratio.interval.high)}×)"
-    return text
+    if ratio.interval is None:
+        return text
+    low, high = _figure(ratio.interval.low), _figure(ratio.interval.high)
+    return f"{text} ({low}–{high}×)" if low != high else text
 
 
 def _even(ratio: Ratio) -> bool:
@@ -275,7 +279,7 @@ def _warnings(
     warnings = []
     if _outage_proof(chain, runtimes) is False:
         rungs = "every rung" if len(chain) > 1 else "the only rung"
-        warnings.append(f"not outage-proof: {runtimes[chain[0]].provider} serves {rungs}")
+        warnings.append(f"{NOT_OUTAGE_PROOF}: {runtimes[chain[0]].provider} serves {rungs}")
     if chosen is not None:
         cost = chosen.economics.cost
         if cost is not None and cost.cases > 1 and cost.largest_share > _DOMINANT:

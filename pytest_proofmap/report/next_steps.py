@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from pytest_proofmap.errors import LockError, RecordingsError
 
 if TYPE_CHECKING:
+    import pytest
+
     from pytest_proofmap.run.finish import RunResult
     from pytest_proofmap.run.session import QualificationSession
 
-__all__ = ["command", "next_steps"]
+__all__ = ["command", "next_steps", "run_again"]
 
 
 def command(*words: str | Path) -> str:
@@ -28,11 +30,26 @@ def next_steps(run: QualificationSession, result: RunResult) -> tuple[str, ...]:
     folder = run.config.invocation_params.dir
     artifact = _as_typed(result.artifact, folder)
     return (
+        *_again(run, result),
         *_exports(run, result, artifact),
         *_approval(run, result, artifact),
         command("proofmap", "report", "--text", "-v", artifact),
-        command("proofmap", "decide", artifact, "--help"),
     )
+
+
+def run_again(config: pytest.Config) -> str:
+    """Return the command of a run, without the option that made it a plan only."""
+    given = [each for each in config.invocation_params.args if each != "--proofmap-plan"]
+    return command("pytest", *map(str, given))
+
+
+def _again(run: QualificationSession, result: RunResult) -> list[str]:
+    """Return the command that asks again for what is missing through no fault of the tests."""
+    from pytest_proofmap.run.finish import INTERRUPTED
+
+    cut_short = any(reason.startswith(INTERRUPTED) for reason in result.run.incomplete_reasons)
+    unanswered = run.mode != "replay" and any(miss.outcome == "error" for miss in result.recorder.misses)
+    return [run_again(run.config)] if cut_short or unanswered else []
 
 
 def _approval(run: QualificationSession, result: RunResult, artifact: Path) -> list[str]:

@@ -101,7 +101,7 @@ class Page:
         current, empty = self.text(first), True
         if width_of(current.rstrip()) > self.columns:
             *lines, current = self.wrap(current.rstrip(), "", indent)
-            current += gap
+            current += " "
         for part in filter(None, map(self.text, parts)):
             before = "" if empty else gap
             if width_of(current) + width_of(before) + width_of(part) > self.columns:
@@ -139,8 +139,11 @@ class Page:
         pieces = []
         while width_of(text) > width:
             head = _head(text, max(width, 2))
+            # Between words where there are any: text[len(head)] may be the space that ends the last one.
+            cut = text.rfind(" ", 1, len(head) + 1)
+            head = head if cut < 0 else text[:cut]
             pieces.append(head)
-            text = text[len(head) :]
+            text = text[len(head) :].lstrip(" ")
         return [*pieces, text]
 
     def _character(self, character: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tabulate import tabulate
-
+from pytest_proofmap.report.grid import GAP, grid
+from pytest_proofmap.report.next_steps import run_again
+from pytest_proofmap.report.page import Page, width_of
+from pytest_proofmap.report.terminal import page_of
 from pytest_proofmap.report.wording import money, plural
 from pytest_proofmap.run.plan import PLAN, Plan, RuntimePlan
 
@@ -16,35 +19,66 @@ if TYPE_CHECKING:
 
 __all__ = ["plan_lines", "write_plan"]
 
+_HEADERS = ("runtime", "recorded", "cached", "to call", "input tokens", "cost")
+_ALIGN = ("left", "right", "right", "right", "left", "left")
+_LEAST_NAME = 12
+
 
 def write_plan(run: QualificationSession, terminalreporter: pytest.TerminalReporter) -> None:
     """Write what a run would call, or nothing when nothing was planned."""
     plan = run.config.stash.get(PLAN, None)
     if plan is None:
         return
+    page = page_of(run.config, terminalreporter)
     terminalreporter.write_sep("=", "proofmap plan")
-    for line in plan_lines(plan, run.budget_usd):
+    for line in plan_lines(plan, page, run.budget_usd, brief=terminalreporter.verbosity < 0):
         terminalreporter.write_line(line)
+    if terminalreporter.verbosity >= 0:
+        terminalreporter.write_line("")
+        terminalreporter.write_line(page.text(f"next: {run_again(run.config)}"))
 
 
-def plan_lines(plan: Plan, budget_usd: float | None) -> list[str]:
-    """Return the plan as lines of text."""
-    headers = ["runtime", "recorded", "cached", "to call", "input tokens", "cost"]
-    rows = [_row(planned) for planned in plan.sorted()]
-    lines = tabulate(rows, headers, disable_numparse=True).splitlines()
-    lines += ["", f"{plural(plan.total_calls(), 'call')} would be made; none was.{_total(plan)}"]
+def plan_lines(plan: Plan, page: Page, budget_usd: float | None, *, brief: bool = False) -> list[str]:
+    """Return the plan as lines of text.
+
+    Args:
+        plan: What a run would call.
+        page: Where to show it.
+        budget_usd: What the run may spend.
+        brief: Whether to leave the table out.
+    """
+    lines = [] if brief else [*_table([_row(planned) for planned in plan.sorted()], page), ""]
+    calls = plan.total_calls()
+    told = f"{plural(calls, 'call')} would be made; none was.{_total(plan)}"
+    lines += page.wrap(told if calls or plan.unexplored else "0 calls would be made: every answer is there.")
     if plan.open_ended:
-        lines.append(
-            f"{plural(len(plan.open_ended), 'test')} wait for an answer that is not there, and may ask for more "
-            "after it."
-        )
+        waiting = plural(len(plan.open_ended), "test waits", "tests wait")
+        lines += page.wrap(f"{waiting} for an answer that is not there, and may ask for more after it.")
     if plan.unexplored:
-        lines.append(
-            f"{plural(plan.unexplored, 'test')} marked prefetch=False cannot be foreseen and are not counted."
+        lines += page.wrap(
+            f"{plural(plan.unexplored, 'test')} marked prefetch=False cannot be foreseen and "
+            f"{'is' if plan.unexplored == 1 else 'are'} not counted."
         )
     if budget_usd is not None:
-        lines.append(f"The budget is ${budget_usd:g}.")
-    lines += ["", "next: pytest --proofmap"]
+        lines += page.wrap(f"The budget is {money(budget_usd)}.")
+    return lines
+
+
+def _table(rows: Sequence[Sequence[str]], page: Page) -> list[str]:
+    """Return the table, or a line for each runtime where the page has no room for it."""
+    if not rows:
+        return []
+    rows = [[page.text(text) for text in row] for row in rows]
+    widths = [max(map(width_of, column)) for column in zip(_HEADERS, *rows, strict=True)]
+    room = page.columns - sum(widths[1:]) - GAP * (len(widths) - 1)
+    if room >= min(widths[0], _LEAST_NAME):
+        widths[0] = min(widths[0], room)
+        return grid(_HEADERS, [[page.shorten_middle(row[0], room), *row[1:]] for row in rows], widths, _ALIGN)
+    lines = []
+    for name, *values in rows:
+        parts = [f"{value} {header}" for header, value in zip(_HEADERS[1:4], values, strict=False)]
+        parts += [f"{values[3]} input tokens", values[4]] if values[3] else []
+        lines += page.flow(parts, f"{name}: ", "  ")
     return lines
 
 

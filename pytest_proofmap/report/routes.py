@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pytest_proofmap.decide.recommend import NOT_OUTAGE_PROOF
 from pytest_proofmap.evidence.models import Criterion, Needs, Objective, Recommendation, Status
 from pytest_proofmap.report.page import Page
 from pytest_proofmap.report.summary import Summary
@@ -52,7 +53,7 @@ def route_lines(summary: Summary, page: Page, *, everything: bool, brief: bool =
                 lines += _rescues(objective, route, page, everything=everything)
         if folded:
             lines += page.wrap(f"… {folded} more slices (-v shows them)", f"{objective.name}  ", "    ")
-    return lines if brief else [*lines, *_warnings(objectives, page)]
+    return lines if brief else [*lines, *_warnings(objectives, page, everything=everything)]
 
 
 def _is_promoted(objective: Objective, route: Recommendation) -> bool:
@@ -93,7 +94,7 @@ def _route(
     *,
     in_full: bool,
 ) -> list[str]:
-    name = objective.name if route.slice is None else f"{objective.name}  {route.slice}"
+    name = objective.name if route.slice is None else f"{objective.name} {route.slice}"
     primary, *rest = route.chain or [objective.baseline]
     then = f" (then {', '.join(rest)})" if rest else ""
     if _is_promoted(objective, route):
@@ -194,13 +195,19 @@ def _percent_down(rate: float) -> str:
     return f"{int(rate * 1000 + 1e-9) / 10:g} %"
 
 
-def _warnings(objectives: Sequence[Objective], page: Page) -> Iterator[str]:
-    """Return the routes' warnings, each once, with the routes that it concerns."""
+def _warnings(objectives: Sequence[Objective], page: Page, *, everything: bool) -> Iterator[str]:
+    """Return the routes' warnings, each once, with the routes that it concerns.
+
+    That a baseline which stays on its own has nobody to take over shows in its route already.
+    """
     concerned: dict[str, list[str]] = {}
     for objective in objectives:
         for route in objective.recommendations:
             where = objective.name if route.slice is None else f"{objective.name} {route.slice}"
+            unchanged = route.chain == [objective.baseline] and not everything
             for warning in route.warnings:
+                if unchanged and route.outage_proof is False and warning.startswith(NOT_OUTAGE_PROOF):
+                    continue
                 concerned.setdefault(warning, []).append(where)
     for warning, routes in concerned.items():
         named = ", ".join(routes[:3]) + (f" and {len(routes) - 3} more" if len(routes) > 3 else "")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_proofmap.run.session import QualificationSession
 
-__all__ = ["write_summary"]
+__all__ = ["page_of", "write_summary"]
 
 
 def write_summary(run: QualificationSession, terminalreporter: pytest.TerminalReporter) -> None:
@@ -27,13 +27,13 @@ def write_summary(run: QualificationSession, terminalreporter: pytest.TerminalRe
     if result is None and run.notice is not None:
         terminalreporter.write_sep("=", TITLE)
         terminalreporter.write_line(run.notice)
-    if result is None or (terminalreporter.no_summary and not result.findings):
+    silent = terminalreporter.no_summary or terminalreporter.verbosity < -1
+    if result is None or (silent and not result.findings):
         return
     summary = replace(summarize_result(result), next_steps=next_steps(run, result))
-    writer = run.config.get_terminal_writer()
-    page = Page(writer.fullwidth, _encoding(writer), terminalreporter.hasmarkup)
+    page = page_of(run.config, terminalreporter)
     terminalreporter.write_sep("=", TITLE)
-    if terminalreporter.no_summary:
+    if silent:
         # A run must not fail without saying why.
         lines = finding_lines(summary, page)
     else:
@@ -42,6 +42,12 @@ def write_summary(run: QualificationSession, terminalreporter: pytest.TerminalRe
         lines = render(summary, page, verbosity=verbosity)
     for line in lines:
         terminalreporter.write_line(line)
+
+
+def page_of(config: pytest.Config, terminalreporter: pytest.TerminalReporter) -> Page:
+    """Return the page that pytest writes to."""
+    writer = config.get_terminal_writer()
+    return Page(writer.fullwidth, _encoding(writer), terminalreporter.hasmarkup)
 
 
 def _encoding(writer: object) -> str:

@@ -6,16 +6,17 @@ the cases, then the recommendations, and at the very end what fails the run and 
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_proofmap.decide.bars import LEAST_BASELINE_RATE, has_margin
 from pytest_proofmap.decide.wording import FOOTER, points
 from pytest_proofmap.evidence.models import Totals
 from pytest_proofmap.report.criteria_table import BASELINE_SIGN, criteria_table
 from pytest_proofmap.report.labels import short_labels
-from pytest_proofmap.report.misses import MissedCase
-from pytest_proofmap.report.page import Page
+from pytest_proofmap.report.misses import MissedCase, MissKind
+from pytest_proofmap.report.page import Page, width_of
 from pytest_proofmap.report.routes import route_lines
 from pytest_proofmap.report.runtimes_table import runtimes_table
 from pytest_proofmap.report.summary import Summary
@@ -26,6 +27,13 @@ __all__ = ["TITLE", "finding_lines", "render", "render_short"]
 TITLE = "proofmap"
 _CASES_SHOWN = {0: 4, 1: 25}
 _DIFFERENCES_SHOWN = 8
+_KINDS: Mapping[MissKind, str] = {"regression": "regression", "both": "baseline fails too"}
+
+_PROGRAMS = ("proofmap ", "pytest ")
+_STEPS = re.compile(r"; (?=[^:;']+: (?:proofmap|pytest) )")
+
+# Ids that providers and ProofMap put into messages would tell apart what has one reason.
+_VARYING = re.compile(r"\b(?:[a-z]+_)?(?=[0-9a-zA-Z-]*[0-9])[0-9a-zA-Z-]{12,}\b")
 
 
 def render(summary: Summary, page: Page, *, verbosity: int = 0) -> list[str]:
@@ -49,7 +57,7 @@ def render(summary: Summary, page: Page, *, verbosity: int = 0) -> list[str]:
         _attribution(summary, page, everything=everything),
         _warnings(summary, page),
         route_lines(summary, page, everything=everything),
-        _assumptions(page),
+        _assumptions(summary, page),
         finding_lines(summary, page),
         _next_steps(summary, page),
     ]
@@ -75,18 +83,22 @@ def render_short(summary: Summary, page: Page) -> list[str]:
 
 def _totals(summary: Summary, page: Page) -> list[str]:
     totals = summary.totals
-    sources = f"{totals.live:,} live, {totals.cached:,} cached, {totals.recorded:,} recorded"
     unanswered = totals.calls - totals.live - totals.cached - totals.recorded
-    if unanswered > 0:
-        sources += f", {unanswered:,} without an answer"
+    counts = {
+        "live": totals.live,
+        "cached": totals.cached,
+        "recorded": totals.recorded,
+        "without an answer": max(0, unanswered),
+    }
+    sources = ", ".join(f"{number:,} {where}" for where, number in counts.items() if number)
     estimated = summary.estimated
-    text = (
-        f"{plural(totals.calls, 'call')} ({sources}), "
-        f"spent {_sum(totals.spent_usd, totals, estimated, may_miss=totals.live > 0)}, "
-        f"list cost {_sum(totals.list_usd, totals, estimated, may_miss=True)}"
-    )
-    if totals.unpriced:
-        text += f", price unknown for {plural(totals.unpriced, 'answer')}"
+    spent = _sum(totals.spent_usd, totals, estimated, may_miss=totals.live > 0)
+    listed = _sum(totals.list_usd, totals, estimated, may_miss=True)
+    text = plural(totals.calls, "call") + (f" ({sources})" if sources else "") + f", spent {spent}"
+    if listed != spent:
+        text += f", list cost {listed}"
+    if totals.unpriced and totals.list_usd:
+        text += f" (price unknown for {plural(totals.unpriced, 'answer')})"
     lines = page.wrap(text)
     for name, part in totals.auxiliary.items():
         priced = part.list_usd or part.unpriced < part.calls
@@ -131,7 +143,8 @@ def _incomplete(summary: Summary, page: Page) -> list[str]:
     if summary.run.complete:
         return []
     reasons = "; ".join(summary.run.incomplete_reasons) or "some marked tests did not run"
-    return _painted(page.wrap(f"incomplete evidence: {reasons}", "! ", "  "), page, "yellow")
+    what = "" if summary.run.shard else "incomplete evidence, which cannot be approved: "
+    return _painted(page.wrap(f"{what}{reasons}", "! ", "  "), page, "yellow")
 
 
 def _sharing(summary: Summary, page: Page) -> list[str]:
@@ -160,7 +173,9 @@ def _baseline_misses(summary: Summary, page: Page) -> list[str]:
                 if (cell.runtime, cell.role, cell.slice) == (name, "baseline", None)
             )
             named = ", ".join(f"{labels.get(key, key)} {number}" for key, number in found.most_common(4))
-            rest = f" and {len(found) - 4} more criteria" if len(found) > 4 else ""
+            if len(found) == 1:
+                named = labels.get(next(iter(found)), next(iter(found)))
+            rest = f" and {plural(len(found) - 4, 'more criterion', 'more criteria')}" if len(found) > 4 else ""
             lines += page.wrap(
                 f"the baseline {name} itself fails {sum(found.values())} of {plural(cases, 'case')}: "
                 f"{named}{rest}",
@@ -200,31 +215,39 @@ def _failed_cases(
 ) -> list[str]:
     if not failed:
         return []
-    regressions = sum(1 for miss in failed if miss.kind == "regression")
-    lines = page.wrap(
-        f"{name} fails {plural(len(failed), 'case')}, {regressions} of which the baseline passes (regressions)"
-    )
-    lines[0] = page.paint(lines[0], "bold")
+    kinds = Counter(miss.kind for miss in failed)
+    lines = _painted(page.wrap(f"{name} fails {plural(len(failed), 'case')}{_compared(kinds)}"), page, "bold")
     limit = _CASES_SHOWN.get(verbosity, len(failed))
     labels = short_labels(criterion.id for criterion in summary.criteria)
     for miss in failed[:limit]:
         label = labels.get(miss.criterion, miss.criterion)
         case = page.shorten_middle(f"{label}[{miss.case}]" if miss.case else label, page.columns // 2)
-        kind = {"regression": "regression", "both": "baseline fails too"}.get(miss.kind, "no baseline")
+        # What holds for all of them stands above them.
+        kind = "" if len(kinds) == 1 else f" {_KINDS.get(miss.kind, 'no baseline')}"
         times = f" ({miss.missed} of {miss.samples})" if miss.samples > 1 else ""
-        lines.append(page.shorten(f"  {case} {kind}{times}: {_one_line(miss.message)}", page.columns))
+        lines.append(page.shorten(f"  {case}{kind}{times}: {_one_line(miss.message)}", page.columns))
     if len(failed) > limit:
         more = "-v names more" if verbosity == 0 else "-vv names all"
         lines += page.wrap(f"and {len(failed) - limit:,} more ({more})", "  ", "  ")
     return lines
 
 
+def _compared(kinds: Mapping[MissKind, int]) -> str:
+    """Return how failed cases compare with the baseline, as the end of a sentence."""
+    regressions = kinds.get("regression", 0)
+    if len(kinds) > 1:
+        return f", {regressions:,} of which the baseline passes (regressions)"
+    if regressions:
+        return f" that the baseline passes ({'a regression' if regressions == 1 else 'regressions'})"
+    return " that the baseline fails too" if "both" in kinds else " without an outcome of the baseline"
+
+
 def _unavailable(name: str, errors: Sequence[MissedCase], page: Page) -> list[str]:
     if not errors:
         return []
-    lines = page.wrap(f"{name} was unavailable in {plural(len(errors), 'case')} (errors, not failures)")
-    lines[0] = page.paint(lines[0], "bold")
-    reasons = Counter(_one_line(miss.message) for miss in errors)
+    text = f"{name} was unavailable in {plural(len(errors), 'case')} (errors, not failures)"
+    lines = _painted(page.wrap(text), page, "bold")
+    reasons = Counter(_VARYING.sub("…", _one_line(miss.message)) for miss in errors)
     for message, number in reasons.most_common(3):
         lines.append(page.shorten(f"  {number:,}× {message}", page.columns))
     if len(reasons) > 3:
@@ -246,7 +269,7 @@ def _reasons(summary: Summary, page: Page) -> list[str]:
                 continue
             where = labels[criterion.id] + (f" {cell.slice}" if cell.slice else "")
             sign = f"{SIGNS[cell.status]} "
-            lines += page.wrap(f"{where}: {cell.runtime} {WORDS[cell.status]}: {cell.reason}", sign, "    ")
+            lines += page.wrap(f"{where}, {cell.runtime}: {WORDS[cell.status]}: {cell.reason}", sign, "    ")
     return [page.paint("Why", "bold"), *lines] if lines else []
 
 
@@ -267,8 +290,8 @@ def _attribution(summary: Summary, page: Page, *, everything: bool) -> list[str]
     # What is surely a difference comes first.
     differences.sort(key=lambda one: one[1].interval[0] <= 0 <= one[1].interval[1])
     shown = differences if everything else differences[:_DIFFERENCES_SHOWN]
-    lines = page.wrap("Prompt or model? Difference in pass rate between runtimes that differ in one alone")
-    lines[0] = page.paint(lines[0], "bold")
+    text = "Prompt or model? Difference in pass rate between runtimes that differ in one alone"
+    lines = _painted(page.wrap(text), page, "bold")
     for criterion, each in shown:
         low, high = each.interval
         where = labels[criterion.id] + (f" {each.slice}" if each.slice else "")
@@ -292,8 +315,16 @@ def _warnings(summary: Summary, page: Page) -> list[str]:
     return _painted(lines, page, "yellow")
 
 
-def _assumptions(page: Page) -> list[str]:
-    return page.wrap(" ".join(FOOTER))
+def _assumptions(summary: Summary, page: Page) -> list[str]:
+    """Return what the verdicts rest on, as far as it bears on the ones that are shown."""
+    verdicts = [verdict for objective in summary.objectives for verdict in objective.verdicts]
+    alone, per_slice, second_look = FOOTER
+    parts = [alone]
+    if any(verdict.slice is not None for verdict in verdicts):
+        parts.append(per_slice)
+    if any(verdict.status == "insufficient" for verdict in verdicts):
+        parts.append(second_look)
+    return page.wrap(" ".join(parts))
 
 
 def finding_lines(summary: Summary, page: Page) -> list[str]:
@@ -303,12 +334,22 @@ def finding_lines(summary: Summary, page: Page) -> list[str]:
     lines = _painted(page.wrap(f"This does not hold ({plural(len(summary.findings), 'finding')}):"), page, "red")
     for finding in summary.findings:
         lines += _painted(page.wrap(finding.text, "  - ", "    "), page, "red")
-        lines += page.wrap(finding.next_step, "    next: ", "      ")
+        for step in _STEPS.split(finding.next_step):
+            lines += _step(step, page)
     return lines
 
 
+def _step(step: str, page: Page) -> list[str]:
+    """Return one thing to do, its command whole: it is there to be copied."""
+    start, indent = "    next: ", "      "
+    told, _, command = step.partition(": ")
+    if not command.startswith(_PROGRAMS) or width_of(start + page.text(step)) <= page.columns:
+        return page.wrap(step, start, indent)
+    return [*page.wrap(f"{told}:", start, indent), indent + page.text(command)]
+
+
 def _next_steps(summary: Summary, page: Page) -> list[str]:
-    # A command is never broken over lines: it is there to be copied.
+    # Whole, for the same reason.
     return [page.text(f"next: {step}") for step in summary.next_steps]
 
 

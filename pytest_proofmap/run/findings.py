@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_proofmap.decide.binomial import binomial_at_least
+from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import Cell, Criterion, Objective
 
 if TYPE_CHECKING:
@@ -50,10 +51,12 @@ def _unkept(result: RunResult) -> Iterator[Finding]:
 
 
 def _over_budget(run: QualificationSession, result: RunResult) -> Iterator[Finding]:
-    if result.recorder.over_budget:
+    skipped = result.recorder.over_budget
+    if skipped:
         yield Finding(
-            f"the budget of ${run.budget_usd or 0:g} was used up: {result.recorder.over_budget} samples were "
-            "skipped, what was paid is kept",
+            f"the budget of ${run.budget_usd or 0:g} was used up: {count(skipped, 'sample')} "
+            f"{'was' if skipped == 1 else 'were'} skipped, for a call needs room for the longest answer; "
+            "what was paid is kept",
             "go on with a larger budget: pytest --proofmap --proofmap-budget=USD",
         )
 
@@ -80,7 +83,8 @@ def replay_findings(misses: Iterable[Miss]) -> Iterator[Finding]:
         first = missed[0]
         runtimes = ", ".join(sorted({miss.runtime for miss in missed}))
         yield Finding(
-            f"{len(missed)} samples found no answer and calls are off (--proofmap-cache=replay): {runtimes}",
+            f"{count(len(missed), 'sample')} found no answer and calls are off (--proofmap-cache=replay): "
+            f"{runtimes}",
             "see why: proofmap cache explain --criterion "
             f"{first.criterion!r} --case {first.case!r} --runtime {first.runtime}; "
             "make the calls: pytest --proofmap --proofmap-cache=auto",

@@ -148,7 +148,7 @@ def test_thin_evidence_is_foretold_before_anything_is_spent(project: SmallProjec
     project.write("test_triage.py", many_cases(cases="abc"))
     result = run(project, "--collect-only")
     text = " ".join(result.stdout.str().split())
-    assert "test_triage.py::test_echo: 3 cases cannot qualify any of 1 challenger" in text
+    assert "test_triage.py::test_echo: 3 cases cannot qualify the challenger" in text
     assert "11 would" in text
 
 

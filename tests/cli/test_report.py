@@ -59,7 +59,7 @@ def test_width_and_colour(evidence: Path) -> None:
 def test_quiet_and_verbose(evidence: Path) -> None:
     """-q has totals and recommendations only, -v every case of the few there are."""
     assert len(proofmap("report", evidence, "--text", "-q").stdout.splitlines()) == 3
-    assert proofmap("report", evidence, "--text", "-v").stdout.count("regression: assert") == 20
+    assert proofmap("report", evidence, "--text", "-v").stdout.count("]: assert") == 20
 
 
 def test_a_form_is_needed(evidence: Path) -> None:

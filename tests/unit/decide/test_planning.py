@@ -51,6 +51,6 @@ def test_all_pass_in_words() -> None:
     """The words name the bar and the failure rate that it tolerates."""
     (found,) = shortfalls([PlannedCriterion("t", bar("all_pass"), 1, {None: 1})])
     assert found.text == (
-        "t: 1 case cannot qualify any of 1 challenger at an all-pass bar with max_failure_rate 0.25; "
+        "t: 1 case cannot qualify the challenger at an all-pass bar with max_failure_rate 0.25; "
         "11 would, if all pass"
     )

@@ -31,7 +31,7 @@ def text_of(evidence: Evidence, page: Page | None = None, verbosity: int = 0, **
 
 def test_totals_line() -> None:
     """One line says how many calls there were, where from, and what they cost."""
-    assert lines_of(decided(ALL))[0] == ("180 calls (0 live, 0 cached, 180 recorded), spent $0, list cost $0.50")
+    assert lines_of(decided(ALL))[0] == ("180 calls (180 recorded), spent $0, list cost $0.50")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_pass_rate_bound() -> None:
 
 def test_recommendation_line() -> None:
     """A promoted route names its chain, what it saves and its regressions."""
-    assert "x → mini (then base): 10× cheaper (10–10×), 0 regressions in 60" in text_of(decided(ALL))
+    assert "x → mini (then base): 10× cheaper, 0 regressions in 60" in text_of(decided(ALL))
 
 
 def test_needed_cases_are_named() -> None:
@@ -77,7 +77,7 @@ def test_cases_most_telling_first() -> None:
 def test_cases_are_folded(verbosity: int, named: int) -> None:
     """Only so many cases are named, and how many more there are is said."""
     lines = lines_of(decided(ALL), verbosity=verbosity)
-    assert sum("regression:" in line for line in lines) == named
+    assert sum(line.startswith("  test_x[") for line in lines) == named
     assert ("  and 16 more (-v names more)" in lines) == (named == 4)
 
 
@@ -86,8 +86,8 @@ def test_criteria_take_turns_among_the_named_cases() -> None:
     evidence = decided(
         {f"t.py::test_{name}": {"base": "P" * 20, "mini": "F" * 5 + "P" * 15} for name in ("a", "b", "c")}
     )
-    lines = [line for line in lines_of(evidence) if "regression:" in line]
-    assert [line.split()[0] for line in lines] == ["test_a[c0]", "test_b[c0]", "test_c[c0]", "test_a[c1]"]
+    lines = [line for line in lines_of(evidence) if line.startswith("  test_") and "[" in line]
+    assert [line.split()[0] for line in lines] == ["test_a[c0]:", "test_b[c0]:", "test_c[c0]:", "test_a[c1]:"]
 
 
 def test_errors_are_not_failures() -> None:
@@ -102,7 +102,7 @@ def test_errors_are_not_failures() -> None:
 def test_baseline_misses_are_loud() -> None:
     """The baseline's own misses are named with a sign, and an unusable reference as such."""
     text = text_of(decided({"t.py::test_x": {"base": "F" * 20 + "P" * 10, "mini": "P" * 30}}))
-    assert "! the baseline base itself fails 20 of 30 cases: test_x 20" in text
+    assert "! the baseline base itself fails 20 of 30 cases: test_x" in text
     assert "! the baseline base is not a usable reference on test_x: 10 of 30 cases passed" in text
     assert "! 10/30" in text
 
@@ -146,7 +146,7 @@ def test_several_criteria_make_one_objective() -> None:
 
 def test_latency() -> None:
     """With fewer than 59 samples the maximum stands in for the 95th percentile; without any nothing does."""
-    assert "not recorded" in text_of(decided(ALL))
+    assert "latency" not in text_of(decided(ALL))
     assert "0.25 s p95 0.25 s (n 60)" in text_of(decided(ALL, latency_s=0.25))
     assert "3 ms max 3 ms (n 20)" in text_of(decided(FEW, latency_s=0.003))
 
@@ -154,7 +154,7 @@ def test_latency() -> None:
 def test_unknown_price() -> None:
     """An unknown price is said, and never a cost of zero."""
     evidence = decided(ALL, unpriced=["mini"])
-    assert "spent $0, list cost at least $0.50, price unknown for 60 answers" in text_of(evidence)
+    assert "spent $0, list cost at least $0.50 (price unknown for 60 answers)" in text_of(evidence)
     assert any(line.split()[:4] == ["mini", "unknown", "unknown", "unknown"] for line in lines_of(evidence))
     assert "→ base (then mini): baseline kept: mini qualifies" in text_of(evidence)
 
@@ -163,7 +163,7 @@ def test_unknown_price_of_live_calls() -> None:
     """What was spent is unknown, and not zero, when nothing that was called has a price."""
     evidence = decided(FEW, unpriced=["base", "mini"], source="live")
     totals = evidence.totals.model_copy(update={"list_usd": 0.0})
-    assert "spent unknown, list cost unknown, price unknown for 40 answers" in text_of(evidence, totals=totals)
+    assert "40 calls (40 live), spent unknown criterion" in text_of(evidence, totals=totals)
 
 
 def test_estimated_usage() -> None:
@@ -185,7 +185,9 @@ def test_attribution_needs_a_pair_of_prompts() -> None:
 def test_incomplete_evidence() -> None:
     """Why evidence is incomplete stands at the top."""
     run = {"complete": False, "incomplete_reasons": ["3 of 180 samples did not run"]}
-    assert lines_of(decided(ALL, run=run))[1] == "! incomplete evidence: 3 of 180 samples did not run"
+    assert lines_of(decided(ALL, run=run))[1] == (
+        "! incomplete evidence, which cannot be approved: 3 of 180 samples did not run"
+    )
 
 
 def test_end_of_the_summary() -> None:
