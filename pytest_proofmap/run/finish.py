@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from pytest_proofmap._version import __version__
 from pytest_proofmap.config import Configuration
 from pytest_proofmap.decide.decision import Decision, decide
+from pytest_proofmap.decide.wording import count
 from pytest_proofmap.errors import EvidenceError, ProofmapError
 from pytest_proofmap.evidence.artifact import ArtifactParts, write_evidence
 from pytest_proofmap.evidence.fingerprint import configured_fingerprint
@@ -45,7 +46,10 @@ from pytest_proofmap.runtime.prices import price_of
 from pytest_proofmap.runtime.prompts import PromptLibrary
 from pytest_proofmap.whole_file import write_whole
 
-__all__ = ["RESULT", "RunResult", "fail_on_findings", "finish"]
+__all__ = ["INTERRUPTED", "RESULT", "RunResult", "fail_on_findings", "finish"]
+
+INTERRUPTED = "the run was interrupted"
+"""How the reason begins that the evidence of an interrupted run is incomplete."""
 
 MEMO_FILE = "p-values.json"
 GIT_TIMEOUT_S = 5.0
@@ -104,7 +108,7 @@ def finish(run: QualificationSession, session: pytest.Session, exitstatus: int |
         again = "again" if run.mode == "off" else "again: answers come from the cache"
         result.findings.append(
             Finding(
-                f"the evidence could not be written to {run.artifact_path}: {error.strerror or error}",
+                f"the evidence could not be written to {config.option.proofmap_json}: {error.strerror or error}",
                 f"make room or choose another place with --proofmap-json=PATH, and run {again}",
             )
         )
@@ -203,8 +207,6 @@ def _write_annotated(run: QualificationSession, parts: ArtifactParts) -> None:
 def _incomplete(
     run: QualificationSession, recorder: Recorder, facts: list[CriterionFacts], *, interrupted: bool
 ) -> Iterator[str]:
-    if interrupted:
-        yield "the run was interrupted"
     shard = run.config.option.proofmap_shard
     if shard:
         yield "it is a shard: 'proofmap merge' joins all shards and decides"
@@ -219,10 +221,13 @@ def _incomplete(
         for fact in facts
     )
     if recorder.over_budget:
-        yield f"{recorder.over_budget} samples were skipped because the budget was used up"
-    missing = expected - recorder.samples_count
-    if missing > 0 and not shard:
-        yield f"{missing} of {expected} samples did not run: deselected, stopped or interrupted"
+        were = "was" if recorder.over_budget == 1 else "were"
+        yield f"{count(recorder.over_budget, 'sample')} {were} skipped because the budget was used up"
+    missing = 0 if shard else max(0, expected - recorder.samples_count)
+    if interrupted:
+        yield INTERRUPTED + (f": {missing} of {count(expected, 'sample')} did not run" if missing else "")
+    elif missing:
+        yield f"{missing} of {count(expected, 'sample')} did not run: deselected or stopped"
 
 
 def _interrupted(exitstatus: int | pytest.ExitCode) -> bool:

@@ -17,6 +17,7 @@ import pytest
 from pytest_proofmap.config import Configuration, ProviderLimits, load, parse_runtime
 from pytest_proofmap.decide.planning import PlannedCriterion, shortfalls
 from pytest_proofmap.errors import CallError, ConfigurationError, MarkerError, StoreError
+from pytest_proofmap.decide.wording import count
 from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
 from pytest_proofmap.run import xdist
 from pytest_proofmap.run.connection import Connection, ServiceSettings
@@ -190,7 +191,7 @@ class QualificationSession:
             for criterion in self.registry.criteria.values()
         ]
         verbosity = self.config.get_verbosity()
-        if self.config.option.collectonly and verbosity < 0:
+        if verbosity < -1 or (self.config.option.collectonly and verbosity < 0):
             # What is printed then is read by programs.
             return []
         found = shortfalls(planned)
@@ -201,6 +202,9 @@ class QualificationSession:
         return lines
 
     def begin(self, item: pytest.Item) -> None:
+        if found and verbosity < 0:
+            where = count(len({shortfall.criterion for shortfall in found}), "criterion", "criteria")
+            return [f"proofmap: {where} cannot reach a verdict with the cases at hand (without -q: which)"]
         """Start the record of a marked item.
 
         Raises:

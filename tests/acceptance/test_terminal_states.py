@@ -119,22 +119,19 @@ def collection_error(project: SmallProject) -> None:
     project.write("test_broken.py", "raise ValueError('broken')\n")
 
 
-def interrupted(event: str) -> Prepare:
-    """Return what prepares a project whose user presses Ctrl-C at an event of the eighth case."""
+def interrupted(event: str, nodeid: str) -> Prepare:
+    """Return what prepares a project whose user presses Ctrl-C at an event of a test."""
 
     def prepare(project: SmallProject) -> None:
         answered(tickets(15))(project)
-        project.write(
-            "conftest.py",
-            CONFTEST
-            + f"""
-def {event}:
-    if "t08-mini" in nodeid:
-        raise KeyboardInterrupt
-""".replace("nodeid:", "report.nodeid:" if "report" in event else "item.nodeid:"),
-        )
+        press = f"def {event}:\n    if {nodeid}:\n        raise KeyboardInterrupt\n"
+        project.write("conftest.py", f"{CONFTEST}\n{press}")
 
     return prepare
+
+
+IN_THE_MIDDLE = interrupted("pytest_runtest_logreport(report)", "'t08-mini' in report.nodeid")
+AT_THE_START = interrupted("pytest_runtest_setup(item)", "'t01-gpt' in item.nodeid")
 
 
 def unwritable(project: SmallProject) -> None:
@@ -179,9 +176,9 @@ STATES: dict[str, State] = {
         answered(tickets(16)), ("--proofmap-cache=refresh", "-q"), before=(*LOCKED, ("regress",))
     ),
     "budget": State(answered(tickets(15)), ("--proofmap-budget=0.004", "--proofmap-concurrency=0")),
-    "interrupted": State(interrupted("pytest_runtest_logreport(report)"), ("--proofmap-concurrency=0",)),
-    "interrupted_q": State(interrupted("pytest_runtest_logreport(report)"), ("-q", "--proofmap-concurrency=0")),
-    "interrupted_before_the_first_test": State(interrupted("pytest_runtest_setup(item)")),
+    "interrupted": State(IN_THE_MIDDLE, ("--proofmap-concurrency=0",)),
+    "interrupted_q": State(IN_THE_MIDDLE, ("-q", "--proofmap-concurrency=0")),
+    "interrupted_before_the_first_test": State(AT_THE_START),
     "first_failure": State(answered(tickets(5, "nobody 1", "nobody 2")), ("-x", "--tb=line")),
     "selected": State(answered(tickets(15)), ("-k", "t01 or t02")),
     "one_runtime": State(answered(tickets(15)), ("--proofmap-runtimes=gpt",)),
