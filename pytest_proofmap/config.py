@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StrictBool, Vali
 
 from pytest_proofmap.environment import ENVIRONMENT_PREFIX, is_environment_reference
 from pytest_proofmap.errors import ConfigurationError, did_you_mean
-from pytest_proofmap.runtime.parameters import problem_with_params
+from pytest_proofmap.runtime.parameters import problem_with_api_base, problem_with_params
+from pytest_proofmap.runtime.redaction import hide_patterns
 from pytest_proofmap.runtime.redis_faults import has_password
 from pytest_proofmap.runtime.request import TRANSPORT_PARAMS
 
@@ -152,6 +153,8 @@ class Configuration(CriterionSettings):
     cache_url: str | None = None
     """A Redis server in place of ``cache_dir``, as written."""
     lock: str = "proofmap.lock"
+    store_texts: StrictBool = True
+    """Whether the evidence holds prompts and answers."""
     concurrency: Annotated[int, Field(ge=0, strict=True)] = 32
     budget_usd: Positive | None = None
     runtimes: dict[str, RuntimeConfig] = {}
@@ -249,6 +252,8 @@ def parse(table: dict[str, Any], rootdir: Path, *, source: str, prefix: str) -> 
     except ValidationError as error:
         raise ConfigurationError(explain_validation(error, Configuration, source, prefix)) from None
     _check_cache_url(configuration.cache_url, f"{source}: [{prefix}]" if prefix else source)
+    for runtime in configuration.runtimes.values():
+        _check_api_base(runtime, f"{source}: [{prefix}.runtimes.{runtime.name}]".replace("[.", "["))
     configuration._rootdir = rootdir
     configuration._source = source
     return configuration
@@ -266,11 +271,24 @@ def parse_runtime(name: str, table: object, source: str) -> RuntimeConfig:
             '{"model": "openai/gpt-4o-mini"}.'
         )
     data = _named(name, dict(table), source, "")
+    where = f"runtimes.{name}"
     try:
-        return RuntimeConfig.model_validate(data)
+        runtime = RuntimeConfig.model_validate(data)
     except ValidationError as error:
-        where = f"runtimes.{name}"
         raise ConfigurationError(explain_validation(error, RuntimeConfig, source, where)) from None
+    _check_api_base(runtime, f"{source}: [{where}]")
+    return runtime
+
+
+def _check_api_base(runtime: RuntimeConfig, where: str) -> None:
+    """Check what a validator must not, because its error repeats the value.
+
+    Raises:
+        ConfigurationError: The endpoint holds credentials.
+    """
+    problem = problem_with_api_base(runtime.api_base or "")
+    if problem is not None:
+        raise ConfigurationError(f"{where}: {problem}.")
 
 
 def _check_cache_url(url: str | None, where: str) -> None:
@@ -311,7 +329,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    except (ValueError, RecursionError) as error:
+        # Not of tomllib's own kind: a number of thousands of digits, and tables within tables without end.
         raise ConfigurationError(f"{path}: not valid TOML: {error}. Mend the file and run again.") from None
 
 
@@ -350,7 +371,7 @@ def _explain_one(problem: dict[str, Any], model: type[BaseModel], source: str, p
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] in {"dict_type", "model_type"}:
         message = "it is a table"
-    value = "" if isinstance(problem["input"], dict) else f" = {problem['input']!r}"
+    value = "" if isinstance(problem["input"], dict) else f" = {hide_patterns(repr(problem['input']))}"
     return f"{where}: {last}{value} is not allowed: {message[:1].lower()}{message[1:]}."
 
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from pytest_proofmap.errors import ConfigurationError
 
-__all__ = ["ENVIRONMENT_PREFIX", "expand_environment", "holds_reference", "is_environment_reference"]
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "expand_environment",
+    "holds_reference",
+    "is_environment_reference",
+    "with_known_references",
+]
 
 ENVIRONMENT_PREFIX = "os.environ/"
 
@@ -46,3 +53,15 @@ def expand_environment(value: object, where: str, environment: Mapping[str, str]
             f"Set {name}, or run with --proofmap-cache=replay, which needs no endpoint."
         )
     return environment[name]
+
+
+def with_known_references(value: Any, environment: Mapping[str, str] | None = None) -> Any:
+    """Return the value with those ``os.environ/NAME`` references replaced whose variables are set."""
+    environment = os.environ if environment is None else environment
+    if isinstance(value, dict):
+        return {key: with_known_references(item, environment) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_known_references(item, environment) for item in value]
+    if is_environment_reference(value):
+        return environment.get(str(value)[len(ENVIRONMENT_PREFIX) :], value)
+    return value

@@ -6,7 +6,7 @@ implementations with ``@pytest.hookimpl(optionalhook=True)``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,4 +66,20 @@ def pytest_proofmap_evidence(config: pytest.Config, evidence: dict[str, Any]) ->
             for sample in evidence["samples"]:
                 for call in sample["calls"]:
                     call["text"] = call["text"].replace("Jane Roe", "[name]")
+    """
+
+
+@pytest.hookspec
+def pytest_proofmap_secrets(config: pytest.Config) -> Iterable[str] | None:
+    """Return values that must not be written or shown, beside those that ProofMap finds by itself.
+
+    Called once on each process, when ``--proofmap`` is given, after the configuration was read. The results of
+    all implementations are joined. Each value has at least 8 characters. It is taken out of messages and
+    answers before they are kept, also in the process that makes the calls, and a request that holds it is
+    refused.
+
+    Example::
+
+        def pytest_proofmap_secrets(config):
+            return ["correct-horse-battery-staple"]
     """

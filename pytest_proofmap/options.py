@@ -76,6 +76,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="Where to write the evidence (default: %(default)s).",
     )
     group.addoption(
+        "--proofmap-no-texts",
+        action="store_true",
+        default=False,
+        help="Leave prompts, answers and messages of assertions out of the evidence and of what is made from it.",
+    )
+    group.addoption(
         "--proofmap-html",
         default=None,
         metavar="PATH",

@@ -127,6 +127,7 @@ class ShardMerger:
             complete=not reasons,
             incomplete_reasons=reasons,
             strict=strict,
+            texts_left_out=any(run.texts_left_out for run in self.runs),
         )
 
     def _read(self, number: int, path: Path) -> Iterator[MergedSample]:

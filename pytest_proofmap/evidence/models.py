@@ -97,6 +97,8 @@ class RunInfo(Model):
     """Why ``complete`` is false, in words."""
     strict: bool = False
     """True when the run demanded that every challenger qualify."""
+    texts_left_out: bool = False
+    """True when prompts, answers and messages are not held: stand-ins name their length and SHA-256."""
 
 
 class Price(Model):

@@ -20,6 +20,8 @@ from pytest_proofmap.run.service_process import ServiceProcess
 from pytest_proofmap.run.wire import ServiceSettings, decode, encode, encode_call
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import LiveCall
+from pytest_proofmap.runtime.redaction import Redactor
+from pytest_proofmap.runtime.request import canonical_json, describe_secret
 
 __all__ = ["CallResult", "Connection", "HookRunner", "LiveCall", "ResultKind", "ServiceSettings"]
 
@@ -62,8 +64,9 @@ class Connection:
     Use :meth:`start` in the process that owns the run and :meth:`join` in the others.
     """
 
-    def __init__(self, open_socket: Callable[[], Link]) -> None:
+    def __init__(self, open_socket: Callable[[], Link], redactor: Redactor) -> None:
         self._open_socket = open_socket
+        self._redactor = redactor
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._queued: list[bytes] = []
@@ -78,23 +81,30 @@ class Connection:
         self._reader = threading.Thread(target=self._read, name="proofmap-calls", daemon=True)
 
     @classmethod
-    def start(cls, settings: ServiceSettings) -> Connection:
-        """Start a call service and connect to it; returns at once, the service comes up meanwhile."""
-        process = ServiceProcess(settings)
-        connection = cls(process.connect)
+    def start(cls, settings: ServiceSettings, redactor: Redactor | None = None) -> Connection:
+        """Start a call service and connect to it; returns at once, the service comes up meanwhile.
+
+        Args:
+            settings: What the service needs to know.
+            redactor: Knows the secrets of this process; default: those of the environment.
+        """
+        redactor = redactor or Redactor(os.environ)
+        process = ServiceProcess(settings, redactor)
+        connection = cls(process.connect, redactor)
         connection._process = process
-        connection._reader.start()
+        connection._begin()
         return connection
 
     @classmethod
-    def join(cls, address: str) -> Connection:
+    def join(cls, address: str, redactor: Redactor | None = None) -> Connection:
         """Connect to the service of another process.
 
         Args:
             address: What that process's :attr:`address` said.
+            redactor: Knows the secrets of this process; default: those of the environment.
         """
-        connection = cls(lambda: connect(address))
-        connection._reader.start()
+        connection = cls(lambda: connect(address), redactor or Redactor(os.environ))
+        connection._begin()
         return connection
 
     @property
@@ -124,9 +134,13 @@ class Connection:
                     CallResult.failed("CallServiceError", self._ended or "the call service is closed")
                 )
                 return future
+            if self._send_environment():
+                origin = self._redactor.secret_in(canonical_json(call.request))
+                if origin is not None:
+                    future.set_result(CallResult.failed("RequestError", describe_secret(origin)))
+                    return future
             self._next += 1
             self._pending[self._next] = _Pending(future, partial(hook, call) if hook is not None else None)
-            self._send_environment()
             self._send(encode_call(self._next, call, hooked=hook is not None))
         return future
 
@@ -167,17 +181,25 @@ class Connection:
             self._reader.join(_END_TIMEOUT_S)
         self._end("the call service was closed")
 
-    def _send_environment(self) -> None:
+    def _begin(self) -> None:
+        """Tell the service first of all what it must not repeat, then whatever is asked."""
+        secrets, declared = sorted(self._redactor.values), sorted(self._redactor.declared)
+        self._queued.append(encode({"op": "hide", "secrets": secrets, "declared": declared}))
+        self._reader.start()
+
+    def _send_environment(self) -> bool:
         """Tell the service what changed in the environment, such as a key that a test has set."""
         now = _environment()
         if now == self._environment:
-            return
+            return False
         changed = {
             _text(name): _text(value) for name, value in now.items() if self._environment.get(name) != value
         }
         removed = [_text(name) for name in self._environment if name not in now]
         self._environment = now
+        self._redactor.add_environment(changed)
         self._send(encode({"op": "env", "set": changed, "unset": removed}))
+        return True
 
     def _send(self, line: bytes) -> None:
         """Send a line, or keep it until the service is up; the caller holds the lock."""

@@ -6,6 +6,7 @@ process, which is started at the first request that needs it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.prices import cost_usd, price_of
 from pytest_proofmap.runtime.prompts import PromptLibrary
 from pytest_proofmap.runtime.recordings import Recordings
+from pytest_proofmap.runtime.redaction import Redactor, secrets_of_transport
 from pytest_proofmap.runtime.store import AnswerStore
 
 __all__ = ["CacheMode", "Engine"]
@@ -59,6 +61,7 @@ class Engine:
         connect: Starts or joins the call service; called at most once.
         hook: Runs the project's own client (``pytest_proofmap_call``), or None when there is none.
         warn: Shows a warning to the user.
+        redactor: Knows the secrets, which requests must not hold.
     """
 
     def __init__(
@@ -72,8 +75,10 @@ class Engine:
         connect: Callable[[], Connection],
         hook: HookClient | None,
         warn: Callable[[str], None],
+        redactor: Redactor,
     ) -> None:
         self.configuration = configuration
+        self.redactor = redactor
         self.mode = mode
         self.tally = Tally()
         self.prompts = PromptLibrary(configuration.prompts_path, rootdir=configuration.rootdir)
@@ -257,6 +262,8 @@ class Engine:
 
     def _ask(self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any]) -> Future[CallResult]:
         if self.mode == "replay":
+            # No call will tell of a variable that a test has set.
+            self.redactor.add_environment(os.environ)
             return _settled(_replay_miss(call, runtime))
         if self.tally.unkept is not None:
             return _settled(CallResult.failed("StoreError", f"not called: {self.tally.unkept}", kind="store"))
@@ -264,6 +271,7 @@ class Engine:
             expanded = _expanded(call, runtime, transport)
         except ConfigurationError as error:
             return _settled(CallResult.failed("ConfigurationError", str(error)))
+        self.redactor.add(*secrets_of_transport(expanded))
         if self._connection is None:
             self._connection = self._connect()
         return self._connection.submit(

@@ -153,6 +153,7 @@ def _result(
         shard=shard,
         incomplete_reasons=reasons,
         strict=bool(run.config.option.proofmap_strict),
+        texts_left_out=not run.keeps_texts,
     )
     return RunResult(
         info, runtimes, decision.criteria, decision.objectives, recorder.totals(), recorder, [], warnings

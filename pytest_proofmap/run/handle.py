@@ -13,7 +13,7 @@ from pytest_proofmap.evidence.models import PromptRef, Role
 from pytest_proofmap.run.sample import CallRecord, SampleRecord
 from pytest_proofmap.run.tracebacks import ends_at_the_call
 from pytest_proofmap.runtime.reply import Reply
-from pytest_proofmap.runtime.request import TRANSPORT_PARAMS, Request
+from pytest_proofmap.runtime.request import TRANSPORT_PARAMS, Request, describe_secret
 
 if TYPE_CHECKING:
     from pytest_proofmap.run.engine import Engine
@@ -170,12 +170,15 @@ class Runtime:
 
     def _begin(self, request: Request, package: PromptRef | None) -> CallRecord:
         try:
-            key = request.key()
+            key, text = request.identity()
         except (TypeError, ValueError) as error:
             raise RequestError(
                 f"the request to {self.name!r} holds a value that JSON cannot express: {error}. "
                 "Messages and parameters are made of strings, numbers, lists and dicts."
             ) from None
+        origin = self._engine.redactor.secret_in(text)
+        if origin is not None:
+            raise RequestError(describe_secret(origin))
         auxiliary = self._config.name if self._auxiliary else None
         return self._record.begin(key, request, auxiliary=auxiliary, prompt=package)
 

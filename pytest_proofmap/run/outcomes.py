@@ -20,14 +20,16 @@ from typing import Any, Literal
 
 import pytest
 
-from pytest_proofmap.errors import BudgetError, CallError, ProofmapError, StoreError
+from pytest_proofmap.errors import BudgetError, CallError, ProofmapError, ReplayMissError, StoreError
 from pytest_proofmap.evidence.models import Bar
 from pytest_proofmap.run.sample import SampleRecord
+from pytest_proofmap.runtime.redaction import Redactor
 from pytest_proofmap.visible import visible
 
 __all__ = [
     "SHOWN_ATTRIBUTE",
     "Shown",
+    "Wording",
     "observe_call",
     "observe_setup",
     "one_line",
@@ -41,29 +43,72 @@ SHOWN_ATTRIBUTE = "proofmap_shown"
 """Attribute of a report that is shown as evidence: how."""
 
 MESSAGE_LIMIT = 300
+READ_LIMIT = 3 * MESSAGE_LIMIT
+"""How much of a message is looked through for secrets: more is never shown, whatever is taken out."""
+
+TEXT_LEFT_OUT = "its text is left out"
 
 
-def observe_setup(record: SampleRecord, call: pytest.CallInfo[None]) -> None:
+class Wording:
+    """Words in one line what a test raised, so that it may be kept and shown.
+
+    Args:
+        redactor: Takes secrets out.
+        texts: Whether messages of tests, models and providers may be kept: they quote prompts and answers.
+    """
+
+    def __init__(self, redactor: Redactor | None = None, *, texts: bool = True) -> None:
+        self._redactor = redactor
+        self._texts = texts
+
+    def own(self, text: str) -> str:
+        """Return ProofMap's own words."""
+        line = next((part.strip() for part in text.splitlines() if part.strip()), "")
+        if self._redactor is not None:
+            line = self._redactor.redact(line[:READ_LIMIT])
+        return one_line(line)
+
+    def reason(self, error: Any, prefix: str = "") -> str:
+        """Return the reason that a test gave itself, for a skip."""
+        return self.own(f"{prefix}{error.msg}" if self._texts else f"{prefix}{TEXT_LEFT_OUT}")
+
+    def failure(self, error: BaseException, prefix: str = "") -> str:
+        """Return an exception in words."""
+        if self._texts:
+            return self.own(f"{prefix}{_describe(error)}")
+        kind = error.error_class if isinstance(error, CallError) else type(error).__name__
+        return self.own(f"{prefix}{kind}: {TEXT_LEFT_OUT}")
+
+    def error(self, error: ProofmapError) -> str:
+        """Return one of ProofMap's errors in words, without its class where the message speaks for itself."""
+        if self._texts or isinstance(error, BudgetError | ReplayMissError | StoreError):
+            return self.own(str(error))
+        return self.failure(error)
+
+
+def observe_setup(record: SampleRecord, call: pytest.CallInfo[None], wording: Wording) -> None:
     """Take the outcome from a test's setup, where that has decided it."""
     if call.excinfo is None:
         return
     error = call.excinfo.value
     if isinstance(error, pytest.skip.Exception):
-        record.outcome, record.message = "skipped", one_line(str(error.msg))
+        # What adaptive sampling says is ProofMap's own.
+        message = wording.own(str(error.msg)) if record.spared else wording.reason(error)
+        record.outcome, record.message = "skipped", message
     elif isinstance(error, pytest.xfail.Exception):
-        record.outcome, record.message = "skipped", one_line(f"not run: {error.msg}")
+        record.outcome, record.message = "skipped", wording.reason(error, "not run: ")
     elif isinstance(record.error, BudgetError):
-        record.outcome, record.message = "skipped", one_line(record.error.message)
+        record.outcome, record.message = "skipped", wording.own(record.error.message)
     elif isinstance(error, CallError):
-        record.outcome, record.message = "error", one_line(str(error))
+        record.outcome, record.message = "error", wording.error(error)
     elif isinstance(error, ProofmapError) and not isinstance(error, StoreError):
-        record.outcome, record.message = "failed", one_line(str(error))
+        record.outcome, record.message = "failed", wording.error(error)
     else:
-        record.outcome, record.message = "error", one_line(f"setup failed: {_describe(error)}")
+        record.outcome, record.message = "error", wording.failure(error, "setup failed: ")
         record.fixture_failed = True
 
 
-def observe_call(record: SampleRecord, call: pytest.CallInfo[None]) -> None:
+def observe_call(record: SampleRecord, call: pytest.CallInfo[None], wording: Wording) -> None:
     """Take the outcome from a test's body, or from one of its subtests while the body runs."""
     error = call.excinfo.value if call.excinfo is not None else None
     if error is None and not record.running and record.error is None and record.subtest_failure is None:
@@ -71,18 +116,18 @@ def observe_call(record: SampleRecord, call: pytest.CallInfo[None]) -> None:
         return
     if record.running:
         if error is not None and not isinstance(error, pytest.skip.Exception):
-            record.subtest_failure = record.subtest_failure or one_line(_describe(error))
+            record.subtest_failure = record.subtest_failure or wording.failure(error)
         return
     if isinstance(record.error, BudgetError):
-        record.outcome, record.message = "skipped", one_line(record.error.message)
+        record.outcome, record.message = "skipped", wording.own(record.error.message)
         return
     unusable = record.error or (error if isinstance(error, CallError | StoreError) else None)
     if unusable is not None:
-        record.outcome, record.message = "error", one_line(str(unusable))
+        record.outcome, record.message = "error", wording.error(unusable)
     elif isinstance(error, pytest.skip.Exception):
-        record.outcome, record.message = "skipped", one_line(str(error.msg))
+        record.outcome, record.message = "skipped", wording.reason(error)
     elif error is not None:
-        record.outcome, record.message = "failed", one_line(_describe(error))
+        record.outcome, record.message = "failed", wording.failure(error)
     elif record.subtest_failure is not None:
         record.outcome, record.message = "failed", record.subtest_failure
 
@@ -105,6 +150,8 @@ def _show(report: pytest.TestReport, record: SampleRecord, bar: Bar) -> Shown | 
     if isinstance(record.error, BudgetError):
         _as_skipped(report, record.message)
         return None
+    if record.outcome == "skipped" and isinstance(report.longrepr, tuple):
+        _say_as_kept(report, record.message)
     if record.outcome == "error":
         if not challenger:
             if not report.failed:
@@ -137,6 +184,14 @@ def _as_skipped(report: pytest.TestReport, message: str) -> None:
     report.__dict__.pop("wasxfail", None)
     path, line, _ = report.location
     report.longrepr = (path, (line or 0) + 1, message)
+
+
+def _say_as_kept(report: pytest.TestReport, message: str) -> None:
+    """Have pytest show a skip's reason as it is kept, where something was taken out of it."""
+    assert isinstance(report.longrepr, tuple)
+    path, line, reason = report.longrepr
+    if one_line(reason.removeprefix("Skipped: ")) != message:
+        report.longrepr = (path, line, f"Skipped: {message}")
 
 
 def _as_xfailed(report: pytest.TestReport, message: str) -> None:

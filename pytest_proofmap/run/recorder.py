@@ -22,8 +22,10 @@ from pytest_proofmap.decide.observation import Observation, observation_of
 from pytest_proofmap.errors import BudgetError
 from pytest_proofmap.evidence.models import Outcome, Totals
 from pytest_proofmap.evidence.totals import SOURCE_RANK, Charge, total
+from pytest_proofmap.run.left_out import messages_left_out
 from pytest_proofmap.run.miss import Miss
 from pytest_proofmap.run.sample import SampleRecord
+from pytest_proofmap.runtime.redaction import Redactor
 from pytest_proofmap.runtime.request import Request
 
 __all__ = ["Recorder", "SamplePayload"]
@@ -48,27 +50,39 @@ class SamplePayload:
     """True when it was skipped because the budget was used up."""
 
     @classmethod
-    def of(cls, record: SampleRecord, sent: set[str], *, repeated: bool) -> SamplePayload:
+    def of(
+        cls,
+        record: SampleRecord,
+        sent: set[str],
+        *,
+        repeated: bool,
+        texts: bool = True,
+        redactor: Redactor | None = None,
+    ) -> SamplePayload:
         """Build the payload of a finished sample.
 
         Args:
             record: The sample.
             sent: Keys of the requests that this process has sent; grows.
             repeated: Whether the criterion is sampled more than once a case.
+            texts: Whether prompts and answers are kept.
+            redactor: Takes out of requests that were refused what they were refused for.
         """
         requests = {}
         for call in record.calls:
             if call.key not in sent:
                 sent.add(call.key)
-                requests[call.key] = _to_json(_recorded(call.request))
+                requests[call.key] = text = _to_json(_recorded(call.request, texts=texts))
+                if redactor is not None and redactor.secret_in(text):
+                    requests[call.key] = _to_json(redactor.clean(_recorded(call.request, texts=texts)))
         own = [call for call in record.calls if call.auxiliary is None]
-        id, content = record.id, record.content()
+        id, content = record.id, record.content(texts=texts)
         identity = (id.criterion, id.case, id.slice, id.runtime, id.sample)
         outcome: Outcome = content["outcome"]
         error = record.error
         miss = None
         if outcome in ("failed", "error"):
-            answer = " ".join(record.calls[-1].text.split())[:ANSWER_LIMIT] if record.calls else ""
+            answer = " ".join(record.calls[-1].text.split())[:ANSWER_LIMIT] if record.calls and texts else ""
             miss = Miss(*identity, outcome, record.message, error.error_class if error else None, answer)
         return cls(
             sample=_to_json(content),
@@ -192,10 +206,10 @@ class Recorder:
         )
 
 
-def _recorded(request: Request) -> dict[str, Any]:
+def _recorded(request: Request, *, texts: bool) -> dict[str, Any]:
     """Return the fields of :class:`pytest_proofmap.evidence.models.RecordedRequest`."""
     return {
-        "messages": request.messages,
+        "messages": request.messages if texts else messages_left_out(request.messages),
         "tools": request.tools,
         "response_format": request.response_format,
         "params": request.params,

@@ -9,6 +9,7 @@ from typing import Any
 from pytest_proofmap.errors import CallError
 from pytest_proofmap.evidence.models import Outcome, PromptRef, Source
 from pytest_proofmap.run.criteria import SampleId
+from pytest_proofmap.run.left_out import answer_left_out
 from pytest_proofmap.runtime.answer import NO_USAGE, Answer, Usage
 from pytest_proofmap.runtime.request import Request
 
@@ -74,15 +75,20 @@ class CallRecord:
         """How many calls to the provider were under way; None when unknown."""
         return self.answer.concurrency if self.answer else None
 
-    def content(self) -> dict[str, Any]:
-        """Return what the artifact holds: the fields of :class:`pytest_proofmap.evidence.models.Call`."""
+    def content(self, *, texts: bool = True) -> dict[str, Any]:
+        """Return what the artifact holds: the fields of :class:`pytest_proofmap.evidence.models.Call`.
+
+        Args:
+            texts: Whether the answer's text, its tool calls and a failure's message are kept.
+        """
         answer, usage, error = self.answer, self.usage, self.error
+        failure = {"class": error.error_class, "message": error.message if texts else ""} if error else None
         return {
             "key": self.key,
             "prompt": self.prompt,
             "source": self.source,
             "attempts": self.attempts,
-            "error": {"class": error.error_class, "message": error.message} if error else None,
+            "error": failure,
             "model": (answer.model if answer else None) or self.request.model,
             "input_tokens": usage.input_tokens,
             "output_tokens": usage.output_tokens,
@@ -90,8 +96,8 @@ class CallRecord:
             "cost_usd": self.cost_usd,
             "latency_s": self.latency_s,
             "finish_reason": answer.finish_reason if answer else None,
-            "text": self.text,
-            "tool_calls": self.tool_calls,
+            "text": self.text if texts else answer_left_out(self.text, self.tool_calls),
+            "tool_calls": self.tool_calls if texts else None,
             "runtime": self.auxiliary,
             "concurrency": self.concurrency,
             "usage_estimated": answer.usage_estimated if answer else False,
@@ -171,10 +177,13 @@ class SampleRecord:
             slowest[call.round] = max(latency, slowest.get(call.round, 0.0))
         return sum(slowest.values()) if slowest else None
 
-    def content(self) -> dict[str, Any]:
+    def content(self, *, texts: bool = True) -> dict[str, Any]:
         """Return what the artifact holds: the fields of :class:`pytest_proofmap.evidence.models.Sample`.
 
         A sample without an outcome was not run to its end.
+
+        Args:
+            texts: Whether what was answered is kept.
         """
         id = self.id
         return {
@@ -186,7 +195,7 @@ class SampleRecord:
             "sample": id.sample,
             "outcome": self.outcome or "error",
             "message": self.message,
-            "calls": [call.content() for call in self.calls],
+            "calls": [call.content(texts=texts) for call in self.calls],
             "latency_s": self.latency_s(),
             "spared": self.spared,
         }

@@ -28,7 +28,10 @@ _LOG_LINES = 12
 class ServiceProcess:
     """The child process of a service that this process started."""
 
-    def __init__(self, settings: ServiceSettings, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, settings: ServiceSettings, redactor: Redactor, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._redactor = redactor
         self._token = secrets.token_hex(16)
         self._folder = Path(tempfile.mkdtemp(prefix="proofmap-"))
         self._log = (self._folder / "log").open("w+b")
@@ -82,7 +85,7 @@ class ServiceProcess:
             status = "none, it still runs but closed its connection"
         self._log.seek(0)
         lines = self._log.read().decode("utf-8", "replace").splitlines()[-_LOG_LINES:]
-        text = Redactor(os.environ).redact("\n".join(lines)).strip()
+        text = self._redactor.redact("\n".join(lines)).strip()
         said = f" It wrote last:\n{text}" if text else ""
         return (
             f"the process that makes the calls ended (exit status: {status}); what it had answered is "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,8 +17,9 @@ import pytest
 
 from pytest_proofmap.config import Configuration, ProviderLimits, load, parse_runtime
 from pytest_proofmap.decide.planning import PlannedCriterion, shortfalls
-from pytest_proofmap.errors import CallError, ConfigurationError, MarkerError, StoreError
 from pytest_proofmap.decide.wording import count
+from pytest_proofmap.environment import with_known_references
+from pytest_proofmap.errors import CallError, ConfigurationError, MarkerError, StoreError
 from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
 from pytest_proofmap.run import xdist
 from pytest_proofmap.run.connection import Connection, ServiceSettings
@@ -26,13 +28,14 @@ from pytest_proofmap.run.engine import CacheMode, Engine
 from pytest_proofmap.run.facts import CriterionFacts, facts_of
 from pytest_proofmap.run.handle import Runtime, Runtimes
 from pytest_proofmap.run.hooked import HookClient
-from pytest_proofmap.run.outcomes import observe_call, observe_setup, show
+from pytest_proofmap.run.outcomes import Wording, observe_call, observe_setup, show
 from pytest_proofmap.run.recorder import Recorder, SamplePayload
 from pytest_proofmap.run.reruns import refuse_reruns
 from pytest_proofmap.run.sample import SampleRecord
 from pytest_proofmap.runtime.cache import DiskStore
 from pytest_proofmap.runtime.cache_place import open_cache, service_store
 from pytest_proofmap.runtime.recordings import Recordings
+from pytest_proofmap.runtime.redaction import MIN_SECRET_LENGTH, Redactor, secrets_of_transport
 from pytest_proofmap.runtime.store import AnswerStore, MemoryStore
 
 if TYPE_CHECKING:
@@ -69,6 +72,10 @@ class QualificationSession:
         self.id = xdist.run_id(config) or uuid.uuid4().hex
         self.mode: CacheMode = config.option.proofmap_cache
         self.configuration = _configuration(config)
+        self.redactor = _redactor(config, self.configuration)
+        self.keeps_texts = self.configuration.store_texts and not config.option.proofmap_no_texts
+        """Whether the evidence holds prompts and answers."""
+        self._wording = Wording(self.redactor, texts=self.keeps_texts)
         self.registry = CriteriaRegistry(
             self.configuration,
             runtimes=_restriction(config, self.configuration),
@@ -124,6 +131,7 @@ class QualificationSession:
             connect=self._connect,
             hook=HookClient.of(self.config),
             warn=self.warn,
+            redactor=self.redactor,
         )
 
     @cached_property
@@ -195,6 +203,9 @@ class QualificationSession:
             # What is printed then is read by programs.
             return []
         found = shortfalls(planned)
+        if found and verbosity < 0:
+            where = count(len({shortfall.criterion for shortfall in found}), "criterion", "criteria")
+            return [f"proofmap: {where} cannot reach a verdict with the cases at hand (without -q: which)"]
         shown = found if verbosity > 0 else found[:SHORTFALLS_SHOWN]
         lines = [f"proofmap: {shortfall.text}" for shortfall in shown]
         if len(shown) < len(found):
@@ -202,9 +213,6 @@ class QualificationSession:
         return lines
 
     def begin(self, item: pytest.Item) -> None:
-        if found and verbosity < 0:
-            where = count(len({shortfall.criterion for shortfall in found}), "criterion", "criteria")
-            return [f"proofmap: {where} cannot reach a verdict with the cases at hand (without -q: which)"]
         """Start the record of a marked item.
 
         Raises:
@@ -238,9 +246,9 @@ class QualificationSession:
             self._deliver(record, report)
             return
         if call.when == "call":
-            observe_call(record, call)
+            observe_call(record, call, self._wording)
         elif call.excinfo is not None:
-            observe_setup(record, call)
+            observe_setup(record, call, self._wording)
         if record.outcome not in (None, "passed") or record.running:
             show(report, record, self.registry.plan_of(record.id).bar)
 
@@ -327,7 +335,9 @@ class QualificationSession:
 
     def _payload(self, record: SampleRecord) -> SamplePayload:
         repeated = self.registry.plan_of(record.id).bar.samples > 1
-        payload = SamplePayload.of(record, self._sent, repeated=repeated)
+        payload = SamplePayload.of(
+            record, self._sent, repeated=repeated, texts=self.keeps_texts, redactor=self.redactor
+        )
         # Items live as long as the session; the answers of thousands of them must not.
         record.calls.clear()
         return payload
@@ -367,7 +377,7 @@ class QualificationSession:
         """
         if self._shared is None and self.mode != "replay" and xdist.is_here(node):
             part = xdist.shared_part(node.nodemanager.specs)
-            self._shared = Connection.start(self.service_settings(part))
+            self._shared = Connection.start(self.service_settings(part), self.redactor)
         xdist.instruct(node, run=self.id, service=self._shared.address if self._shared else None)
 
     @cached_property
@@ -379,16 +389,16 @@ class QualificationSession:
     def _connect(self) -> Connection:
         place = xdist.place_of(self.config)
         if place is None:
-            return Connection.start(self.service_settings())
+            return Connection.start(self.service_settings(), self.redactor)
         if place.address is not None:
-            connection = Connection.join(place.address)
+            connection = Connection.join(place.address, self.redactor)
             try:
                 assert connection.address
             except (CallError, StoreError, OSError, ValueError):
                 connection.close()
             else:
                 return connection
-        return Connection.start(self.service_settings(place.part))
+        return Connection.start(self.service_settings(place.part), self.redactor)
 
     def service_settings(self, part: float = 1.0) -> ServiceSettings:
         """Return what the call service needs to know.
@@ -430,6 +440,31 @@ def _configuration(config: pytest.Config) -> Configuration:
                 )
             configuration.runtimes[name] = parse_runtime(name, table, "pytest_proofmap_runtimes")
     return configuration
+
+
+def _redactor(config: pytest.Config, configuration: Configuration) -> Redactor:
+    """Return what knows the secrets of the environment, of the configuration and of the project's hooks.
+
+    Raises:
+        ConfigurationError: A hook returned something that is no secret.
+    """
+    redactor = Redactor(os.environ)
+    for runtime in configuration.runtimes.values():
+        written = {**runtime.params, "params": runtime.params, "api_base": runtime.api_base}
+        redactor.add(*secrets_of_transport(with_known_references(written)))
+    for secrets in config.hook.pytest_proofmap_secrets(config=config):
+        if isinstance(secrets, str) or not isinstance(secrets, Iterable):
+            raise ConfigurationError(
+                f"pytest_proofmap_secrets returned a {type(secrets).__name__}; allowed: a list of strings."
+            )
+        for secret in secrets:
+            if not isinstance(secret, str) or len(secret.strip()) < MIN_SECRET_LENGTH:
+                raise ConfigurationError(
+                    "pytest_proofmap_secrets returned something that is no secret; allowed: strings of at least "
+                    f"{MIN_SECRET_LENGTH} characters, since a shorter one is part of ordinary words."
+                )
+            redactor.declare(secret)
+    return redactor
 
 
 def _restriction(config: pytest.Config, configuration: Configuration) -> tuple[str, ...] | None:

@@ -25,7 +25,7 @@ def test_the_examples_of_the_hook_specifications_work(project: SmallProject) -> 
     from pytest_proofmap import hookspecs
 
     examples = []
-    for name in ("runtimes", "call", "evidence"):
+    for name in ("runtimes", "call", "evidence", "secrets"):
         documentation = getattr(hookspecs, f"pytest_proofmap_{name}").__doc__
         assert documentation is not None
         examples.append(textwrap.dedent(documentation.split("Example::")[1]))

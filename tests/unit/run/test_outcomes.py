@@ -10,6 +10,7 @@ from pytest_proofmap.errors import CallError, PromptError, RefusalError, ReplayM
 from pytest_proofmap.evidence.models import Bar, Role
 from pytest_proofmap.run.criteria import SampleId
 from pytest_proofmap.run.outcomes import (
+    Wording,
     observe_call,
     observe_setup,
     one_line,
@@ -62,14 +63,14 @@ def exception_of(function: Any, message: str) -> BaseException:
         (RefusalError("policy"), "failed", "RefusalError: policy"),
         (PromptError("no such package"), "failed", "PromptError: no such package"),
         (CallError("TimeoutError", "late"), "error", "TimeoutError: late"),
-        (ReplayMissError("ReplayMissError", "no answer"), "error", "ReplayMissError: no answer"),
+        (ReplayMissError("ReplayMissError", "no answer"), "error", "no answer"),
         (StoreError("disk full"), "error", "disk full"),
     ],
 )
 def test_what_a_test_raises(error: BaseException | None, outcome: str, message: str) -> None:
     """Wrong and refused answers are failed; what gave no usable answer is an error."""
     sample = record()
-    observe_call(sample, call_info(error))
+    observe_call(sample, call_info(error), Wording())
     assert (sample.outcome, sample.message) == (outcome, message)
 
 
@@ -79,7 +80,7 @@ def test_what_a_test_raises(error: BaseException | None, outcome: str, message: 
 def test_what_a_test_declares(function: Any, outcome: str) -> None:
     """A skip is a skip; a test that gives up has not passed."""
     sample = record()
-    observe_call(sample, call_info(exception_of(function, "why")))
+    observe_call(sample, call_info(exception_of(function, "why")), Wording())
     assert (sample.outcome, sample.message.removeprefix("XFailed: ")) == (outcome, "why")
 
 
@@ -97,7 +98,7 @@ def test_what_a_test_declares(function: Any, outcome: str) -> None:
 def test_what_a_fixture_raises(error: BaseException | None, outcome: str | None, fixture_failed: bool) -> None:
     """A call in a fixture counts as the sample's; the project's own fixture failure stays pytest's error."""
     sample = record()
-    observe_setup(sample, call_info(error, "setup"))
+    observe_setup(sample, call_info(error, "setup"), Wording())
     assert (sample.outcome, sample.fixture_failed) == (outcome, fixture_failed)
 
 
@@ -107,7 +108,7 @@ def test_a_swallowed_call_error_is_still_an_error() -> None:
         sample = record()
         call = sample.begin("k", None, auxiliary=None, prompt=None)  # type: ignore[arg-type]  # never looked at
         sample.fail(call, CallError("TimeoutError", "late"), attempts=1)
-        observe_call(sample, call_info(raised))
+        observe_call(sample, call_info(raised), Wording())
         assert (sample.outcome, sample.message) == ("error", "TimeoutError: late")
 
 
@@ -116,9 +117,9 @@ def test_a_failing_subtest_fails_the_sample() -> None:
     sample = record()
     sample.running = True
     for error in (None, AssertionError("first"), AssertionError("second")):
-        observe_call(sample, call_info(error))
+        observe_call(sample, call_info(error), Wording())
     sample.running = False
-    observe_call(sample, call_info(None))
+    observe_call(sample, call_info(None), Wording())
     assert (sample.outcome, sample.message) == ("failed", "first")
 
 
@@ -135,7 +136,7 @@ def test_a_failing_subtest_fails_the_sample() -> None:
 def test_a_miss_as_it_is_shown(role: Role, bar: Bar, word: str | None) -> None:
     """A challenger's miss is UNMET, and so is a baseline's where a miss is data."""
     sample, shown = record(role), report("failed", "traceback")
-    observe_call(sample, call_info(AssertionError("no")))
+    observe_call(sample, call_info(AssertionError("no")), Wording())
     show(shown, sample, bar)
     category = status(shown)
     assert (category[2][0] if category else None) == word
@@ -147,7 +148,7 @@ def test_a_miss_as_it_is_shown(role: Role, bar: Bar, word: str | None) -> None:
 def test_an_error_as_it_is_shown(role: Role, word: str | None) -> None:
     """A challenger's error is UNAVAILABLE and skipped-like; a baseline's fails its test."""
     sample, shown = record(role), report("failed", "traceback")
-    observe_call(sample, call_info(CallError("TimeoutError", "late")))
+    observe_call(sample, call_info(CallError("TimeoutError", "late")), Wording())
     show(shown, sample, RATE)
     category = status(shown)
     assert (category[2][0] if category else None) == word
@@ -161,7 +162,7 @@ def test_a_hidden_baseline_error_fails_the_test() -> None:
     sample, shown = record("baseline"), report("passed")
     call = sample.begin("k", None, auxiliary=None, prompt=None)  # type: ignore[arg-type]  # never looked at
     sample.fail(call, CallError("TimeoutError", "late"), attempts=1)
-    observe_call(sample, call_info(None))
+    observe_call(sample, call_info(None), Wording())
     show(shown, sample, ALL_PASS)
     assert shown.failed
     assert "TimeoutError: late" in str(shown.longrepr)
@@ -171,7 +172,7 @@ def test_an_xfail_mark_keeps_its_word() -> None:
     """A miss that the project expected is shown as pytest shows it."""
     sample, shown = record(), report("skipped")
     shown.wasxfail = "known"
-    observe_call(sample, call_info(AssertionError("no")))
+    observe_call(sample, call_info(AssertionError("no")), Wording())
     show(shown, sample, ALL_PASS)
     assert (sample.outcome, shown.wasxfail, status(shown)) == ("failed", "known", None)
 
@@ -185,7 +186,7 @@ def test_plain_skips_come_first() -> None:
     """All skips are worded like the first one, so that one is the project's own."""
     unavailable, plain = report("skipped"), report("skipped")
     sample = record()
-    observe_call(sample, call_info(CallError("TimeoutError", "late")))
+    observe_call(sample, call_info(CallError("TimeoutError", "late")), Wording())
     show(unavailable, sample, ALL_PASS)
     stats = {"skipped": [unavailable, plain]}
     put_plain_skips_first(stats)
