@@ -29,8 +29,19 @@ TITLE = "proofmap diff"
     help="Exit with 1 on a regression, or on any drift; without it always with 0.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+@click.option(
+    "--html", "as_html", is_flag=True, help="Write NEW's report with what changed, as one HTML page."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write the page. Default: the name of NEW with .diff.html.",
+)
 @click.option("-v", "--verbose", count=True, help="Every flip, gap and criterion; -vv: every case.")
-def diff(old: Path, new: Path, fail_on: str | None, as_json: bool, verbose: int) -> None:
+def diff(
+    old: Path, new: Path, fail_on: str | None, as_json: bool, as_html: bool, output: Path | None, verbose: int
+) -> None:
     """Compare two artifacts, or two locks: what got worse, what was lost, what moved.
 
     On artifacts a regression is a verdict that got worse, lost coverage, or a pass rate that dropped beyond
@@ -44,10 +55,23 @@ def diff(old: Path, new: Path, fail_on: str | None, as_json: bool, verbose: int)
     from pytest_proofmap.errors import EvidenceError
     from pytest_proofmap.evidence.models import Evidence
 
+    if as_json and as_html:
+        raise click.UsageError("Choose one of --json and --html.")
+    if output is not None and not as_html:
+        raise click.UsageError("-o says where to write the page: add --html.")
     before, after = read_evidence_or_lock(old), read_evidence_or_lock(new)
     found: Drift | LockDifference
     if isinstance(before, Evidence) and isinstance(after, Evidence):
-        found = _diff_evidence(before, after, (old, new), fail_on, as_json=as_json, verbosity=verbose)
+        compared = _compare(before, after, (old, new))
+        found = compared.drift
+        if as_json:
+            _print_json(compared, (old, new))
+        elif as_html:
+            _write_html(compared, output or new.with_suffix(".diff.html"))
+        else:
+            _print_evidence(compared, (old, new), fail_on, verbose)
+    elif as_html:
+        raise click.UsageError("--html compares two artifacts; these are not.")
     elif not isinstance(before, Evidence) and not isinstance(after, Evidence):
         found = _diff_locks(before, after, (old, new), fail_on, as_json=as_json)
     else:
@@ -64,20 +88,11 @@ def _fails(found: Drift | LockDifference, fail_on: str | None) -> bool:
     return (fail_on == "regression" and found.is_regression) or (fail_on == "drift" and found.is_drift)
 
 
-def _diff_evidence(
-    old: Evidence,
-    new: Evidence,
-    paths: tuple[Path, Path],
-    fail_on: str | None,
-    *,
-    as_json: bool,
-    verbosity: int,
-) -> Drift:
+def _compare(old: Evidence, new: Evidence, paths: tuple[Path, Path]) -> Compared:
     from pytest_proofmap.approve.staleness import EvidenceFingerprints, changes, claims_of_evidence
-    from pytest_proofmap.commands.json_output import print_json
     from pytest_proofmap.decide.drift import compare_evidence
     from pytest_proofmap.errors import EvidenceError
-    from pytest_proofmap.report.difference import Compared, evidence_notes
+    from pytest_proofmap.report.difference import Compared
 
     drift = compare_evidence(old, new)
     if not drift.rates and not drift.lost:
@@ -89,23 +104,34 @@ def _diff_evidence(
     claims = claims_of_evidence(old, [objective.name for objective in old.objectives])
     # What is gone altogether is lost coverage, and named there.
     changed = tuple(each for each in changes(claims, EvidenceFingerprints(new)) if each.new is not None)
-    compared = Compared(old, new, drift, changed)
-    if as_json:
-        print_json(
-            {
-                "compared": "evidence",
-                "old": {"path": str(paths[0]), "run": old.run},
-                "new": {"path": str(paths[1]), "run": new.run},
-                "regression": drift.is_regression,
-                "drift": drift.is_drift,
-                "notes": list(evidence_notes(compared)),
-                **_records(drift),
-                "changed": changed,
-            }
-        )
-    else:
-        _print_evidence(compared, paths, fail_on, verbosity)
-    return drift
+    return Compared(old, new, drift, changed)
+
+
+def _print_json(compared: Compared, paths: tuple[Path, Path]) -> None:
+    from pytest_proofmap.commands.json_output import print_json
+    from pytest_proofmap.report.difference import evidence_notes
+
+    drift = compared.drift
+    print_json(
+        {
+            "compared": "evidence",
+            "old": {"path": str(paths[0]), "run": compared.old.run},
+            "new": {"path": str(paths[1]), "run": compared.new.run},
+            "regression": drift.is_regression,
+            "drift": drift.is_drift,
+            "notes": list(evidence_notes(compared)),
+            **_records(drift),
+            "changed": compared.changed,
+        }
+    )
+
+
+def _write_html(compared: Compared, path: Path) -> None:
+    from pytest_proofmap.commands.written import write_report
+    from pytest_proofmap.report.html.document import html_report
+    from pytest_proofmap.report.summary import summarize_evidence
+
+    write_report(path, html_report(compared.new, summarize_evidence(compared.new), compared=compared))
 
 
 def _records(drift: Drift) -> dict[str, Any]:

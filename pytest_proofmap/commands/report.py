@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +34,7 @@ def report(evidence: Path, form: str | None, output: Path | None, verbose: int, 
 
     An artifact without verdicts is decided first, by its own bars; one shard of a run has none.
     """
+    from pytest_proofmap.commands.written import write_report
     from pytest_proofmap.decide.decision import decide_evidence
     from pytest_proofmap.evidence.artifact import read_evidence
 
@@ -52,11 +51,15 @@ def report(evidence: Path, form: str | None, output: Path | None, verbose: int, 
     elif form == "md":
         from pytest_proofmap.report.markdown import COMMENT_BYTES, markdown_report
 
-        _write(output, [markdown_report(summary, COMMENT_BYTES)])
+        write_report(output, [markdown_report(summary, COMMENT_BYTES)])
     else:
+        from pytest_proofmap.evidence.artifact import artifact_sha256
         from pytest_proofmap.report.html.document import html_report
 
-        _write(output or evidence.with_suffix(".html"), html_report(stored, summary))
+        write_report(
+            output or evidence.with_suffix(".html"),
+            html_report(stored, summary, artifact_sha256=artifact_sha256(evidence)),
+        )
 
 
 def _summary(stored: Evidence, path: Path) -> Summary:
@@ -73,30 +76,11 @@ def _summary(stored: Evidence, path: Path) -> Summary:
 
 def _show_text(summary: Summary, verbosity: int, output: Path | None) -> None:
     from pytest_proofmap.commands.summary_page import print_summary
+    from pytest_proofmap.commands.written import write_report
     from pytest_proofmap.report.page import Page
     from pytest_proofmap.report.text import render
 
     if output is None or str(output) == "-":
         print_summary(summary, verbosity)
     else:
-        _write(output, (f"{line}\n" for line in render(summary, Page(), verbosity=verbosity)))
-
-
-def _write(output: Path | None, parts: Iterable[str]) -> None:
-    from pytest_proofmap.errors import EvidenceError
-    from pytest_proofmap.whole_file import write_whole
-
-    if output is None or str(output) == "-":
-        # Bytes: a report is UTF-8 wherever it is piped to.
-        for part in parts:
-            sys.stdout.buffer.write(part.encode())
-        return
-    try:
-        with write_whole(output) as file:
-            for part in parts:
-                file.write(part)
-    except OSError as error:
-        raise EvidenceError(
-            f"cannot write {str(output)!r}: {error.strerror or error}. Choose another place with --output."
-        ) from None
-    click.echo(f"report written to {output}")
+        write_report(output, (f"{line}\n" for line in render(summary, Page(), verbosity=verbosity)))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_proofmap.evidence.artifact import read_evidence
+from pytest_proofmap.evidence.artifact import artifact_sha256, read_evidence
 from pytest_proofmap.report.next_steps import next_steps
 from pytest_proofmap.report.summary import Summary, summarize_evidence
 from pytest_proofmap.run.findings import Finding
@@ -53,7 +53,7 @@ def write_report_files(run: QualificationSession, session: pytest.Session) -> No
         if not place:
             continue
         try:
-            write(folder / place, evidence, summary)
+            write(folder / place, evidence, summary, result.artifact)
         except OSError as error:
             result.findings.append(
                 Finding(
@@ -64,19 +64,19 @@ def write_report_files(run: QualificationSession, session: pytest.Session) -> No
     fail_on_findings(session, result)
 
 
-def _write_html(path: Path, evidence: Evidence, summary: Summary) -> None:
+def _write_html(path: Path, evidence: Evidence, summary: Summary, artifact: Path) -> None:
     from pytest_proofmap.report.html.document import html_report
 
-    _write(path, html_report(evidence, summary))
+    _write(path, html_report(evidence, summary, artifact_sha256=artifact_sha256(artifact)))
 
 
-def _write_markdown(path: Path, evidence: Evidence, summary: Summary) -> None:
+def _write_markdown(path: Path, evidence: Evidence, summary: Summary, artifact: Path) -> None:
     from pytest_proofmap.report.markdown import COMMENT_BYTES, markdown_report
 
     _write(path, [markdown_report(summary, COMMENT_BYTES)])
 
 
-def _append_step_summary(path: Path, evidence: Evidence, summary: Summary) -> None:
+def _append_step_summary(path: Path, evidence: Evidence, summary: Summary, artifact: Path) -> None:
     from pytest_proofmap.report.markdown import STEP_SUMMARY_BYTES, markdown_report
 
     # Other commands of the same step may have written to it.

@@ -1,0 +1,104 @@
+// From filters to a list of cases, the most telling first.
+
+const KINDS = {
+  regression: { rank: 0, word: "regression", sign: "✗", tone: "not_qualified" },
+  alone: { rank: 1, word: "fails", sign: "✗", tone: "not_qualified" },
+  both: { rank: 2, word: "both fail", sign: "✗", tone: "not_qualified" },
+  baseline: { rank: 3, word: "baseline fails", sign: "✗", tone: "not_qualified" },
+  unavailable: { rank: 4, word: "unavailable", sign: "?", tone: "insufficient" },
+  improvement: { rank: 5, word: "improvement", sign: "✓", tone: "qualified" },
+  passed: { rank: 6, word: "passes", sign: "✓", tone: "qualified" },
+  skipped: { rank: 7, word: "skipped", sign: "-", tone: "none" },
+};
+const MISSED = new Set(["regression", "alone", "both", "baseline", "unavailable"]);
+const FLIPPED = new Set(["regression", "improvement"]);
+
+// How a runtime's outcomes on a case compare with those that they are shown beside; null when there are none.
+function kindOf(letters, reference, column) {
+  if (!letters) return null;
+  const fails = letters.includes("f");
+  if (!fails && letters.includes("e")) return "unavailable";
+  if (!fails && !letters.includes("p")) return "skipped";
+  const known = /[pf]/.test(reference ?? "");
+  const referencePasses = known && !/[fe]/.test(reference);
+  if (!fails) return known && reference.includes("f") ? "improvement" : "passed";
+  if (column.baseline && column.reference == null) return "baseline";
+  if (!known) return "alone";
+  return referencePasses ? "regression" : "both";
+}
+
+function rowsOfIndex(index, number, wanted) {
+  const rows = [];
+  index.columns.forEach((column, place) => {
+    if (column.before || (wanted.runtime && column.runtime !== wanted.runtime)) return;
+    if (wanted.verdict && !hasVerdict(index, column, wanted)) return;
+    const outcomes = index.outcomes[place];
+    const reference = column.reference == null ? null : index.outcomes[column.reference];
+    index.cases.forEach((id, at) => {
+      const slice = index.slices[at];
+      if (wanted.slice && slice !== null && slice !== wanted.slice) return;
+      const kind = kindOf(outcomes[at], reference?.[at], column);
+      if (kind === null) return;
+      if (wanted.show === "flips" ? !FLIPPED.has(kind) : wanted.show !== "all" && !MISSED.has(kind)) return;
+      rows.push({ number, index, column, place, at, id, slice, kind, message: index.messages[place][at] ?? "" });
+    });
+  });
+  return rows;
+}
+
+function hasVerdict(index, column, wanted) {
+  const slices = wanted.slice ? [wanted.slice] : null;
+  return index.cells.some(
+    (cell) =>
+      cell.runtime === column.runtime &&
+      cell.status === wanted.verdict &&
+      (slices ? cell.slice === wanted.slice || index.slices.every((each) => each === null) : true),
+  );
+}
+
+// Yields growing lists: first what names and messages say, then what is found in prompts and answers.
+async function* findRows(wanted) {
+  const numbers = wanted.criterion
+    ? [criterionNumber.get(wanted.criterion)].filter((number) => number !== undefined)
+    : facts.criteria.map((_, number) => number);
+  let rows = [];
+  for (const number of numbers) rows = rows.concat(rowsOfIndex(await loadIndex(number), number, wanted));
+  const index = numbers.length === 1 ? await loadIndex(numbers[0]) : null;
+  const ranked = (list) => [...list].sort((one, other) => KINDS[one.kind].rank - KINDS[other.kind].rank);
+  const query = wanted.q.trim().toLowerCase();
+  if (!query) {
+    yield { rows: ranked(rows), index, done: true };
+    return;
+  }
+  const named = (row) => `${facts.criteria[row.number].id}\n${row.id}\n${row.message}`.toLowerCase().includes(query);
+  const found = rows.filter(named);
+  yield { rows: ranked(found), index, done: false };
+  const waiting = new Map();
+  for (const row of rows) {
+    const block = row.index.blocks[row.at];
+    if (block < 0 || named(row)) continue;
+    if (!waiting.has(block)) waiting.set(block, []);
+    waiting.get(block).push(row);
+  }
+  let searched = 0;
+  for (const [block, candidates] of waiting) {
+    const texts = await loadBlock(block);
+    found.push(...candidates.filter(matcher(texts, query)));
+    searched += 1;
+    yield { rows: ranked(found), index, done: searched === waiting.size };
+  }
+  if (!waiting.size) yield { rows: ranked(found), index, done: true };
+}
+
+function matcher(block, query) {
+  const asJson = JSON.stringify(query).slice(1, -1);
+  const holds = (content) => JSON.stringify(content ?? "").toLowerCase().includes(asJson);
+  const prompts = new Set(block.prompts.map((prompt, number) => (holds(prompt) ? number : -1)));
+  return (row) => {
+    const samples = block.cases[row.at]?.[row.place] ?? [];
+    return samples.some(
+      (sample) =>
+        holds(sample.message) || sample.calls.some((call) => prompts.has(call.prompt) || holds(call.text) || holds(call.tools)),
+    );
+  };
+}

@@ -1,0 +1,32 @@
+// Text from outside, safe to show: nothing in it turns the direction of writing or hides.
+
+const HIDDEN = new RegExp(
+  "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff]" +
+    "|[\\ud800-\\udbff](?![\\udc00-\\udfff])|(?<![\\ud800-\\udbff])[\\udc00-\\udfff]",
+  "g",
+);
+
+function visible(text) {
+  return text.replace(HIDDEN, (found) => "\\u" + found.charCodeAt(0).toString(16).padStart(4, "0"));
+}
+
+// The page carries long texts cut, as {text, more}.
+function textOf(carried) {
+  if (carried == null) return "";
+  if (typeof carried === "string") return visible(carried);
+  if (typeof carried.text === "string" && "more" in carried) {
+    return visible(carried.text) + `\n[… ${carried.more.toLocaleString("en")} more characters are in the artifact]`;
+  }
+  return visible(JSON.stringify(carried, null, 2));
+}
+
+function money(usd) {
+  if (usd == null) return "cost unknown";
+  if (usd === 0) return "$0";
+  return "$" + (usd >= 1 ? usd.toFixed(2) : usd.toPrecision(2));
+}
+
+function seconds(value) {
+  if (value == null) return "latency not recorded";
+  return value < 0.1 ? `${(1000 * value).toFixed(0)} ms` : value < 10 ? `${value.toFixed(2)} s` : `${value.toFixed(1)} s`;
+}
