@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 __all__ = ["write_whole"]
+
+_LEFT_AFTER_S = 3600.0
+"""A temporary file that is older was left by a process that was killed: no write takes so long."""
 
 
 @contextlib.contextmanager
@@ -25,6 +30,7 @@ def write_whole(path: Path) -> Iterator[IO[str]]:
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+    _remove_left(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with open(handle, "w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
@@ -37,6 +43,14 @@ def write_whole(path: Path) -> Iterator[IO[str]]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what processes that were killed while they wrote the same file have left beside it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT_AFTER_S:
+                left.unlink()
 
 
 def _umask() -> int:
