@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_proofmap.decide.wording import FOOTER
-from pytest_proofmap.report.markdown_sections import Section, amount, failures, figure, is_promoted, sections
+from pytest_proofmap.report.markdown_sections import Section, amount, sections
 from pytest_proofmap.report.markdown_text import clip, code, prose
 from pytest_proofmap.report.summary import Summary
+from pytest_proofmap.report.verdict_line import verdict_line
 from pytest_proofmap.report.wording import plural
 
 __all__ = ["COMMENT_BYTES", "MARKER", "STEP_SUMMARY_BYTES", "markdown_report"]
@@ -97,57 +98,14 @@ def _size(blocks: Sequence[str]) -> int:
 
 def _head(summary: Summary) -> list[str]:
     run = summary.run
-    blocks = [f"{MARKER}\n### {_verdict(summary)}"]
+    line = verdict_line(summary)
+    blocks = [f"{MARKER}\n### {f'{line.sign} ' if line.sign else ''}ProofMap: {line.text}"]
     if not run.complete:
         reasons = run.incomplete_reasons or ["some marked tests did not run"]
         more = f"; and {len(reasons) - _REASONS} more" if len(reasons) > _REASONS else ""
         named = "; ".join(prose(clip(reason, 200)) for reason in reasons[:_REASONS])
         blocks.append(f"**Incomplete evidence**, which cannot be approved: {named}{more}")
     return blocks
-
-
-def _verdict(summary: Summary) -> str:
-    """Return the first line: what can move, what that saves, what fails."""
-    count = len(failures(summary))
-    sign = "✗ " if count else ""
-    failing = f"; {plural(count, 'finding')} {'fails' if count == 1 else 'fail'} the run" if count else ""
-    if summary.run.shard:
-        return f"{sign}ProofMap: one shard of a run, nothing is decided{failing}"
-    decided = [each for each in summary.objectives if each.recommendations]
-    if not decided:
-        return f"{sign}ProofMap: nothing is decided{failing}"
-    moved = [
-        (objective, route)
-        for objective in decided
-        for route in objective.recommendations
-        if is_promoted(objective, route)
-    ]
-    whole = sum(route.slice is None for _, route in moved)
-    partial = len({objective.name for objective, _ in moved}) - whole
-    text = f"ProofMap: {whole} of {plural(len(decided), 'objective')} can move to a challenger"
-    if partial:
-        text += f", {partial} {'more ' if whole else ''}on some slices"
-    savings = [
-        _span([route.cost_ratio for _, route in moved if route.cost_ratio and route.cost_ratio > 1], "cheaper"),
-        _span(
-            [
-                route.latency_ratio
-                for objective, route in moved
-                if objective.optimize == "latency" and route.latency_ratio and route.latency_ratio > 1
-            ],
-            "faster",
-        ),
-    ]
-    found = " and ".join(filter(None, savings))
-    sign = sign or ("✓ " if moved else "")
-    return f"{sign}{text}{f', {found}' if found else ''}{failing}"
-
-
-def _span(ratios: Sequence[float], word: str) -> str:
-    if not ratios:
-        return ""
-    low, high = figure(min(ratios)), figure(max(ratios))
-    return f"{low}× {word}" if low == high else f"{low} to {high}× {word}"
 
 
 def _foot(summary: Summary) -> list[str]:

@@ -13,10 +13,10 @@ from pytest_proofmap.evidence.models import Cell, Criterion, Objective, Recommen
 from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.markdown_text import clip, clip_middle, code, prose
 from pytest_proofmap.report.summary import Summary
+from pytest_proofmap.report.verdict_line import failures, figure, is_promoted
 from pytest_proofmap.report.wording import SIGNS, WORDS, cheaper, money, needs_text, plural, seconds
-from pytest_proofmap.run.findings import Finding
 
-__all__ = ["Section", "amount", "failures", "figure", "is_promoted", "sections", "table"]
+__all__ = ["Section", "amount", "sections", "table"]
 
 NAME_LIMIT = 80
 MESSAGE_LIMIT = 240
@@ -59,11 +59,6 @@ def sections(summary: Summary) -> list[Section]:
     return [part for part in parts if part.rows]
 
 
-def is_promoted(objective: Objective, route: Recommendation) -> bool:
-    """Return whether a route leaves its baseline."""
-    return bool(route.chain) and route.chain[0] != objective.baseline
-
-
 def table(*columns: str) -> tuple[str, str]:
     """Return the two lines above the rows of a table."""
     return _row(columns), _row(["---"] * len(columns))
@@ -75,26 +70,6 @@ def _row(cells: Iterable[str]) -> str:
 
 def _name(text: str) -> str:
     return code(clip_middle(text, NAME_LIMIT))
-
-
-def failures(summary: Summary) -> list[Finding]:
-    """Return what fails the run: what was found at its end, and the baselines' tests that fail on their own."""
-    failing = [
-        Finding(
-            f"the baseline {cell.runtime} must pass every case of {criterion.id}: "
-            f"{cell.failed + cell.errors} of {plural(cell.cases - cell.skipped, 'case')} did not pass",
-            "mend the baseline or the criterion",
-        )
-        for criterion in summary.criteria
-        for cell in criterion.cells
-        if cell.role == "baseline" and cell.slice is None and _fails_tests(criterion, cell)
-    ]
-    return [*summary.findings, *failing]
-
-
-def _fails_tests(criterion: Criterion, cell: Cell) -> bool:
-    bar = criterion.bar
-    return bool(cell.errors) or (bar.kind == "all_pass" and bar.baseline_must_pass and bool(cell.failed))
 
 
 def _findings(summary: Summary) -> Section:
@@ -144,13 +119,6 @@ def _ratio(ratio: float | None, interval: tuple[float, float] | None, more: str,
         ratio, interval, more = 1 / ratio, interval and (1 / interval[1], 1 / interval[0]), less
     text = f"{figure(ratio)}× {more}"
     return text if interval is None else f"{text} ({figure(interval[0])}–{figure(interval[1])}×)"
-
-
-def figure(value: float) -> str:
-    """Return a ratio with the digits that matter."""
-    if not math.isfinite(value):
-        return "∞"
-    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 1.05 else f"{value:.2f}"
 
 
 def amount(usd: float | None, *, estimated: bool) -> str:

@@ -25,10 +25,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_decisions_come_first(open_page: OpenPage, report: Path) -> None:
     """The page opens with what can move, the chain and the reason."""
     page = open_page(report)
-    assert page.shown("h1") == "1 of 2 objectives can move to a challenger"
+    assert page.shown("h1") == "✓ 1 of 2 objectives can move to a challenger, 10× cheaper"
     assert "→ move to mini" in page.shown(".decisions tbody tr:first-child")
     assert page.shown(".decisions tbody tr:first-child .chain") == "mini then base"
-    assert page.page.title().startswith("1 of 2 objectives")
+    assert page.page.title().startswith("✓ 1 of 2 objectives")
 
 
 def test_the_failing_answer_is_two_clicks_away(open_page: OpenPage, report: Path) -> None:

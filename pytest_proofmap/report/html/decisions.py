@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, Recommendation, Status
 from pytest_proofmap.report.labels import short_labels
+from pytest_proofmap.report.verdict_line import is_promoted
 from pytest_proofmap.report.wording import SIGNS, WORDS, money, needs_text, plural
 
-__all__ = ["MissingEvidence", "Route", "headline", "missing_evidence", "routes", "saving"]
+__all__ = ["MissingEvidence", "Route", "missing_evidence", "routes", "saving"]
 
 
 class Standing(NamedTuple):
@@ -53,24 +54,13 @@ class MissingEvidence(NamedTuple):
 def routes(evidence: Evidence) -> list[Route]:
     """Return the recommendations, objectives with a promotion first."""
     ranked = sorted(
-        evidence.objectives, key=lambda one: not any(_is_promoted(one, each) for each in one.recommendations)
+        evidence.objectives, key=lambda one: not any(is_promoted(one, each) for each in one.recommendations)
     )
     return [
         _route(objective, found)
         for objective in ranked
         for found in sorted(objective.recommendations, key=lambda one: (one.slice is not None, one.slice or ""))
     ]
-
-
-def headline(evidence: Evidence) -> str:
-    """Return in one sentence what can move."""
-    decided = [each for each in evidence.objectives if each.recommendations]
-    if not decided:
-        return "Nothing is decided"
-    whole = [each for each in decided if _moves(each, whole=True)]
-    partial = [each for each in decided if _moves(each, whole=False) and each not in whole]
-    text = f"{len(whole)} of {plural(len(decided), 'objective')} can move to a challenger"
-    return f"{text}, {len(partial)} more on some slices" if partial else text
 
 
 def saving(evidence: Evidence, *, estimated: bool) -> str | None:
@@ -136,7 +126,7 @@ def _route(objective: Objective, found: Recommendation) -> Route:
     return Route(
         objective=objective.name,
         slice=found.slice,
-        is_promoted=_is_promoted(objective, found),
+        is_promoted=is_promoted(objective, found),
         is_sensitive=objective.sensitive,
         chain=found.chain,
         reason=found.reason,
@@ -150,13 +140,3 @@ def _rescued(found: Recommendation) -> Iterator[str]:
     if failures:
         parts = ", ".join(f"{each.runtime} passes {each.rescued}" for each in found.fallbacks)
         yield f"on its {plural(failures, 'miss', 'misses')} {parts}"
-
-
-def _is_promoted(objective: Objective, found: Recommendation) -> bool:
-    return bool(found.chain) and found.chain[0] != objective.baseline
-
-
-def _moves(objective: Objective, *, whole: bool) -> bool:
-    return any(
-        _is_promoted(objective, each) for each in objective.recommendations if (each.slice is None) == whole
-    )

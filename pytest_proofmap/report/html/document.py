@@ -18,7 +18,7 @@ from pytest_proofmap.report.difference import Compared, evidence_notes, sections
 from pytest_proofmap.report.html.carried import to_json
 from pytest_proofmap.report.html.cases import CarriedCases, carry_cases
 from pytest_proofmap.report.html.charts import chart_data
-from pytest_proofmap.report.html.decisions import headline, missing_evidence, routes, saving
+from pytest_proofmap.report.html.decisions import missing_evidence, routes, saving
 from pytest_proofmap.report.html.facts import (
     attribution,
     calls_line,
@@ -30,6 +30,7 @@ from pytest_proofmap.report.html.facts import (
 from pytest_proofmap.report.html.matrix import matrix, runtimes_shown
 from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.summary import Summary
+from pytest_proofmap.report.verdict_line import failures, verdict_line
 from pytest_proofmap.report.wording import SIGNS, WORDS, plural
 from pytest_proofmap.visible import visible
 
@@ -70,10 +71,10 @@ def html_report(
         "words": WORDS,
         "signs": SIGNS,
         "run": evidence.run,
-        "headline": headline(evidence),
+        "headline": _headline(summary, compared),
         "calls": calls_line(summary),
         "saving": saving(evidence, estimated=summary.estimated),
-        "findings": summary.findings,
+        "findings": failures(summary),
         "notices": _notices(summary, compared),
         "difference": _difference(compared),
         "routes": routes(evidence),
@@ -188,6 +189,14 @@ def _slices(evidence: Evidence) -> list[str]:
     return sorted({cell.slice for each in evidence.criteria for cell in each.cells if cell.slice is not None})
 
 
+def _headline(summary: Summary, compared: Compared | None) -> str:
+    if compared is not None:
+        return "; ".join(summary_of(compared.drift)) or "No regression and no drift"
+    line = verdict_line(summary)
+    text = line.text[0].upper() + line.text[1:]
+    return f"{line.sign} {text}" if line.sign else text
+
+
 def _notices(summary: Summary, compared: Compared | None) -> list[str]:
     notices = [] if summary.run.complete else [f"Incomplete evidence: {'; '.join(summary.run.incomplete_reasons)}"]
     return [*notices, *summary.warnings, *(evidence_notes(compared) if compared else ())]
@@ -197,7 +206,6 @@ def _difference(compared: Compared | None) -> dict[str, Any] | None:
     if compared is None:
         return None
     return {
-        "summary": summary_of(compared.drift),
         "sections": sections(compared),
         "old_started": compared.old.run.started_at,
         "new_started": compared.new.run.started_at,

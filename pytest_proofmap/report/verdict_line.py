@@ -1,0 +1,98 @@
+"""A run in one line: what can move, what that saves, and what fails."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pytest_proofmap.evidence.models import Cell, Criterion, Objective, Recommendation
+from pytest_proofmap.report.summary import Summary
+from pytest_proofmap.report.wording import plural
+from pytest_proofmap.run.findings import Finding
+
+__all__ = ["VerdictLine", "failures", "figure", "is_promoted", "verdict_line"]
+
+
+class VerdictLine(NamedTuple):
+    """A run in one line."""
+
+    sign: str
+    """For one that fails, and for one with something that can move; else empty."""
+    text: str
+
+
+def verdict_line(summary: Summary) -> VerdictLine:
+    """Return what can move, what that saves, and what fails."""
+    count = len(failures(summary))
+    sign = "✗" if count else ""
+    failing = f"; {plural(count, 'finding')} {'fails' if count == 1 else 'fail'} the run" if count else ""
+    if summary.run.shard:
+        return VerdictLine(sign, f"one shard of a run, nothing is decided{failing}")
+    decided = [each for each in summary.objectives if each.recommendations]
+    if not decided:
+        return VerdictLine(sign, f"nothing is decided{failing}")
+    moved = [
+        (objective, route)
+        for objective in decided
+        for route in objective.recommendations
+        if is_promoted(objective, route)
+    ]
+    whole = sum(route.slice is None for _, route in moved)
+    partial = len({objective.name for objective, _ in moved}) - whole
+    text = f"{whole} of {plural(len(decided), 'objective')} can move to a challenger"
+    if partial:
+        text += f", {partial} {'more ' if whole else ''}on some slices"
+    savings = [
+        _span([route.cost_ratio for _, route in moved if route.cost_ratio and route.cost_ratio > 1], "cheaper"),
+        _span(
+            [
+                route.latency_ratio
+                for objective, route in moved
+                if objective.optimize == "latency" and route.latency_ratio and route.latency_ratio > 1
+            ],
+            "faster",
+        ),
+    ]
+    found = " and ".join(filter(None, savings))
+    sign = sign or ("✓" if moved else "")
+    return VerdictLine(sign, f"{text}{f', {found}' if found else ''}{failing}")
+
+
+def _span(ratios: Sequence[float], word: str) -> str:
+    if not ratios:
+        return ""
+    low, high = figure(min(ratios)), figure(max(ratios))
+    return f"{low}× {word}" if low == high else f"{low} to {high}× {word}"
+
+
+def is_promoted(objective: Objective, route: Recommendation) -> bool:
+    """Return whether a route leaves its baseline."""
+    return bool(route.chain) and route.chain[0] != objective.baseline
+
+
+def failures(summary: Summary) -> list[Finding]:
+    """Return what fails the run: what was found at its end, and the baselines' tests that fail on their own."""
+    failing = [
+        Finding(
+            f"the baseline {cell.runtime} must pass every case of {criterion.id}: "
+            f"{cell.failed + cell.errors} of {plural(cell.cases - cell.skipped, 'case')} did not pass",
+            "mend the baseline or the criterion",
+        )
+        for criterion in summary.criteria
+        for cell in criterion.cells
+        if cell.role == "baseline" and cell.slice is None and _fails_tests(criterion, cell)
+    ]
+    return [*summary.findings, *failing]
+
+
+def _fails_tests(criterion: Criterion, cell: Cell) -> bool:
+    bar = criterion.bar
+    return bool(cell.errors) or (bar.kind == "all_pass" and bar.baseline_must_pass and bool(cell.failed))
+
+
+def figure(value: float) -> str:
+    """Return a ratio with the digits that matter."""
+    if not math.isfinite(value):
+        return "∞"
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 1.05 else f"{value:.2f}"
