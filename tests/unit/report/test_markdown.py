@@ -225,6 +225,15 @@ def test_hostile_names_and_messages_mean_nothing() -> None:
     assert "<script>alert(1)</script>" in page.text
 
 
+def test_a_run_without_texts_has_no_column_for_them() -> None:
+    """Where no message was kept, regressions are named all the same, and nothing stands empty."""
+    summary = summarize_evidence(decided(ALL))
+    silent = replace(summary, misses=[miss._replace(message="") for miss in summary.misses])
+    text = markdown_report(silent, COMMENT_BYTES)
+    assert "\n| runtime | case |\n" in text
+    assert "test_x[c40]" in check(text).text
+
+
 def test_huge_messages_and_names_are_clipped() -> None:
     """Ten megabytes in a message, a reason or a name leave the report small."""
     huge = "<x>@" * 2_500_000
