@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CHROMIUM_NAMES", "OpenedPage"]
-
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+__all__ = ["OpenedPage"]
 
 
 class OpenedPage:
@@ -24,8 +22,12 @@ class OpenedPage:
         self.complaints: list[str] = []
         page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}") or dialog.dismiss())
+        page.on("dialog", self._interrupted)
         page.on("request", self._asked)
+
+    def _interrupted(self, dialog: Any) -> None:
+        self.complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
 
     def _asked(self, request: Any) -> None:
         if request.url.split("#")[0] not in (self.path.as_uri(), "data:,"):

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opened_page import CHROMIUM_NAMES, OpenedPage
+from opened_page import OpenedPage
 
-HERE = Path(__file__).parent
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+HERE = Path(__file__).parent / "browser"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of this folder, and skip them where there is no browser."""
+    """Mark the tests that open pages, and skip them where there is no browser."""
     missing = _missing()
     for item in items:
         if HERE in item.path.parents:
