@@ -98,6 +98,15 @@ def test_output_to_a_file(tmp_path: Path, evidence: Path, form: str) -> None:
     assert target.read_text(encoding="utf-8").splitlines()[-3:] == shown.splitlines()[-3:]
 
 
+def test_html_goes_beside_the_evidence(evidence: Path) -> None:
+    """The page is a file under the evidence's name, since nobody wants it in a terminal, and is told of."""
+    done = proofmap("report", evidence, "--html")
+    page = evidence.with_suffix(".html")
+    assert (done.returncode, done.stdout) == (0, f"report written to {page}\n")
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert proofmap("report", evidence, "--html", "-o", "-").stdout.startswith("<!DOCTYPE html>")
+
+
 def test_an_output_that_cannot_be_written(evidence: Path) -> None:
     """A place that cannot be written to is bad input, named with its reason."""
     done = proofmap("report", evidence, "--md", "-o", evidence / "below.md")
