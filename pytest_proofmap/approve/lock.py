@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from pytest_proofmap.approve.models import LOCK_SCHEMA, Lock, LockedPrompt, LockedRuntime, Route, route_parts
 from pytest_proofmap.errors import LockError
+from pytest_proofmap.limited_file import FileTooLargeError, read_limited
 from pytest_proofmap.runtime.request import canonical_json
 from pytest_proofmap.whole_file import write_whole
 
@@ -50,9 +52,9 @@ def read_text(path: Path) -> str:
         LockError: It cannot be read.
     """
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise LockError(f"{path} has more than {LARGEST_BYTES // 2**20} MB: that is no lock.")
-        return path.read_text(encoding="utf-8")
+        return read_limited(path, LARGEST_BYTES).decode("utf-8").replace("\r\n", "\n")
+    except FileTooLargeError:
+        raise LockError(f"{path} has more than {LARGEST_BYTES // 2**20} MB: that is no lock.") from None
     except OSError as error:
         raise LockError(
             f"cannot read the lock {str(path)!r}: {error.strerror or error}. "
@@ -77,7 +79,9 @@ def parse_lock(text: str, where: str) -> Lock:
             f"{where} has merge conflicts. Approvals of different routes are joined by: proofmap approve --resolve"
         )
     try:
-        content = json.loads(text, parse_constant=_refuse_constant)
+        content = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_each_key_once
+        )
     except (ValueError, RecursionError) as error:
         raise LockError(f"{where} is not JSON: {error}. Take it from version control.") from None
     if not isinstance(content, dict) or content.get("schema") != LOCK_SCHEMA:
@@ -188,6 +192,23 @@ def join(ours: Lock, theirs: Lock) -> Lock:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"the number {text[:20]!r} is too large")
+    return number
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; of two equal keys a reviewer may read the first, and JSON takes the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} comes twice in one object")
+    return found
 
 
 def _check_names(lock: Lock, name: str, route: Route, where: str) -> None:

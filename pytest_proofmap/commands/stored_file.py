@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["read_decided", "read_evidence_or_lock"]
 
 _HEAD_BYTES = 4096
+LARGEST_BYTES = 64 * 2**20
+"""How far a schema is looked for that does not stand first."""
 _SCHEMA_FIRST = re.compile(rb'\s*\{\s*"schema"\s*:\s*"(?P<schema>[^"]*)"')
 _LOCK, _EVIDENCE = "proofmap.lock/", "proofmap.evidence/"
 
@@ -66,7 +68,7 @@ def _schema(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
             found = _SCHEMA_FIRST.match(head)
-            content = head if found else head + file.read()
+            content = head if found else head + file.read(LARGEST_BYTES)
     except OSError as error:
         raise EvidenceError(
             f"cannot read {str(path)!r}: {error.strerror or error}. Evidence is written by pytest --proofmap, a "

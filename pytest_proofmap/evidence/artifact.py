@@ -25,9 +25,14 @@ from pytest_proofmap.evidence.models import (
     RuntimeInfo,
     Totals,
 )
+from pytest_proofmap.limited_file import read_limited
 from pytest_proofmap.whole_file import write_whole
 
 __all__ = ["ArtifactParts", "artifact_sha256", "read_evidence", "write_evidence"]
+
+
+LARGEST_BYTES = 512 * 2**20
+"""Of an artifact that is read as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def read_evidence(path: Path) -> Evidence:
         EvidenceError: The file is not there, not JSON, or not of the schema.
     """
     try:
-        text = path.read_bytes()
+        text = read_limited(path, LARGEST_BYTES)
     except OSError as error:
         raise EvidenceError(
             f"cannot read the evidence {str(path)!r}: {error.strerror or error}. Make one with: pytest --proofmap"

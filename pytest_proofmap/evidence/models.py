@@ -61,7 +61,9 @@ class Model(BaseModel):
     Validators are built when they are first needed: a run fills in half of the models.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=(), defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", protected_namespaces=(), defer_build=True, allow_inf_nan=False
+    )
 
 
 class Versions(Model):
@@ -158,7 +160,7 @@ class CallFailure(Model):
     message: str
     """Its message, redacted."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
 
 
 class Call(Model):
@@ -417,5 +419,10 @@ class Evidence(Model):
     totals: Totals
 
     model_config = ConfigDict(
-        frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=(), defer_build=True
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        protected_namespaces=(),
+        defer_build=True,
+        allow_inf_nan=False,
     )

@@ -7,7 +7,6 @@ context window) is an answer too: it has ``refusal`` in place of ``response``.
 from __future__ import annotations
 
 import json
-import math
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
@@ -183,7 +182,7 @@ def _count(value: object) -> int | None:
 
 
 def _seconds(value: object) -> float | None:
-    return value if isinstance(value, int | float) and 0 <= value < math.inf else None
+    return value if isinstance(value, int | float) and 0 <= value <= MOST else None
 
 
 def _text(value: object) -> str | None:

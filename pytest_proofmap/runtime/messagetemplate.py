@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2 import TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
 from jinja2.environment import Template
 from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pytest_proofmap.errors import PromptError
+from pytest_proofmap.runtime.promptsandbox import BUDGET, Budget, PromptEnvironment, charge_for_work
 
 __all__ = ["MessageTemplate", "join_messages", "split_messages"]
 
@@ -44,13 +44,13 @@ class _Edge(str):
 EDGE = _Edge()
 
 
-class _PromptEnvironment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox as prompts use it."""
+class _Environment(PromptEnvironment):
+    """The sandbox, with what the templates of messages need."""
 
     value_edge = EDGE
 
 
-ENVIRONMENT = _PromptEnvironment(undefined=StrictUndefined, autoescape=False)
+ENVIRONMENT = _Environment()
 
 
 class MessageTemplate:
@@ -82,6 +82,7 @@ class MessageTemplate:
                 node.name for node in tree.find_all(nodes.Name) if node.name in ENVIRONMENT.globals
             }
             self._refuse(tree)
+            self._works = charge_for_work(tree)
             tree.body = list(self._with_edges(tree.body))
             tree.set_environment(ENVIRONMENT)
             code = ENVIRONMENT.compile(tree, name=label, filename=f"<prompt {label}>")
@@ -89,6 +90,9 @@ class MessageTemplate:
             raise self._error(f"not valid Jinja: {error.message}", error.lineno) from error
         except TemplateError as error:
             raise self._error(f"not valid Jinja: {error}", 1) from error
+        except (ArithmeticError, MemoryError, RecursionError, SyntaxError, ValueError) as error:
+            # Blocks within blocks without end, and numbers of thousands of digits.
+            raise self._error(f"not valid Jinja: {type(error).__name__}: {error}", 1) from error
         self._template = Template.from_code(ENVIRONMENT, code, ENVIRONMENT.make_globals(None))
         self.messages: list[dict[str, Any]] = split_messages(body)
         self._cut: tuple[str, list[tuple[str, list[str]]]] | None = None
@@ -102,8 +106,12 @@ class MessageTemplate:
         text: list[str] = []
         values: list[str] = []
         inside = False
+        given = dict(variables)
+        budget = given[BUDGET] = Budget()
         try:
-            for chunk in self._template.root_render_func(self._template.new_context(dict(variables))):
+            for chunk in self._template.root_render_func(self._template.new_context(given)):
+                if self._works:
+                    budget.spend(len(chunk))
                 if chunk is EDGE:
                     inside = not inside
                 elif inside:

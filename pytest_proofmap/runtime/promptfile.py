@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pytest_proofmap.errors import PromptError, did_you_mean
+from pytest_proofmap.limited_file import read_limited
 
 __all__ = ["InputField", "PromptFile", "read_prompt_file"]
 
@@ -41,6 +42,9 @@ TYPES: dict[str, tuple[type, ...]] = {
 }
 """Python types of the type names in ``input.schema``."""
 
+LARGEST_BYTES = 2**20
+"""Of a prompt file: some 250,000 tokens."""
+
 PICOSCHEMA_NAME = re.compile(r"^(\w+)(\?)?(?:\((array|object|enum)\b[^)]*\))?$")
 
 
@@ -58,7 +62,7 @@ class InputField:
         if value is None and not self.required:
             return None
         if self.choices is not None:
-            return None if value in self.choices else f"must be one of {list(self.choices)}"
+            return None if value in self.choices else f"must be one of {_brief(list(self.choices))}"
         types = TYPES[self.type_name]
         if isinstance(value, types) and (not isinstance(value, bool) or bool in types or object in types):
             return None
@@ -94,7 +98,8 @@ def read_prompt_file(path: Path, label: str) -> PromptFile:
         PromptError: The file cannot be read or its front matter is broken.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = read_limited(path, LARGEST_BYTES, regular=True).decode("utf-8")
+        text = content.replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         problem = f"{error.reason} at byte {error.start}"
         raise PromptError(f"{label}: not UTF-8 ({problem}). Save it as UTF-8.") from error
@@ -127,22 +132,32 @@ def read_prompt_file(path: Path, label: str) -> PromptFile:
     )
 
 
+_BRIEFLY = reprlib.Repr()
+# What YAML's references make of few lines would fill pages at the usual depth.
+_BRIEFLY.maxlevel = 2
+
+
+def _brief(value: object) -> str:
+    return _BRIEFLY.repr(value)
+
+
 def _parse_front_matter(source: str, line: int, label: str) -> dict[Any, Any]:
     """Parse the YAML between the delimiters; ``line`` is the file's line on which it starts."""
     import yaml
 
     try:
         metadata = yaml.safe_load(source)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # PyYAML lets through what Python makes of a date without such a day, or of 5,000 digits.
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error)
+        problem = getattr(error, "problem", None) or f"{type(error).__name__}: {_brief(str(error))}"
         at = line + (min(mark.line, source.count("\n")) if mark is not None else 0)
         raise PromptError(f"{label}:{at}: the front matter is not valid YAML: {problem}.") from error
     if metadata is None:
         return {}
     if not isinstance(metadata, dict):
         raise PromptError(
-            f"{label}:{line}: the front matter is {reprlib.repr(metadata)}, but must be settings such as "
+            f"{label}:{line}: the front matter is {_brief(metadata)}, but must be settings such as "
             "'input:' with a 'schema:' below it."
         )
     return metadata
@@ -158,11 +173,15 @@ def _read_schema(declared: object, label: str) -> dict[str, InputField]:
     if not isinstance(declared, dict) or not isinstance(schema, dict):
         raise PromptError(
             f"{label}: 'input' must hold a 'schema' that names the variables with their types, such as "
-            f"'ticket: string', not {reprlib.repr(declared)}."
+            f"'ticket: string', not {_brief(declared)}."
         )
     properties = schema.get("properties")
     if schema.get("type") == "object" and isinstance(properties, dict):
         required = schema.get("required") or []
+        if isinstance(required, str) or not isinstance(required, Collection):
+            raise PromptError(
+                f"{label}: 'required' in input.schema must list names, not {_brief(required)}."
+            )
         return {
             str(name): InputField(_type_name(spec.get("type", "any"), name, label), name in required)
             for name, spec in properties.items()
@@ -175,12 +194,14 @@ def _read_picoschema_field(name: object, spec: object, label: str) -> tuple[str,
     """Read ``name``, ``name?`` or ``name(array|object|enum, description)`` with its type."""
     match = PICOSCHEMA_NAME.match(str(name))
     if match is None:
-        raise PromptError(f"{label}: input.schema names the variable {name!r}, which is no variable name.")
+        raise PromptError(
+            f"{label}: input.schema names the variable {_brief(name)}, which is no variable name."
+        )
     variable, optional, kind = match.groups()
     if kind == "enum":
         if not isinstance(spec, list):
             raise PromptError(
-                f"{label}: the enum {variable!r} in input.schema must list its values, not {spec!r}."
+                f"{label}: the enum {variable!r} in input.schema must list its values, not {_brief(spec)}."
             )
         return variable, InputField("any", not optional, tuple(spec))
     return variable, InputField(kind or _type_name(spec, variable, label), not optional)
@@ -191,7 +212,7 @@ def _type_name(spec: object, variable: object, label: str) -> str:
     name = str(spec).split(",", 1)[0].strip().lower() if isinstance(spec, str) else ""
     if name not in TYPES:
         raise PromptError(
-            f"{label}: the variable {variable!r} in input.schema has the type {spec!r}; allowed are "
+            f"{label}: the variable {variable!r} in input.schema has the type {_brief(spec)}; allowed are "
             f"{', '.join(TYPES)}.{did_you_mean(name, list(TYPES))}"
         )
     return name

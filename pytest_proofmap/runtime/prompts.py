@@ -198,6 +198,7 @@ class PromptLibrary:
             )
         files: dict[str, dict[str, Path]] = {}
         seen: dict[str, str] = {}
+        own = (self.directory.resolve(), self._rootdir.resolve())
         for path in sorted(self.directory.glob("*.prompt")):
             if path.name.startswith("."):
                 continue
@@ -206,6 +207,11 @@ class PromptLibrary:
                 raise PromptError(
                     f"{self._label(path)}: a prompt file is called 'name.prompt' (the default prompt) or "
                     "'name.variant.prompt', with letters, digits, '_' and '-' in the names. Rename it."
+                )
+            if path.is_symlink() and not any(path.resolve().is_relative_to(folder) for folder in own):
+                # What it leads to would be sent to the model and written into the evidence.
+                raise PromptError(
+                    f"{self._label(path)}: a link to a file outside of the project. Put the prompt itself there."
                 )
             twin = seen.setdefault(path.name.lower(), path.name)
             if twin != path.name:

@@ -102,7 +102,7 @@ class Recordings:
                 handle.seek(place.offset)
                 line = handle.read(place.length)
             return Answer.from_json(line)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RecordingsError(
                 f"{file}, line {place.line}: the file changed after it was loaded ({error}). Run again."
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from pytest_proofmap.runtime.request import Request, canonical_json
 from pytest_proofmap.whole_file import write_whole
 
 __all__ = ["Recording", "read_recordings", "same_answer", "write_recordings"]
+
+LONGEST_LINE = 256 * 2**20
+"""Longest line that is read, in bytes: messages may hold pictures."""
 
 _CONFLICT_MARKERS = (b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>")
 
@@ -43,7 +47,15 @@ def read_recordings(file: Path) -> Iterator[Recording]:
     try:
         # Bytes, because text would also be split at characters such as U+2028 inside of an answer.
         with open(file, "rb") as lines:
-            for number, line in enumerate(lines, 1):
+            for number in itertools.count(1):
+                line = lines.readline(LONGEST_LINE + 1)
+                if not line:
+                    break
+                if len(line) > LONGEST_LINE:
+                    raise RecordingsError(
+                        f"{file}, line {number}: the line is longer than {LONGEST_LINE // 2**20} MB: that is no "
+                        "recorded answer. Restore the file, or delete the line."
+                    )
                 if not line.isspace():
                     key, answer = _parse(file, number, line)
                     yield Recording(key, answer, file, number, offset, len(line))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pytest_proofmap.errors import RecordingsError
+from pytest_proofmap.limited_file import read_limited
 from pytest_proofmap.own_folder import create_folder
 from pytest_proofmap.runtime.recordings_file import read_recordings
 from pytest_proofmap.runtime.request import KEY_SCHEMA
@@ -23,6 +24,7 @@ from pytest_proofmap.whole_file import write_whole
 __all__ = ["Place", "places"]
 
 _FORMAT = 1
+LARGEST_INDEX = 2**30
 _SETTLED_NS = 2_000_000_000
 """A file that changed less than this ago may change again within one tick of the file system's clock."""
 
@@ -47,10 +49,10 @@ def places(file: Path, index_dir: Path | None = None) -> list[Place]:
     stamp = _stamp(file)
     path = os.path.abspath(file)
     kept = index_dir / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        head, *found = json.loads(kept.read_bytes())
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+        head, *found = json.loads(read_limited(kept, LARGEST_INDEX, regular=True))
         if head == [_FORMAT, KEY_SCHEMA, path, stamp]:
-            return [Place(*place) for place in found]
+            return [_checked(Place(*place), stamp[0]) for place in found]
     found = _read_through(file)
     if stamp == _stamp(file) and time.time_ns() - max(stamp[1:3]) > _SETTLED_NS:
         # The index saves time and nothing else: a folder that cannot be written is fine.
@@ -59,6 +61,20 @@ def places(file: Path, index_dir: Path | None = None) -> list[Place]:
             with write_whole(kept) as index:
                 index.write(json.dumps([[_FORMAT, KEY_SCHEMA, path, stamp], *found]))
     return found
+
+
+def _checked(place: Place, size: int) -> Place:
+    """Return a place that may be one.
+
+    Raises:
+        ValueError: It lies outside of the file, or is none.
+    """
+    key, offset, length, line = place
+    if type(key) is not str or not type(offset) is type(length) is type(line) is int:
+        raise ValueError("not an index that was written here")
+    if offset < 0 or length < 0 or offset + length > size:
+        raise ValueError("the place of an answer lies outside of its file")
+    return place
 
 
 def _read_through(file: Path) -> list[Place]:

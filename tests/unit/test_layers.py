@@ -15,7 +15,7 @@ PACKAGE = Path(pytest_proofmap.__file__).parent
 LAYERS = ["evidence", "runtime", "decide", "approve", "run", "report", "commands"]
 """Each folder may import those before it."""
 
-FOUNDATIONS = ["_version", "collector", "environment", "errors", "own_folder", "whole_file"]
+FOUNDATIONS = ["_version", "collector", "environment", "errors", "limited_file", "own_folder", "whole_file"]
 """Modules that anyone may import and that import no folder of the package."""
 
 WITHOUT_PYTEST = ["approve", "approved", "cli", "commands", "decide", "evidence", "runtime"]
