@@ -60,7 +60,8 @@ def add_test_properties(run: QualificationSession, item: pytest.Item, report: py
     if report.when != "teardown" and record.outcome is not None:
         objective = run.registry.criteria[record.id.criterion].objective
         item.stash[PROPERTIES] = list(_of_sample(record, objective, repeated=_is_repeated(run, record)))
-    report.user_properties.extend(item.stash.get(PROPERTIES, []))
+    known = item.stash.get(PROPERTIES, None)
+    report.user_properties.extend(known or ())
 
 
 def add_suite_properties(config: pytest.Config) -> None:
