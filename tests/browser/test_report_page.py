@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opened_page import OpenedPage
-from pages import two_objectives, write_page
+from pages import edited, two_objectives, write_page
 from stored_evidence import decided
 
 OpenPage = Callable[..., OpenedPage]
@@ -178,7 +179,20 @@ def test_another_answer_can_stand_beside(open_page: OpenPage, report: Path) -> N
     page.page.get_by_label("Beside").select_option(label="Challenger: mini")
     assert "Challenger: mini" in page.page.locator(".side").first.inner_text()
     assert page.page.locator("ins").count()
-    page.page.get_by_label("mark differences").uncheck()
+    page.page.get_by_label("mark what differs in similar answers").uncheck()
+    assert not page.page.locator("ins, del").count()
+
+
+def test_answers_with_little_in_common_are_not_marked(open_page: OpenPage, tmp_path: Path) -> None:
+    """Where nearly every word would be marked, none is."""
+
+    def unlike(content: dict[str, Any]) -> None:
+        content["samples"][-1]["calls"][0]["text"] = "Something else altogether, in many other words"
+
+    evidence = edited(decided({"tests/test_a.py::test_label": {"base": "PPPP", "mini": "PPPF"}}), unlike)
+    page = open_page(write_page(tmp_path / "report.html", evidence))
+    page.page.locator(".cases button").first.click()
+    page.page.locator(".detail .side").last.wait_for()
     assert not page.page.locator("ins, del").count()
 
 

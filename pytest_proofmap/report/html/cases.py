@@ -245,7 +245,7 @@ class _Prompts:
     def __init__(self) -> None:
         self.contents: list[Any] = []
         self.size = 0
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[bytes, int] = {}
 
     def number(self, content: Any) -> int:
         """Return where a request stands, and take it up when it is new."""

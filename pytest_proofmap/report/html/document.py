@@ -172,7 +172,7 @@ def _facts(evidence: Evidence, charts: Sequence[dict[str, Any]], *, is_compariso
         "words": WORDS,
         "charts": charts,
     }
-    return f'<script type="application/json" id="facts">{_inert(to_json(facts))}</script>\n'
+    return f'<script type="application/json" id="facts">{_inert(to_json(facts).decode())}</script>\n'
 
 
 def _elements(name: str, contents: Sequence[str]) -> Iterator[str]:

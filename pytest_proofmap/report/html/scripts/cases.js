@@ -5,6 +5,7 @@ const { useEffect, useMemo, useRef, useState } = preactHooks;
 const html = htm.bind(h);
 const PAGE_OF_ROWS = 25;
 const DIFFERENCE_MS = 300;
+const ALIKE = 0.4;
 
 function Badge({ kind }) {
   const { word, sign, tone } = KINDS[kind];
@@ -13,10 +14,11 @@ function Badge({ kind }) {
 
 const OUTCOMES = { passed: "✓ passed", failed: "✗ failed", error: "? unavailable", skipped: "- skipped", spared: "- not asked" };
 
-// Two texts with what differs marked, or as they are where that would take too long.
+// Two texts with what differs marked; as they are where that would take too long, or mark nearly everything.
 function marked(left, right) {
-  const parts = Diff.diffWordsWithSpace(left, right, { timeout: DIFFERENCE_MS });
-  if (!parts) return [left, right];
+  const parts = Diff.diffWordsWithSpace(left, right, { timeout: DIFFERENCE_MS }) ?? [];
+  const common = parts.reduce((sum, part) => sum + (part.added || part.removed ? 0 : part.value.length), 0);
+  if (common < ALIKE * Math.max(left.length, right.length)) return [left, right];
   return [
     parts.filter((part) => !part.added).map((part) => (part.removed ? html`<del>${part.value}</del>` : part.value)),
     parts.filter((part) => !part.removed).map((part) => (part.added ? html`<ins>${part.value}</ins>` : part.value)),
@@ -148,7 +150,7 @@ function Detail({ row }) {
         <option value="">nothing</option>
         ${row.index.columns.map((column, place) => (place === row.place ? null : html`<option value=${place}>${columnTitle(column)}</option>`))}
       </select></label>
-      <label><input type="checkbox" checked=${marks} onChange=${(event) => setMarks(event.target.checked)} /> mark differences</label>
+      <label><input type="checkbox" checked=${marks} onChange=${(event) => setMarks(event.target.checked)} /> mark what differs in similar answers</label>
     </div>
     ${shared
       ? html`<${Prompt} prompt=${promptOf(calls[0] ?? otherCalls[0])} open=${true} title="Prompt" />`
