@@ -12,7 +12,7 @@ import pydantic_core
 __all__ = ["pack", "shortened", "to_json"]
 
 TEXT_CHARACTERS = 20_000
-"""As much of one text as the page carries."""
+"""As much of one text as the page carries where nothing asks for more."""
 
 
 def pack(data: Any) -> str:
@@ -30,13 +30,13 @@ def to_json(data: Any) -> bytes:
         return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-def shortened(value: Any) -> Any:
+def shortened(value: Any, limit: int = TEXT_CHARACTERS) -> Any:
     """Return data with each long text cut, as ``{"text": ..., "more": characters left out}``."""
     if isinstance(value, str):
-        more = len(value) - TEXT_CHARACTERS
-        return {"text": value[:TEXT_CHARACTERS], "more": more} if more > 0 else value
+        more = len(value) - limit
+        return {"text": value[:limit], "more": more} if more > 0 else value
     if isinstance(value, dict):
-        return {name: shortened(each) for name, each in value.items()}
+        return {name: shortened(each, limit) for name, each in value.items()}
     if isinstance(value, list):
-        return [shortened(each) for each in value]
+        return [shortened(each, limit) for each in value]
     return value

@@ -8,12 +8,13 @@ did not pass comes first, and every criterion gets a block before one gets its s
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pytest_proofmap.evidence.models import Call, Criterion, Evidence, RecordedRequest, Sample
-from pytest_proofmap.report.html.carried import pack, shortened, to_json
+from pytest_proofmap.evidence.models import Criterion, Evidence, Sample
+from pytest_proofmap.report.html.carried import pack
+from pytest_proofmap.report.html.texts import BlockTexts, Requests
 
 __all__ = ["CarriedCases", "carry_cases"]
 
@@ -29,9 +30,6 @@ _MISSES = {"f", "e"}
 
 _PASSED = 2
 """The tier of the cases that every runtime passes."""
-
-_Requests = tuple[Mapping[str, RecordedRequest], Mapping[str, RecordedRequest]]
-"""The requests of the run, and of the one that it is compared with."""
 
 Element = str
 """The compressed content of an element of the page."""
@@ -204,7 +202,7 @@ def _message(case: _Case, column: _Column) -> str:
     return ""
 
 
-def _by_interest(criteria: Sequence[_CriterionCases], requests: _Requests) -> Iterator[_Block]:
+def _by_interest(criteria: Sequence[_CriterionCases], requests: Requests) -> Iterator[_Block]:
     """Yield the blocks, the most telling first; each is made when it is its turn, so that few are in memory."""
     tiers = [known.tiers() for known in criteria]
     for tier in range(_PASSED + 1):
@@ -219,88 +217,18 @@ def _by_interest(criteria: Sequence[_CriterionCases], requests: _Requests) -> It
                 waiting.append(blocks)
 
 
-def _blocks(known: _CriterionCases, tier: int, cases: Sequence[_Case], requests: _Requests) -> Iterator[_Block]:
+def _blocks(known: _CriterionCases, tier: int, cases: Sequence[_Case], requests: Requests) -> Iterator[_Block]:
     numbers = {case: number for number, case in enumerate(known.cases)}
     current: list[_Case] = []
-    data: dict[int, Any] = {}
-    prompts, size = _Prompts(), 0
+    texts = BlockTexts(requests, telling=tier != _PASSED)
     for case in cases:
-        content = [
-            [_sample(each, requests[column.is_before], prompts) for each in case.samples.get(column, ())]
-            for column in known.columns
+        columns = [
+            [(column.is_before, sample) for sample in case.samples.get(column, ())] for column in known.columns
         ]
-        data[numbers[case.id]] = content
+        texts.add(numbers[case.id], columns)
         current.append(case)
-        size += len(to_json(content))
-        if size + prompts.size > BLOCK_CHARACTERS:
-            yield _Block(tier, current, {"prompts": prompts.contents, "cases": data})
-            current, data, prompts, size = [], {}, _Prompts(), 0
+        if texts.size > BLOCK_CHARACTERS:
+            yield _Block(tier, current, texts.data())
+            current, texts = [], BlockTexts(requests, telling=tier != _PASSED)
     if current:
-        yield _Block(tier, current, {"prompts": prompts.contents, "cases": data})
-
-
-class _Prompts:
-    """The requests of a block, each once."""
-
-    def __init__(self) -> None:
-        self.contents: list[Any] = []
-        self.size = 0
-        self._numbers: dict[bytes, int] = {}
-
-    def number(self, content: Any) -> int:
-        """Return where a request stands, and take it up when it is new."""
-        text = to_json(content)
-        known = self._numbers.get(text)
-        if known is None:
-            known = self._numbers[text] = len(self.contents)
-            self.contents.append(content)
-            self.size += len(text)
-        return known
-
-
-def _sample(sample: Sample, requests: Mapping[str, RecordedRequest], prompts: _Prompts) -> dict[str, Any]:
-    return {
-        "outcome": "spared" if sample.spared else sample.outcome,
-        "message": shortened(sample.message),
-        "latency": sample.latency_s,
-        "calls": [_call(call, requests, prompts) for call in sample.calls],
-    }
-
-
-def _call(call: Call, requests: Mapping[str, RecordedRequest], prompts: _Prompts) -> dict[str, Any]:
-    request = requests.get(call.key)
-    prompt = None
-    if request is not None:
-        content = {
-            name: shortened(value)
-            for name, value in (
-                ("messages", request.messages),
-                ("tools", request.tools),
-                ("response_format", request.response_format),
-                ("params", request.params),
-            )
-            if value
-        }
-        prompt = prompts.number(content)
-    facts = {
-        "prompt": prompt,
-        "package": f"{call.prompt.name} ({call.prompt.variant or 'default'})" if call.prompt else None,
-        "runtime": call.runtime,
-        "model": call.model,
-        "source": call.source,
-        "attempts": call.attempts,
-        "error": f"{call.error.class_}: {call.error.message}" if call.error else None,
-        "input": call.input_tokens,
-        "output": call.output_tokens,
-        "cached": call.cached_input_tokens,
-        "estimated": call.usage_estimated,
-        "cost": call.cost_usd,
-        "latency": call.latency_s,
-        "finish": call.finish_reason,
-        "text": shortened(call.text),
-        "tools": shortened(call.tool_calls),
-    }
-    # Not a matter of equality: the first prompt is number 0.
-    return {
-        name: value for name, value in facts.items() if value is not None and value is not False and value != ""
-    }
+        yield _Block(tier, current, texts.data())
