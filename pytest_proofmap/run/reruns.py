@@ -1,4 +1,8 @@
-"""Refuses plugins that run a failed test again: "the best of n attempts" is no evidence."""
+"""Refuses plugins that make something else of a sample than one attempt, made once and in this process.
+
+Those that run a failed test again leave the best of several attempts, which is no evidence. Those that repeat
+every test make several cases of one. Those that fork for each test lose what it found out.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,15 @@ __all__ = ["refuse_reruns"]
 RERUN_OPTIONS = {"reruns": "--reruns", "retries": "--retries", "force_flaky": "--force-flaky"}
 RERUN_INI = ("reruns", "retries")
 RERUN_MARKS = ("flaky", "retry")
+RERUN_ATTRIBUTE = "_flaky_max_runs"
+"""What the decorator of the plugin ``flaky`` leaves on a test function or class."""
+REPEAT_PLUGINS = ("repeat", "pytest_repeat")
+"""Names under which pytest-repeat is loaded: projects have options and marks of its common names too."""
+FORK_PLUGIN = "pytest_forked"
 
 
 def refuse_reruns(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
-    """Check that no plugin would run marked items again.
+    """Check that no plugin would run marked items again, repeat them or fork for them.
 
     Raises:
         ConfigurationError: One would.
@@ -29,14 +38,48 @@ def refuse_reruns(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
             "is no evidence. Leave it out with --proofmap; to measure repeats use "
             "qualify(samples=N) or --proofmap-samples=N."
         )
+    has = config.pluginmanager.hasplugin
+    repeats, forks = any(map(has, REPEAT_PLUGINS)), has(FORK_PLUGIN)
+    repeating = ["--count"] if repeats and config.getoption("count") > 1 else []
+    repeating += ["--flake-finder"] if config.getoption("flake_finder_enable", False) else []
+    if repeating:
+        raise ConfigurationError(
+            f"{repeating[0]} would make several cases of each one, all with the same answer. Leave it out with "
+            "--proofmap; to measure repeats use qualify(samples=N) or --proofmap-samples=N."
+        )
+    if forks and config.getoption("forked"):
+        raise ConfigurationError(
+            "--forked would run each qualified test in a process that takes its evidence with it. Leave it out "
+            "with --proofmap; pytest-xdist (-n 2) runs tests in processes of their own."
+        )
+    decorates = has("flaky")
     for item in items:
-        name = next((mark.name for mark in item.iter_markers() if mark.name in RERUN_MARKS), None)
-        if name is not None:
+        _refuse_marks(item, repeats=repeats, forks=forks)
+        if decorates and isinstance(item, pytest.Function) and hasattr(item.obj, RERUN_ATTRIBUTE):
+            raise ConfigurationError(_again(item, "the decorator 'flaky'"))
+
+
+def _refuse_marks(item: pytest.Item, *, repeats: bool, forks: bool) -> None:
+    for mark in item.iter_markers():
+        if mark.name in RERUN_MARKS:
+            raise ConfigurationError(_again(item, f"the mark {mark.name!r}"))
+        if repeats and mark.name == "repeat":
             raise ConfigurationError(
-                f"{item.nodeid}: the mark {name!r} would run this qualified test again until it passes, "
-                "and the best of several attempts is no evidence. Remove it; to measure repeats use "
-                "qualify(samples=N)."
+                f"{item.nodeid}: the mark 'repeat' would make several cases of each one, all with the same "
+                "answer. Remove it; to measure repeats use qualify(samples=N)."
             )
+        if forks and mark.name == "forked":
+            raise ConfigurationError(
+                f"{item.nodeid}: the mark 'forked' would run this qualified test in a process that takes its "
+                "evidence with it. Remove it; pytest-xdist (-n 2) runs tests in processes of their own."
+            )
+
+
+def _again(item: pytest.Item, what: str) -> str:
+    return (
+        f"{item.nodeid}: {what} would run this qualified test again until it passes, and the best of several "
+        "attempts is no evidence. Remove it; to measure repeats use qualify(samples=N)."
+    )
 
 
 def _ini(config: pytest.Config, name: str) -> object:

@@ -22,6 +22,7 @@ from pytest_proofmap.environment import with_known_references
 from pytest_proofmap.errors import CallError, ConfigurationError, MarkerError, StoreError
 from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
 from pytest_proofmap.run import xdist
+from pytest_proofmap.run.asserts import refuse_without_asserts
 from pytest_proofmap.run.connection import Connection, ServiceSettings
 from pytest_proofmap.run.criteria import RUNTIME_FIXTURE, CriteriaRegistry, SampleId
 from pytest_proofmap.run.engine import CacheMode, Engine
@@ -153,7 +154,7 @@ class QualificationSession:
         """Check, before the first test runs, what would waste what is spent.
 
         Raises:
-            ConfigurationError: A plugin would run marked tests again.
+            ConfigurationError: A plugin would run marked tests again, or assert statements do nothing.
             MarkerError: A marked test would not be qualified.
             RecordingsError: A recordings file cannot be read.
             StoreError: Answers could not be kept.
@@ -161,6 +162,7 @@ class QualificationSession:
         self.registry.refuse_unqualified(session.items)
         marked = [item for item in session.items if self.registry.identify(item) is not None]
         if marked and not self.config.option.collectonly:
+            refuse_without_asserts()
             refuse_reruns(self.config, marked)
             self._check_plan()
             self._check_budget()
