@@ -72,6 +72,7 @@ class ShadowRunner:
             with _swallowing():
                 relay.pytest_runtest_teardown(item=shadow, nextitem=nextitem)
         self._forget(shadow)
+        _forget_soft_failures()
         return shadow
 
     def _shadow(self, item: pytest.Function) -> pytest.Function:
@@ -152,6 +153,13 @@ def _bare_report(item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestR
 
 def _nothing(**_: Any) -> None:
     """Take no notice."""
+
+
+def _forget_soft_failures() -> None:
+    """Drop what a shadow's soft assertions noted: pytest-check would show it as a failure of the next test."""
+    log = sys.modules.get("pytest_check.check_log")
+    if log is not None:
+        log.clear_failures()
 
 
 @contextlib.contextmanager
