@@ -7,6 +7,7 @@ process, which is started at the first request that needs it.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from pytest_proofmap.errors import (
     CallError,
     ConfigurationError,
     ReplayMissError,
+    RequestError,
 )
 from pytest_proofmap.evidence.models import Price, PromptRef
 from pytest_proofmap.run.connection import CallResult, Connection, LiveCall
@@ -82,6 +84,8 @@ class Engine:
         self.mode = mode
         self.tally = Tally()
         self.prompts = PromptLibrary(configuration.prompts_path, rootdir=configuration.rootdir)
+        self.lock = threading.Lock()
+        """Held while calls are looked up or begun: a test may ask from threads of its own."""
         self.exploring = False
         """True during the prefetch pass: a miss suspends the test and does not wait."""
         self.plan: Plan | None = None
@@ -139,14 +143,13 @@ class Engine:
         Raises:
             Suspended: This is the prefetch pass and the answer is on its way.
         """
-        if self._settle(call, runtime, record):
+        flight = self._depart(call, runtime, transport, record)
+        if flight is None:
             return
-        flight = self._fly(call, runtime, transport, record)
         if self.exploring:
             record.suspended = True
             raise Suspended
-        self._land(call.key, flight.result())
-        self._settle(call, runtime, record)
+        self._arrive(call, runtime, record, flight.result())
 
     async def afetch(
         self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
@@ -154,20 +157,26 @@ class Engine:
         """Do what :meth:`fetch` does without blocking the event loop."""
         import asyncio  # Which a run of ordinary tests need not load.
 
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise RequestError(
+                "acomplete and arun need a running asyncio event loop, which other async libraries such as trio "
+                "do not have. Ask with complete or run, or run the test on asyncio."
+            ) from None
         # The calls that a test gathers must all have begun before the first one ends: they are one round,
         # and in the prefetch pass they are all asked for before the test is suspended.
         for _ in range(TURNS_FOR_SIBLINGS):
             await asyncio.sleep(0)
-        if self._settle(call, runtime, record):
+        flight = self._depart(call, runtime, transport, record)
+        if flight is None:
             return
-        flight = self._fly(call, runtime, transport, record)
         if self.exploring:
             for _ in range(TURNS_FOR_SIBLINGS):
                 await asyncio.sleep(0)
             record.suspended = True
             raise Suspended
-        self._land(call.key, await asyncio.wrap_future(flight))
-        self._settle(call, runtime, record)
+        self._arrive(call, runtime, record, await asyncio.wrap_future(flight))
 
     def find(self, key: str) -> Found | None:
         """Return the answer of a key from this run, the recordings or the cache, or None."""
@@ -212,6 +221,21 @@ class Engine:
         if self._hook is not None:
             self._hook.close()
         self._store.close()
+
+    def _depart(
+        self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
+    ) -> Future[CallResult] | None:
+        """Return the flight of a call, or None when the call has its answer or its failure already."""
+        with self.lock:
+            if self._settle(call, runtime, record):
+                return None
+            return self._fly(call, runtime, transport, record)
+
+    def _arrive(self, call: CallRecord, runtime: RuntimeConfig, record: SampleRecord, result: CallResult) -> None:
+        """Give a call what came of its flight."""
+        with self.lock:
+            self._land(call.key, result)
+            self._settle(call, runtime, record)
 
     def _settle(self, call: CallRecord, runtime: RuntimeConfig, record: SampleRecord) -> bool:
         """Finish a call from what is known; return False when the model must be asked."""

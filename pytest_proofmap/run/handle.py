@@ -180,7 +180,8 @@ class Runtime:
         if origin is not None:
             raise RequestError(describe_secret(origin))
         auxiliary = self._config.name if self._auxiliary else None
-        return self._record.begin(key, request, auxiliary=auxiliary, prompt=package)
+        with self._engine.lock:
+            return self._record.begin(key, request, auxiliary=auxiliary, prompt=package)
 
     def _reply(self, call: CallRecord, response_class: type[Any] | None) -> Reply:
         answer = call.outcome()
