@@ -230,7 +230,8 @@ class Connection:
             self._end(str(error), "store")
         except CallError as error:
             self._end(error.message)
-        except (OSError, ValueError) as error:
+        except Exception as error:
+            # Whatever it is: calls whose future never gets a result would hang the run.
             self._end(f"the call service cannot be reached: {error}")
         else:
             self._end(reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-# Plugins that block sockets replace socket.socket later; this module keeps the one it found.
+# Plugins that block the network replace socket.socket or its methods later; this module keeps what it found.
 import socket as socket_module
 from typing import IO, Any
 
@@ -13,6 +13,7 @@ from pytest_proofmap.run.wire import encode
 __all__ = ["Link", "connect"]
 
 _SOCKET = socket_module.socket
+_connect = socket_module.socket.connect
 
 
 class Link:
@@ -65,7 +66,7 @@ def connect(address: str) -> Link:
     else:
         raise ValueError(f"not the address of a call service: {where!r}")
     try:
-        socket.connect(target)
+        _connect(socket, target)
         if family == "tcp":
             socket.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_NODELAY, 1)
         link = Link(socket, address)
