@@ -7,6 +7,7 @@ and expanded at the moment of a live call, so that a replay needs no environment
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -252,6 +253,7 @@ def parse(table: dict[str, Any], rootdir: Path, *, source: str, prefix: str) -> 
     except ValidationError as error:
         raise ConfigurationError(explain_validation(error, Configuration, source, prefix)) from None
     _check_cache_url(configuration.cache_url, f"{source}: [{prefix}]" if prefix else source)
+    _check_paths(configuration, f"{source}: [{prefix}]" if prefix else source)
     for runtime in configuration.runtimes.values():
         _check_api_base(runtime, f"{source}: [{prefix}.runtimes.{runtime.name}]".replace("[.", "["))
     configuration._rootdir = rootdir
@@ -325,10 +327,24 @@ def _named(name: str, table: object, source: str, prefix: str) -> Any:
     return {"name": name, **table}
 
 
+def _check_paths(configuration: Configuration, where: str) -> None:
+    """Check that paths written on Windows name the same files here."""
+    if os.sep == "\\":
+        return
+    paths = [(name, getattr(configuration, name)) for name in ("prompts", "cache_dir", "lock")]
+    paths += [("recordings", pattern) for pattern in configuration.recordings]
+    for name, path in paths:
+        if "\\" in path:
+            raise ConfigurationError(
+                f"{where}: {name} has {path!r}, whose backslash separates folders on Windows only. Write "
+                f"{path.replace(chr(92), '/')!r}, which every system takes."
+            )
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        # Editors on Windows may start a file with a byte-order mark, which TOML does not know.
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}.") from None
     except (ValueError, RecursionError) as error:
