@@ -119,7 +119,7 @@ class RunHooks:
         self.look_ahead = look_ahead
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> Generator[None, None, None]:
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> Generator[None, object, None]:
         """Parametrize by runtime after everything else, so that its name is last in the id."""
         yield
         problem = None
@@ -163,7 +163,7 @@ class RunHooks:
         self.run.begin(item)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Tell reports of subtests from the test's own."""
         record = item.stash.get(RECORD, None)
         if record is None:
