@@ -12,6 +12,7 @@ import click
 
 from pytest_proofmap._version import __version__
 from pytest_proofmap.errors import ProofmapError, did_you_mean
+from pytest_proofmap.visible import visible_lines
 
 __all__ = ["BadInputError", "main"]
 
@@ -92,7 +93,7 @@ class _LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except ProofmapError as error:
-            raise BadInputError(str(error)) from error
+            raise BadInputError(visible_lines(str(error))) from error
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

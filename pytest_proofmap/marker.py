@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pytest_proofmap.config import Configuration, CriterionSettings, explain_validation
 from pytest_proofmap.errors import ConfigurationError, MarkerError, did_you_mean
 from pytest_proofmap.evidence.models import Bar, BarKind
+from pytest_proofmap.visible import visible
 
 __all__ = ["DEFAULTS", "CriterionPlan", "resolve"]
 
@@ -117,6 +118,12 @@ def _arguments(mark: pytest.Mark, where: str) -> dict[str, Any]:
         CriterionSettings.model_validate(arguments)
     except ValidationError as error:
         raise MarkerError(explain_validation(error, CriterionSettings, f"{where}: qualify()")) from None
+    objective = arguments.get("objective", "")
+    if objective != visible(objective):
+        raise MarkerError(
+            f"{where}: qualify(): objective = {objective!r} is not allowed: a name that reports and the lock show "
+            "has no control characters, nothing invisible and nothing that turns the writing around. Give another one."
+        )
     return arguments
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pytest_proofmap.commands.printing import say
 from pytest_proofmap.commands.project import as_typed, load_configuration, rootdir_option
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _refuse(reasons: Iterable[str]) -> None:
         return
     click.echo("not approved:")
     for reason in told:
-        click.echo(f"  {reason}")
+        say(f"  {reason}")
     click.echo("next: pytest --proofmap, then approve its evidence")
     raise click.exceptions.Exit(EXIT_FINDING)
 

@@ -12,6 +12,7 @@ import click
 
 from pytest_proofmap.commands.cache_explain import explain
 from pytest_proofmap.commands.cache_transfer import export, import_
+from pytest_proofmap.commands.printing import say
 from pytest_proofmap.commands.project import (
     count_answers,
     load_configuration,
@@ -80,7 +81,7 @@ def stats(rootdir: Path | None) -> None:
                 for name, share in sorted(shares.items())
             ]
             click.echo()
-            click.echo(tabulate(rows, ["model", "answers", "size", "oldest", "newest", "last used"]))
+            say(tabulate(rows, ["model", "answers", "size", "oldest", "newest", "last used"]))
             click.echo()
         click.echo(f"Recordings: {count_answers(len(recordings))}")
 

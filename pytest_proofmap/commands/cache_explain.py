@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytest_proofmap.commands.printing import say
 from pytest_proofmap.commands.project import load_configuration, open_cache, open_recordings, rootdir_option
 from pytest_proofmap.errors import EvidenceError, RequestError, did_you_mean
 
@@ -89,9 +90,9 @@ def _show_whether_stored(question: _Question, store: DiskStore, recordings: Reco
         places.append(f"recorded in {recorded.file}, line {recorded.line}")
     if store.get(question.key) is not None:
         places.append(f"cached in {store.directory}")
-    click.echo(f"Key {question.key}")
-    click.echo(question.asked_by)
-    click.echo(f"The answer is {' and '.join(places) if places else 'neither recorded nor cached'}.")
+    say(f"Key {question.key}")
+    say(question.asked_by)
+    say(f"The answer is {' and '.join(places) if places else 'neither recorded nor cached'}.")
     return bool(places)
 
 
@@ -102,32 +103,32 @@ def _show_nearest(question: _Question, store: DiskStore, recordings: Recordings)
     counted = list(islice(candidates, _COMPARED + 1))
     near = nearest(question.request, counted[:_COMPARED])
     if near is None:
-        click.echo("\nNo other answer is stored. Ingredients of the key:")
+        say("\nNo other answer is stored. Ingredients of the key:")
     else:
-        click.echo(f"\nNearest stored request: {near.place}, key {near.key[:12]}")
+        say(f"\nNearest stored request: {near.place}, key {near.key[:12]}")
         if len(counted) > _COMPARED:
-            click.echo(f"(nearest of the first {_COMPARED:,} stored ones)")
+            say(f"(nearest of the first {_COMPARED:,} stored ones)")
     different = []
     for ingredient in compare(question.request, near.request if near else question.request):
-        click.echo(f"  {'same' if ingredient.is_same else 'DIFF'}  {ingredient.name + ':':<17}", nl=False)
+        say(f"  {'same' if ingredient.is_same else 'DIFF'}  {ingredient.name + ':':<17}", end="")
         if ingredient.name == "messages":
-            click.echo(f"{len(ingredient.asked)} message(s)")
+            say(f"{len(ingredient.asked)} message(s)")
         else:
-            click.echo(_brief(ingredient.asked))
+            say(_brief(ingredient.asked))
         if not ingredient.is_same:
             different.append(ingredient.name)
             if ingredient.name != "messages":
-                click.echo(f"        {'stored:':<17}{_brief(ingredient.stored)}")
+                say(f"        {'stored:':<17}{_brief(ingredient.stored)}")
     if near is None:
         return
     changes = message_changes(question.request, near.request)
     for change in changes[:_MAX_CHANGES]:
-        click.echo(f"  {change}")
+        say(f"  {change}")
     if len(changes) > _MAX_CHANGES:
-        click.echo(f"  … and {len(changes) - _MAX_CHANGES} more changes")
+        say(f"  … and {len(changes) - _MAX_CHANGES} more changes")
     if changes:
-        click.echo("  ([-only stored-] {+only asked+})")
-    click.echo(f"\nThe nearest stored request differs in: {', '.join(different)}.")
+        say("  ([-only stored-] {+only asked+})")
+    say(f"\nThe nearest stored request differs in: {', '.join(different)}.")
 
 
 def _stored(store: DiskStore, recordings: Recordings) -> Iterator[StoredRequest]:

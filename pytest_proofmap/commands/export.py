@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pytest_proofmap.commands.printing import say
 from pytest_proofmap.commands.project import load_configuration, rootdir_option
 
 __all__ = ["export"]
@@ -87,7 +88,7 @@ def export(
     problems = list(exporting.objections(lock, wish))
     if problems:
         for problem in problems:
-            click.echo(f"Not exported: {problem}", err=True)
+            say(f"Not exported: {problem}", err=True)
         raise click.exceptions.Exit(EXIT_FINDING)
     text = exporting.export(lock, wish)
     if output is None:

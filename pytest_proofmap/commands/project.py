@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pytest_proofmap.commands.printing import say
+
 if TYPE_CHECKING:
     from pytest_proofmap.config import Configuration
     from pytest_proofmap.runtime.answer import Answer
@@ -118,4 +120,4 @@ def as_typed(path: Path) -> str:
 
 
 def _warn(text: str) -> None:
-    click.echo(f"Warning: {text}", err=True)
+    say(f"Warning: {text}", err=True)

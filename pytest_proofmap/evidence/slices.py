@@ -25,9 +25,12 @@ def slice_name(values: Mapping[str, SliceValue]) -> str:
     Enum members count by their value when that is a string or whole number, else by their name; truth
     values are written ``true`` and ``false``.
     """
-    return ",".join(
-        f"{quote(name, safe='')}={quote(_text(value), safe='')}" for name, value in sorted(values.items())
-    )
+    return ",".join(f"{_quoted(name)}={_quoted(_text(value))}" for name, value in sorted(values.items()))
+
+
+def _quoted(text: str) -> str:
+    # Half a surrogate pair is a poor name, but it is one.
+    return quote(text, safe="", errors="surrogatepass")
 
 
 def _text(value: SliceValue) -> str:

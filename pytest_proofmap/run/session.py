@@ -29,6 +29,7 @@ from pytest_proofmap.run.engine import CacheMode, Engine
 from pytest_proofmap.run.facts import CriterionFacts, facts_of
 from pytest_proofmap.run.handle import Runtime, Runtimes
 from pytest_proofmap.run.hooked import HookClient
+from pytest_proofmap.run.longrepr import make_visible
 from pytest_proofmap.run.outcomes import Wording, observe_call, observe_setup, show
 from pytest_proofmap.run.recorder import Recorder, SamplePayload
 from pytest_proofmap.run.reruns import refuse_reruns
@@ -253,6 +254,7 @@ class QualificationSession:
             observe_setup(record, call, self._wording)
         if record.outcome not in (None, "passed") or record.running:
             show(report, record, self.registry.plan_of(record.id).bar)
+            make_visible(report, colours=item.config.get_terminal_writer().hasmarkup)
 
     def receive(self, report: pytest.TestReport) -> None:
         """Take in the sample that a worker attached to a report."""

@@ -143,6 +143,7 @@ def test_a_litellm_model_id_needs_no_configuration() -> None:
         ({"challengers": "mini"}, ["challengers = 'mini'", "list"]),
         ({"challengers": ["mini", 7]}, ["7", "string"]),
         ({"objective": 1}, ["objective = 1", "string"]),
+        ({"objective": "tri\u202eage"}, ["objective = 'tri\\u202eage'", "invisible"]),
         ({"slice_by": 1}, ["slice_by = 1", "string"]),
         ({"samples": 0}, ["samples = 0", "greater than or equal to 1"]),
         ({"samples": 1.5}, ["samples = 1.5", "integer"]),
