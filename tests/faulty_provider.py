@@ -125,6 +125,9 @@ class FaultyProvider(FakeProvider):
         self._lock = threading.Lock()
         super().__init__(default=Script(), keep_requests=False)
 
+    def __enter__(self) -> FaultyProvider:
+        return self
+
     def change(self, plan: FaultPlan) -> None:
         """Follow another plan from now on, with a new ledger."""
         with self._lock:

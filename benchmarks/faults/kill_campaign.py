@@ -108,13 +108,14 @@ class Project:
 
     def start(self, *command: str, **more: str) -> subprocess.Popen[bytes]:
         """Start a run, or another command."""
-        return subprocess.Popen(
-            command or pytest_command("--tb=line"),
-            cwd=self.folder,
-            env=environment(TMPDIR=str(self.folder / "tmp"), **more),
-            stdout=(self.folder / "tmp" / "output.txt").open("wb"),
-            stderr=subprocess.STDOUT,
-        )
+        with (self.folder / "tmp" / "output.txt").open("wb") as file:
+            return subprocess.Popen(
+                command or pytest_command("--tb=line"),
+                cwd=self.folder,
+                env=environment(TMPDIR=str(self.folder / "tmp"), **more),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
 
     def output(self) -> str:
         """Return what the last command wrote."""
@@ -247,10 +248,20 @@ class Campaign:
         for each in [*bad, *(f"asked again although kept: {key}" for key in asked_again)]:
             self._note(project, each)
 
-    def kill_in_cache_writes(self, library: Path, calls: int, trials: int, rng: random.Random) -> None:
-        """Kill the service inside a change of a file of the cache, half of it written."""
+    def kill_in_cache_writes(
+        self, library: Path, calls: int, trials: int, rng: random.Random, total: int | None = None
+    ) -> None:
+        """Kill the service inside a change of a file of the cache, half of it written.
+
+        Args:
+            library: What kills it.
+            calls: Calls of a run.
+            trials: How many runs to kill.
+            rng: Chooses the changes.
+            total: Out of how many; None counts those of an undisturbed run.
+        """
         spot = {"path": "/.proofmap/cache/", "program": SERVICE}
-        total = self._count(library, calls, spot)
+        total = total or self._count(library, calls, spot)
         figures = self.figures.setdefault("call service, inside a cache write", Figures())
         for kill_at in sorted(rng.sample(range(1, total + 1), min(trials, total))):
             project = self.project(calls)

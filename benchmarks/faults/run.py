@@ -12,6 +12,7 @@ import time
 
 import fault_campaign
 import kill_campaign
+import sharing_campaign
 
 
 def main() -> int:
@@ -36,7 +37,7 @@ def _run(name: str, *, quick: bool, seed: int) -> int:
         return fault_campaign.campaign(12 if quick else 60, seed)
     if name == "kills":
         return kill_campaign.campaign(6 if quick else 100, 400 if quick else 2000, seed)
-    raise NotImplementedError(name)
+    return sharing_campaign.campaign(400 if quick else 2000)
 
 
 if __name__ == "__main__":
