@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from fake_provider import FakeProvider
 
-pytest_plugins = ["pytester", "small_project", "chromium"]
+pytest_plugins = ["pytester", "small_project", "everyday_project", "chromium"]
 
 
 @pytest.fixture

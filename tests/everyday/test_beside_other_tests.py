@@ -25,11 +25,11 @@ class TestMarked(unittest.TestCase):
 """
 
 
-def test_unittest_classes_beside(everyday: EverydayProject, plain: dict[str, Any]) -> None:
+def test_unittest_classes_beside(everyday: EverydayProject, plain_facts: dict[str, Any]) -> None:
     """Unmarked methods of unittest classes run as always."""
     everyday.write("tests/test_unit.py", UNITTEST.partition("class TestMarked")[0])
     everyday.run_apart().assert_outcomes(passed=12, xfailed=2)
-    assert everyday.facts() == plain
+    assert everyday.facts() == plain_facts
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def test_marked_methods_of_unittest_classes(everyday: EverydayProject, change: t
     everyday.run_apart(proofmap=False).assert_outcomes(passed=2, skipped=7)
 
 
-def test_doctests_beside(everyday: EverydayProject, plain: dict[str, Any]) -> None:
+def test_doctests_beside(everyday: EverydayProject, plain_facts: dict[str, Any]) -> None:
     """Doctests of modules and of text files run beside marked tests."""
     everyday.write("shop.py", 'def one():\n    """\n    >>> one()\n    1\n    """\n    return 1\n')
     everyday.write("notes.txt", ">>> 1 + 1\n2\n")
     everyday.run_apart("--doctest-modules", "--doctest-glob=*.txt").assert_outcomes(passed=13, xfailed=2)
-    assert everyday.facts() == plain
+    assert everyday.facts() == plain_facts
 
 
 def test_doctests_in_a_marked_module(everyday: EverydayProject) -> None:

@@ -103,7 +103,7 @@ def prepare(project: EverydayProject, name: str) -> Tool:
 
 
 @pytest.mark.parametrize("name", TOOLS)
-def test_the_evidence_is_the_same(everyday: EverydayProject, plain: dict[str, Any], name: str) -> None:
+def test_the_evidence_is_the_same(everyday: EverydayProject, plain_facts: dict[str, Any], name: str) -> None:
     """A run beside the tool gives the evidence of the run without it, and an ordinary run skips marked tests."""
     tool = prepare(everyday, name)
     ordinary = everyday.run_apart(*tool.arguments, proofmap=False)
@@ -114,8 +114,8 @@ def test_the_evidence_is_the_same(everyday: EverydayProject, plain: dict[str, An
     result.assert_outcomes(**PLAIN_SUMMARY)
     assert result.ret == pytest.ExitCode.OK
     facts = everyday.facts()
-    assert decisions(facts) == decisions(plain)
-    assert tool.own_words or facts == plain
+    assert decisions(facts) == decisions(plain_facts)
+    assert tool.own_words or facts == plain_facts
 
 
 @pytest.mark.parametrize(
@@ -133,19 +133,19 @@ def test_the_evidence_is_the_same(everyday: EverydayProject, plain: dict[str, An
         "pytest-xdist",
     ],
 )
-def test_calls_made_ahead(everyday: EverydayProject, plain: dict[str, Any], name: str) -> None:
+def test_calls_made_ahead(everyday: EverydayProject, plain_facts: dict[str, Any], name: str) -> None:
     """Where tests are explored ahead beside the tool, each request is made once and decides the same."""
     tool = prepare(everyday, name)
     everyday.hook()
     result = everyday.run_apart(*tool.arguments)
     result.assert_outcomes(**PLAIN_SUMMARY)
-    assert decisions(everyday.facts()) == decisions(plain)
+    assert decisions(everyday.facts()) == decisions(plain_facts)
     assert len(everyday.calls()) == len(set(everyday.calls())) == REQUESTS
 
 
 @pytest.mark.parametrize("name", ["pytest-recording", "pytest-socket"])
 def test_blocked_sockets(
-    everyday: EverydayProject, plain: dict[str, Any], fake_provider: FakeProvider, name: str
+    everyday: EverydayProject, plain_facts: dict[str, Any], fake_provider: FakeProvider, name: str
 ) -> None:
     """Tools that keep tests off the network do not cut the run off the models that it is there to ask."""
     tool = prepare(everyday, name)
@@ -154,17 +154,17 @@ def test_blocked_sockets(
     everyday.serve(fake_provider.url)
     result = everyday.run_apart(*tool.arguments, OPENAI_API_KEY="none")
     result.assert_outcomes(**PLAIN_SUMMARY)
-    assert decisions(everyday.facts()) == decisions(plain)
+    assert decisions(everyday.facts()) == decisions(plain_facts)
     assert fake_provider.count == REQUESTS
 
 
-def test_all_at_once(everyday: EverydayProject, plain: dict[str, Any]) -> None:
+def test_all_at_once(everyday: EverydayProject, plain_facts: dict[str, Any]) -> None:
     """Every plugin that is installed can be there at once, as where nothing keeps pytest from loading them."""
     needs("pytest-django")
     everyday.plugins = []
     result = everyday.run_apart("-p", "no:randomly", "-p", "no:testmon", PYTEST_DISABLE_PLUGIN_AUTOLOAD="")
     result.assert_outcomes(**PLAIN_SUMMARY)
-    assert decisions(everyday.facts()) == decisions(plain)
+    assert decisions(everyday.facts()) == decisions(plain_facts)
 
 
 def test_coverage_counts_each_line_once(everyday: EverydayProject) -> None:

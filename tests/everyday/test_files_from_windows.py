@@ -45,11 +45,11 @@ def rewrite(path: Path, *, mark: bool = False) -> None:
     ["proofmap.toml", "recordings/gpt.jsonl", "tests/test_everyday.py"],
     ids=["configuration", "recordings", "tests"],
 )
-def test_files(everyday: EverydayProject, plain: dict[str, Any], name: str, mark: bool) -> None:
+def test_files(everyday: EverydayProject, plain_facts: dict[str, Any], name: str, mark: bool) -> None:
     """Configuration, recordings and tests mean the same; fingerprints too."""
     rewrite(everyday.folder / name, mark=mark)
     everyday.run_apart("--proofmap-cache=replay").assert_outcomes(**PLAIN_SUMMARY)
-    assert everyday.facts() == plain
+    assert everyday.facts() == plain_facts
 
 
 def test_prompt_packages(everyday: EverydayProject) -> None:

@@ -28,7 +28,7 @@ def run_in(folder: Path, *arguments: str) -> pytest.RunResult:
 
 @pytest.mark.parametrize("place", ["below", "above", "rootdir", "file", "ini-file", "no ini-file", "link"])
 def test_places_to_start_from(
-    everyday: EverydayProject, plain: dict[str, Any], tmp_path: Path, place: str
+    everyday: EverydayProject, plain_facts: dict[str, Any], tmp_path: Path, place: str
 ) -> None:
     """The rootdir of pytest decides where the configuration, the recordings and the evidence are."""
     root = everyday.folder
@@ -51,14 +51,14 @@ def test_places_to_start_from(
         link.symlink_to(root, target_is_directory=True)
         result = run_in(link)
     result.assert_outcomes(**PLAIN_SUMMARY)
-    assert everyday.facts() == plain
+    assert everyday.facts() == plain_facts
 
 
 @pytest.mark.parametrize("mode", ["prepend", "append", "importlib"])
-def test_import_modes(everyday: EverydayProject, plain: dict[str, Any], mode: str) -> None:
+def test_import_modes(everyday: EverydayProject, plain_facts: dict[str, Any], mode: str) -> None:
     """The import mode changes nothing about the evidence."""
     everyday.run_apart(f"--import-mode={mode}").assert_outcomes(**PLAIN_SUMMARY)
-    assert everyday.facts() == plain
+    assert everyday.facts() == plain_facts
 
 
 def test_modules_of_one_name(everyday: EverydayProject) -> None:

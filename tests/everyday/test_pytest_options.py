@@ -39,32 +39,32 @@ ENVIRONMENTS = {
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_options(everyday: EverydayProject, plain: dict[str, Any], options: str) -> None:
+def test_options(everyday: EverydayProject, plain_facts: dict[str, Any], options: str) -> None:
     """The evidence under an option is that of a plain run."""
     everyday.run_apart(*options.split()).assert_outcomes(**PLAIN_SUMMARY)
-    assert everyday.facts() == plain
+    assert everyday.facts() == plain_facts
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_environments(everyday: EverydayProject, plain: dict[str, Any], name: str) -> None:
+def test_environments(everyday: EverydayProject, plain_facts: dict[str, Any], name: str) -> None:
     """Fingerprints, keys and decisions depend neither on hashing nor on the locale."""
     everyday.python("-m", "pytest", "-p", "proofmap", "--proofmap", **ENVIRONMENTS[name]).assert_outcomes(
         **PLAIN_SUMMARY
     )
-    assert everyday.facts() == plain
+    assert everyday.facts() == plain_facts
 
 
-def test_no_terminal(everyday: EverydayProject, plain: dict[str, Any]) -> None:
+def test_no_terminal(everyday: EverydayProject, plain_facts: dict[str, Any]) -> None:
     """Where pytest prints nothing, the evidence is written all the same."""
     assert everyday.run_apart("-p", "no:terminal").ret == pytest.ExitCode.OK
-    assert everyday.facts() == plain
+    assert everyday.facts() == plain_facts
 
 
 @pytest.mark.parametrize("options", ["--assert=plain", "-p no:assertion"])
-def test_plain_assertions(everyday: EverydayProject, plain: dict[str, Any], options: str) -> None:
+def test_plain_assertions(everyday: EverydayProject, plain_facts: dict[str, Any], options: str) -> None:
     """Without pytest's rewriting a failed assertion has no words, and decides the same."""
     everyday.run_apart(*options.split()).assert_outcomes(**PLAIN_SUMMARY)
-    assert decisions(everyday.facts()) == decisions(plain)
+    assert decisions(everyday.facts()) == decisions(plain_facts)
 
 
 def test_deselected_tests(everyday: EverydayProject) -> None:

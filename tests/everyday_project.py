@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -196,9 +198,24 @@ def everyday(project: SmallProject) -> EverydayProject:
 
 
 @pytest.fixture(scope="session")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def plain_facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What :meth:`EverydayProject.facts` are when nothing but ProofMap runs beside pytest."""
     project = EverydayProject(tmp_path_factory.mktemp("plain"))
     result = project.run_apart()
     result.assert_outcomes(**PLAIN_SUMMARY)
     return project.facts()
+
+
+def main() -> None:
+    """Print what a plain run decides, to compare one Python or pytest with another."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = EverydayProject(Path(folder))
+        project.run_apart().assert_outcomes(**PLAIN_SUMMARY)
+        facts = project.facts()
+    decided = decisions(facts)
+    decided["outcomes"] = [[*sample, outcome] for sample, outcome in decided["outcomes"].items()]
+    print(json.dumps({**decided, "keys": sorted(facts["requests"]), "cells": facts["criteria"]}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
