@@ -93,8 +93,13 @@ def surface() -> Iterator[str]:
     yield f"mark qualify({', '.join(CriterionSettings.model_fields)})"
     yield from pytest_options()
     yield from commands("proofmap", main)
-    tables = {"": Configuration, "runtimes.NAME.": RuntimeConfig, "limits.PROVIDER.": ProviderLimits}
-    for prefix, table in {**tables, "objectives.NAME.": ObjectiveConfig}.items():
+    tables: dict[str, type[BaseModel]] = {
+        "": Configuration,
+        "runtimes.NAME.": RuntimeConfig,
+        "limits.PROVIDER.": ProviderLimits,
+    }
+    tables["objectives.NAME."] = ObjectiveConfig
+    for prefix, table in tables.items():
         for name in sorted(set(table.model_fields) - {"name"}):
             yield f"configuration {prefix}{name}"
 
@@ -102,8 +107,9 @@ def surface() -> Iterator[str]:
 def members(name: str, thing: type[Any]) -> Iterator[str]:
     """Yield the lines of a class."""
     yield f"{name}({', '.join(base.__name__ for base in thing.__bases__)})"
-    if issubclass(thing, BaseModel):
-        yield from (f"{name}.{field}" for field in thing.model_fields)
+    fields: dict[str, object] | None = getattr(thing, "model_fields", None)
+    if fields is not None:
+        yield from (f"{name}.{field}" for field in fields)
         return
     for attribute, value in sorted(vars(thing).items()):
         if attribute.startswith("_") and attribute not in ("__getitem__", "__iter__"):
