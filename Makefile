@@ -9,7 +9,7 @@ CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 IS_NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 10))'
 
-.PHONY: help demo test lint types benchmarks clean
+.PHONY: help demo test lint types benchmarks dependencies clean
 
 help:
 	@echo "make demo        run the examples, offline"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint        check style and format"
 	@echo "make types       check types"
 	@echo "make benchmarks  measure what ProofMap adds to pytest's time and memory"
+	@echo "make dependencies  write a bill of materials and an audit of what users install"
 	@echo "make clean       remove $(VENV) and everything that was built"
 
 demo: $(VENV)/.installed
@@ -34,6 +35,9 @@ types: $(VENV)/.installed-dev
 
 benchmarks: $(VENV)/.installed-dev
 	@$(BIN)/python benchmarks/run.py
+
+dependencies: $(BIN)/python
+	@$(BIN)/python .ci/dependencies build/dependencies
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
