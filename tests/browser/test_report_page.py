@@ -152,7 +152,7 @@ def test_slices_unfold(open_page: OpenPage, report: Path) -> None:
 
 def test_everything_is_reached_by_keyboard(open_page: OpenPage, report: Path) -> None:
     """Tab and Enter lead from the top of the page to a failing answer."""
-    page = open_page(report)
+    page = open_page(report, viewport={"width": 800, "height": 600})
     keyboard = page.page.keyboard
 
     def tab_to(selector: str) -> None:
@@ -166,6 +166,8 @@ def test_everything_is_reached_by_keyboard(open_page: OpenPage, report: Path) ->
     keyboard.press("Enter")
     page.settle()
     assert page.page.evaluate("document.activeElement.id") == "cases"
+    heading, bar = (page.page.locator(each).bounding_box() for each in ("#cases", "#filters"))
+    assert heading["y"] >= bar["y"] + bar["height"]
     tab_to("button.case")
     keyboard.press("Enter")
     page.page.locator(".detail .sides").last.wait_for()

@@ -74,6 +74,11 @@ function startFilters() {
   document.getElementById("clear").addEventListener("click", () => look(Object.fromEntries(FILTERS.map((name) => [name, ""]))));
   onLook(show);
   show(filters);
+  // The bar may take several lines: what is scrolled to must not lie behind it.
+  new ResizeObserver(() => {
+    const covered = getComputedStyle(form).position === "sticky" ? form.offsetHeight : 0;
+    document.documentElement.style.scrollPaddingTop = `${covered + 8}px`;
+  }).observe(form);
 }
 
 function startTheme() {
