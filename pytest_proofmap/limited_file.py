@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
-__all__ = ["FileTooLargeError", "read_limited"]
+__all__ = ["MOST_DEPTH", "FileTooLargeError", "check_depth", "read_limited"]
+
+MOST_DEPTH = 100
+"""Of lists and objects within each other in JSON."""
 
 
 class FileTooLargeError(OSError):
@@ -42,3 +46,22 @@ def read_limited(path: Path, limit: int, *, regular: bool = False) -> bytes:
 
 
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+
+
+def check_depth(value: Any) -> None:
+    """Check that JSON data is not nested more deeply than anybody writes it, so that walking over it is safe.
+
+    Raises:
+        ValueError: It is.
+    """
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [
+            item
+            for holder in level
+            if isinstance(holder, (dict, list))
+            for item in (holder.values() if isinstance(holder, dict) else holder)
+        ]
+        if not level:
+            return
+    raise ValueError(f"lists and objects are nested more than {MOST_DEPTH} deep")

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from pytest_proofmap.approve.models import LOCK_SCHEMA, Lock, LockedPrompt, LockedRuntime, Route, route_parts
 from pytest_proofmap.errors import LockError
-from pytest_proofmap.limited_file import FileTooLargeError, read_limited
+from pytest_proofmap.limited_file import FileTooLargeError, check_depth, read_limited
 from pytest_proofmap.runtime.request import canonical_json
 from pytest_proofmap.whole_file import write_whole
 
@@ -82,6 +82,7 @@ def parse_lock(text: str, where: str) -> Lock:
         content = json.loads(
             text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_each_key_once
         )
+        check_depth(content)
     except (ValueError, RecursionError) as error:
         raise LockError(f"{where} is not JSON: {error}. Take it from version control.") from None
     if not isinstance(content, dict) or content.get("schema") != LOCK_SCHEMA:

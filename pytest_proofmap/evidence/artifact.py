@@ -16,6 +16,7 @@ from typing import IO
 from pydantic import BaseModel, ValidationError
 
 from pytest_proofmap.errors import EvidenceError
+from pytest_proofmap.evidence.consistency import find_inconsistency
 from pytest_proofmap.evidence.models import (
     SCHEMA,
     Criterion,
@@ -84,7 +85,7 @@ def read_evidence(path: Path) -> Evidence:
             f"cannot read the evidence {str(path)!r}: {error.strerror or error}. Make one with: pytest --proofmap"
         ) from None
     try:
-        return Evidence.model_validate_json(text)
+        evidence = Evidence.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "the file"
@@ -94,6 +95,13 @@ def read_evidence(path: Path) -> Evidence:
             f"{str(path)!r} is not an artifact of the schema {SCHEMA!r}: {where}: {problem['msg']}{others}. "
             "Make a new one with: pytest --proofmap"
         ) from None
+    sampled = ((sample.criterion, sample.runtime) for sample in evidence.samples)
+    problem_found = find_inconsistency(evidence.objectives, evidence.criteria, evidence.runtimes, sampled)
+    if problem_found is not None:
+        raise EvidenceError(
+            f"{str(path)!r} contradicts itself: {problem_found}. Make a new one with: pytest --proofmap"
+        )
+    return evidence
 
 
 def artifact_sha256(path: Path) -> str:

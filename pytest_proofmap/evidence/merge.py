@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from pytest_proofmap.errors import EvidenceError
+from pytest_proofmap.evidence.consistency import find_inconsistency
 from pytest_proofmap.evidence.models import (
     SCHEMA,
     Criterion,
@@ -72,6 +73,8 @@ class ShardMerger:
     _new_requests: list[tuple[str, str]] = field(default_factory=list)
     _seen: dict[bytes, bytes] = field(default_factory=dict)
     """By digest of the sample's identity: digest of what it says, and number of the file."""
+    _sampled: set[tuple[str, str]] = field(default_factory=set)
+    """Criterion and runtime of the samples."""
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _charges: dict[bytes, Charge] = field(default_factory=dict)
     _spent_usd: float = 0.0
@@ -85,6 +88,10 @@ class ShardMerger:
         """
         for number, path in enumerate(self.paths):
             yield from self._read(number, path)
+        problem = find_inconsistency(self.objectives(), self.criteria(), self.runtimes, self._sampled)
+        if problem is not None:
+            names = ", ".join(str(path) for path in self.paths)
+            raise EvidenceError(f"{names}: together they contradict themselves: {problem}.")
         if not any(run.shard for run in self.runs):
             self.warnings.append(
                 "none of the files is a shard (--proofmap-shard): each run has decided for itself before"
@@ -137,6 +144,7 @@ class ShardMerger:
         for part in read_parts(path):
             if part.section == "samples":
                 sample = _sample(path, part)
+                self._sampled.add((sample.criterion, sample.runtime))
                 if self._is_new(number, sample):
                     yield MergedSample(sample, _one_line(part), sample.criterion not in single)
             elif part.section == "requests" and part.key is not None:

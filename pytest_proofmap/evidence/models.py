@@ -53,6 +53,10 @@ Source = Literal["live", "cache", "recording"]
 Status = Literal["qualified", "not_qualified", "insufficient"]
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Amount = Annotated[float, Field(ge=0.0, le=1e15)]
+"""Money, time or a ratio: what cannot be negative, and is no astronomer's number."""
 
 
 class Model(BaseModel):
@@ -106,9 +110,9 @@ class RunInfo(Model):
 class Price(Model):
     """Price of a runtime in USD per million tokens."""
 
-    input_per_mtok: float
-    output_per_mtok: float
-    cached_input_per_mtok: float | None = None
+    input_per_mtok: Amount
+    output_per_mtok: Amount
+    cached_input_per_mtok: Amount | None = None
     """Price of input tokens served from the provider's prompt cache; null: as other input."""
     source: Literal["declared", "litellm"] = "declared"
     """Where the price is from: the configuration, or LiteLLM's bundled map."""
@@ -170,23 +174,23 @@ class Call(Model):
     prompt: PromptRef | None = None
     source: Source
     """How this run first got the answer."""
-    attempts: int
+    attempts: Count
     """How many times the request was sent for this answer; 0 when it never was."""
     error: CallFailure | None = None
     model: str | None
     """The model that served the answer, or that was asked when none came."""
-    input_tokens: int | None
-    output_tokens: int | None
-    cached_input_tokens: int | None
-    cost_usd: float | None
-    latency_s: float | None
+    input_tokens: Count | None
+    output_tokens: Count | None
+    cached_input_tokens: Count | None
+    cost_usd: Amount | None
+    latency_s: Amount | None
     """Duration of the real call, without our own queueing, also when it is replayed."""
     finish_reason: str | None
     text: str
     tool_calls: list[Any] | None = None
     runtime: str | None = None
     """Name of the runtime of an auxiliary call (a judge, a rewriter); null for the runtime under test."""
-    concurrency: int | None = None
+    concurrency: Count | None = None
     """How many calls to the same provider were under way when the answer was made."""
     usage_estimated: bool = False
     """True when the token counts were estimated and not reported by the model."""
@@ -200,12 +204,12 @@ class Sample(Model):
     slice: str | None = None
     runtime: str
     role: Role
-    sample: int
+    sample: Count
     outcome: Outcome
     message: str
     """One line: the assertion, the failure or the reason of the skip; empty when passed."""
     calls: list[Call]
-    latency_s: float | None = None
+    latency_s: Amount | None = None
     """From first request to last answer on the runtime under test, in seconds; null when unknown."""
     spared: bool = False
     """True when adaptive sampling had decided before: skipped, and no evidence on the runtime."""
@@ -223,28 +227,28 @@ class AdaptiveSampling(Model):
 class AdaptiveCell(Model):
     """How far adaptive sampling went in a cell."""
 
-    asked: int
+    asked: Count
     """Cases that the challenger was asked."""
-    cases: int
+    cases: Count
     """Cases that there are."""
 
 
 class Latency(Model):
     """Latency of the samples of a cell, from first request to last answer, in seconds."""
 
-    p50: float | None
-    p95: float | None
+    p50: Amount | None
+    p95: Amount | None
     """Order-statistic 95th percentile; null below 59 samples."""
-    max: float | None
-    n: int
+    max: Amount | None
+    n: Count
 
 
 class Needs(Model):
     """How many *additional* cases a verdict needs, at the Holm-adjusted level."""
 
-    best: int | None
+    best: Count | None
     """If every further case agrees; null when no number of cases would do."""
-    typical: int | None
+    typical: Count | None
     """If the disagreement seen so far goes on, with a power of 80 %."""
 
 
@@ -252,11 +256,11 @@ class Bar(Model):
     """The pass rule of a criterion."""
 
     kind: BarKind
-    min_pass_rate: float | None
-    max_failure_rate: float | None
-    margin: float | None
-    confidence: float
-    samples: int
+    min_pass_rate: Share | None
+    max_failure_rate: Share | None
+    margin: Share | None
+    confidence: Annotated[float, Field(ge=0.0, lt=1.0)]
+    samples: Annotated[int, Field(ge=1, le=10**6)]
     baseline_must_pass: bool = True
 
 
@@ -269,25 +273,25 @@ class Cell(Model):
     """Name of the slice; null for all cases."""
     status: Status | None
     """The verdict; null for the baseline."""
-    cases: int
-    passed: int
-    failed: int
-    errors: int
-    skipped: int
-    pass_rate: float | None
+    cases: Count
+    passed: Count
+    failed: Count
+    errors: Count
+    skipped: Count
+    pass_rate: Amount | None
     """passed / (cases - skipped); null when no case was left."""
     interval: tuple[float, float] | None
     """Two-sided Clopper-Pearson interval of ``pass_rate``."""
-    p_unsafe: float | None = None
-    p_worse: float | None = None
-    p_adjusted: float | None = None
-    regressions: int | None = None
-    improvements: int | None = None
+    p_unsafe: Amount | None = None
+    p_worse: Amount | None = None
+    p_adjusted: Amount | None = None
+    regressions: Count | None = None
+    improvements: Count | None = None
     needs: Needs | None = None
     reason: str
-    cost_usd: float | None
+    cost_usd: Amount | None
     latency_s: Latency
-    pass_hat_k: float | None = None
+    pass_hat_k: Amount | None = None
     """Probability that all of a case's samples pass, where a case has several; null otherwise."""
     adaptive: AdaptiveCell | None = None
     """How far adaptive sampling went; null where every case was asked for."""
@@ -304,7 +308,7 @@ class AttributedDifference(Model):
     """Pass rate of ``to_runtime`` minus that of ``from_runtime`` on the same cases."""
     interval: tuple[float, float]
     """Tango's score interval at the criterion's confidence, two-sided."""
-    pairs: int
+    pairs: Count
 
 
 class Criterion(Model):
@@ -331,16 +335,16 @@ class ObjectiveVerdict(Model):
     slice: str | None
     status: Status
     reason: str
-    p_unsafe: float | None = None
-    p_adjusted: float | None = None
+    p_unsafe: Amount | None = None
+    p_adjusted: Amount | None = None
 
 
 class FallbackFigures(Model):
     """What a fallback does on the cases that the chain's primary fails."""
 
     runtime: str
-    primary_failures: int
-    rescued: int
+    primary_failures: Count
+    rescued: Count
 
 
 class Recommendation(Model):
@@ -349,14 +353,14 @@ class Recommendation(Model):
     slice: str | None
     chain: list[str]
     reason: str
-    cost_ratio: float | None
+    cost_ratio: Amount | None
     """Cost of the baseline divided by that of the chosen runtime: above 1 is cheaper."""
-    latency_ratio: float | None
+    latency_ratio: Amount | None
     """Median of the per-case ratios of latency, baseline divided by chosen: above 1 is faster."""
     cost_interval: tuple[float, float] | None = None
     latency_interval: tuple[float, float] | None = None
     fallbacks: list[FallbackFigures] = []
-    joint_pass_rate: float | None = None
+    joint_pass_rate: Amount | None = None
     """Share of the cases that at least one runtime of the chain passes."""
     outage_proof: bool | None = None
     """False when one provider's outage would empty the chain."""
@@ -374,32 +378,32 @@ class Objective(Model):
     verdicts: list[ObjectiveVerdict] = []
     recommendations: list[Recommendation] = []
     optimize: Literal["cost", "latency"] = "cost"
-    p95_latency_s: float | None = None
+    p95_latency_s: Amount | None = None
     """Service ceiling in seconds: a runtime above it is not recommended."""
-    max_cost_per_1k_usd: float | None = None
+    max_cost_per_1k_usd: Amount | None = None
     """Service ceiling in USD for 1,000 cases: a runtime above it is not recommended."""
 
 
 class AuxiliaryTotals(Model):
     """What one runtime was asked in auxiliary calls (a judge, a rewriter)."""
 
-    calls: int
-    list_usd: float
-    unpriced: int = 0
+    calls: Count
+    list_usd: Amount
+    unpriced: Count = 0
 
 
 class Totals(Model):
     """Totals over the distinct requests of the run."""
 
-    calls: int
-    live: int
-    cached: int
-    recorded: int
-    spent_usd: float
+    calls: Count
+    live: Count
+    cached: Count
+    recorded: Count
+    spent_usd: Amount
     """What this run paid."""
-    list_usd: float
+    list_usd: Amount
     """What the same answers cost when they were made."""
-    unpriced: int = 0
+    unpriced: Count = 0
     """How many of the answers have an unknown price and are in neither sum."""
     auxiliary: dict[str, AuxiliaryTotals] = {}
     """By runtime, the part of all this that auxiliary calls have."""

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from pytest_proofmap.limited_file import check_depth
+
 __all__ = ["Answer", "Refusal", "Usage"]
 
 
@@ -96,6 +98,7 @@ class Answer(NamedTuple):
         except ValueError:
             # The quicker reader refuses what JSON allows: half a surrogate pair as an escape.
             data = json.loads(text)
+            check_depth(data)
         return cls.from_content(data)
 
     @classmethod
@@ -111,6 +114,8 @@ class Answer(NamedTuple):
         if refusal is not None:
             if not isinstance(refusal, dict) or "class" not in refusal:
                 raise ValueError("'refusal' needs a 'class'")
+            if response is not None and not isinstance(response, dict):
+                raise ValueError("'response' is no object")
             refusal = Refusal(str(refusal["class"]), str(refusal.get("message", "")))
         elif not isinstance(response, dict) or _choice(response) is None:
             raise ValueError("an answer needs a 'response' with 'choices', or a 'refusal'")

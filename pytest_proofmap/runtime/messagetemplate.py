@@ -25,6 +25,7 @@ __all__ = ["MessageTemplate", "join_messages", "split_messages"]
 VALUE = "\ue000"
 """Stands for one value while the text is cut; a private-use character that no prompt may contain."""
 
+ROLES = ("system", "user", "assistant")
 MARKER = re.compile(r"(System|User|Assistant):")
 LINE_MARKER = re.compile(r"(?:\A|\n)\s*(System|User|Assistant):")
 
@@ -245,9 +246,18 @@ def split_messages(text: str, strip_lines: bool = False) -> list[dict[str, Any]]
 
 
 def join_messages(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Return a body that renders as the one whose unrendered messages these are."""
+    """Return a body that renders as the one whose unrendered messages these are.
+
+    Raises:
+        PromptError: They are not the messages of a prompt.
+    """
     parts = []
     for index, message in enumerate(messages):
+        if message.get("role") not in ROLES or not isinstance(message.get("content"), str):
+            raise PromptError(
+                f"message {index + 1} is none of a prompt: it needs a 'role' out of {', '.join(ROLES)} and a "
+                "'content' that is text."
+            )
         # A leading tag may render to nothing, and then there was no such message.
         if index == 0 and message["role"] == "user" and message["content"].startswith("{"):
             parts.append(message["content"])

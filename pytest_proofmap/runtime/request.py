@@ -22,6 +22,8 @@ TRANSPORT_PARAMS = frozenset(
 """Parameters that say how to reach the model and never what it answers: not in the key, never stored."""
 
 
+_KINDS: dict[str, type] = {"params": dict, "api_base": str, "tools": list, "response_format": dict, "sample": int}
+
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -74,6 +76,11 @@ class Request(NamedTuple):
         model, messages = content["model"], content["messages"]
         if not isinstance(model, str) or not isinstance(messages, list):
             raise TypeError("a request needs a string 'model' and a list 'messages'")
+        if not all(isinstance(message, dict) for message in messages):
+            raise TypeError("each of a request's 'messages' is an object")
+        for name, kind in _KINDS.items():
+            if not isinstance(content.get(name), kind | None):
+                raise TypeError(f"a request's {name!r} is no {kind.__name__}")
         return cls(
             model=model,
             messages=messages,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_proofmap.errors import EvidenceError
+from pytest_proofmap.evidence import artifact
 from pytest_proofmap.evidence.artifact import ArtifactParts, read_evidence, write_evidence
-from pytest_proofmap.evidence.models import RunInfo, Totals, Versions
+from pytest_proofmap.evidence.models import Bar, Criterion, Objective, RunInfo, RuntimeInfo, Totals, Versions
 
 RUN = RunInfo(
     id="1",
@@ -20,18 +22,22 @@ RUN = RunInfo(
     versions=Versions(proofmap="0", pytest="8", python="3.10", litellm=None),
     complete=True,
 )
+GPT = RuntimeInfo(model="openai/gpt", provider="openai", params={}, fingerprint="0")
+OBJECTIVE = Objective(name="t", baseline="gpt", challengers=[], criteria=["t.py::test"])
+BAR = Bar(kind="all_pass", min_pass_rate=1.0, max_failure_rate=0.25, margin=None, confidence=0.95, samples=1)
+CRITERION = Criterion(id="t.py::test", objective="t", fingerprint="source:1", collected=[], bar=BAR)
 TOTALS = Totals(calls=0, live=0, cached=0, recorded=0, spent_usd=0.0, list_usd=0.0)
 
 
 def parts(samples: Iterator[str] | None = None) -> ArtifactParts:
-    """Return the parts of an artifact without criteria."""
+    """Return the parts of an artifact of one undecided criterion."""
     return ArtifactParts(
         run=RUN,
-        runtimes={},
+        runtimes={"gpt": GPT},
         prompts_json="{}",
         requests=iter([("k1", '{"messages":[],"params":{}}'), ("k2", '{"messages":[],"params":{"a":1}}')]),
-        objectives=[],
-        criteria=[],
+        objectives=[OBJECTIVE],
+        criteria=[CRITERION],
         samples=samples or iter([]),
         totals=TOTALS,
     )
@@ -129,3 +135,71 @@ def test_fields_of_a_later_version_are_ignored(tmp_path: Path) -> None:
     raw["run"]["later"] = raw["later"] = 1
     path.write_text(json.dumps(raw), encoding="utf-8")
     assert read_evidence(path).run == RUN
+
+
+def written(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Write an artifact with a change in it."""
+    path = tmp_path / "evidence.json"
+    write_evidence(path, parts(iter([SAMPLE])))
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    change(raw)
+    path.write_text(json.dumps(raw), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda raw: raw["samples"][0].update(runtime="other"), "a sample names the runtime 'other'"),
+        (lambda raw: raw["samples"][0].update(criterion="x"), "a sample names the criterion 'x'"),
+        (lambda raw: raw["criteria"][0].update(objective="x"), "criterion 't.py::test' names the objective 'x'"),
+        (lambda raw: raw["objectives"][0].update(baseline="x"), "objective 't' names the runtime 'x'"),
+        (lambda raw: raw["objectives"][0].update(criteria=[]), "do not both name each other"),
+        (lambda raw: raw["criteria"].append(raw["criteria"][0]), "the criterion 't.py::test' is there twice"),
+        (lambda raw: raw["objectives"].append(raw["objectives"][0]), "the objective 't' is there twice"),
+    ],
+)
+def test_parts_that_contradict_each_other(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], words: str
+) -> None:
+    """What names something that is not there is refused by name, before anything is made of it."""
+    with pytest.raises(EvidenceError) as caught:
+        read_evidence(written(tmp_path, change))
+    assert words in str(caught.value)
+
+
+def deep(depth: int) -> list[Any]:
+    """Return lists within each other."""
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 1e300, 10**400, 10**4299])
+def test_numbers_that_are_none(tmp_path: Path, value: float) -> None:
+    """Money is finite, and no more than there is."""
+    with pytest.raises(EvidenceError):
+        read_evidence(written(tmp_path, lambda raw: raw["totals"].update(spent_usd=value)))
+
+
+def test_what_is_nested_without_end(tmp_path: Path) -> None:
+    """Depth is bounded where the file is parsed."""
+    path = tmp_path / "evidence.json"
+    for text in ("[" * 10**6, '{"schema":' * 10**5, json.dumps(deep(500))):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(EvidenceError, match="is not an artifact"):
+            read_evidence(path)
+
+
+def test_a_file_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A larger file than any run writes is refused by its size, and so is a pipe that does not end."""
+    path = tmp_path / "evidence.json"
+    with path.open("wb") as file:
+        file.truncate(artifact.LARGEST_BYTES + 1)
+    with pytest.raises(EvidenceError, match="it has more than 512 MB"):
+        read_evidence(path)
+    monkeypatch.setattr(artifact, "LARGEST_BYTES", 2**20)
+    if os.path.exists("/dev/zero"):
+        with pytest.raises(EvidenceError, match="it has more than 1 MB"):
+            read_evidence(Path("/dev/zero"))

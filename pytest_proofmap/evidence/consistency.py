@@ -1,0 +1,77 @@
+"""Whether the parts of an artifact name each other rightly, so that nobody who reads it need ask again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from pytest_proofmap.evidence.models import Criterion, Objective
+
+__all__ = ["find_inconsistency"]
+
+
+class _Reference(NamedTuple):
+    place: str
+    name: str
+
+
+def find_inconsistency(
+    objectives: Sequence[Objective],
+    criteria: Sequence[Criterion],
+    runtimes: Collection[str],
+    samples: Iterable[tuple[str, str]],
+) -> str | None:
+    """Return what a part of some evidence names that is not there, or what is there twice; None if all is well.
+
+    Args:
+        objectives: The objectives.
+        criteria: The criteria.
+        runtimes: Names of the runtimes.
+        samples: Criterion and runtime of each sample; repetitions may be left out.
+    """
+    names, ids = [each.name for each in objectives], [each.id for each in criteria]
+    for kind, found in (("objective", names), ("criterion", ids)):
+        if len(set(found)) < len(found):
+            return f"the {kind} {next(each for each in found if found.count(each) > 1)!r} is there twice"
+    seen = dict.fromkeys(samples)
+    owners = (_Reference(f"criterion {each.id!r}", each.objective) for each in criteria)
+    sampled = (_Reference("a sample", criterion) for criterion, _ in seen)
+    used = (_Reference("a sample", runtime) for _, runtime in seen)
+    checks: tuple[tuple[str, Collection[str], Iterable[_Reference]], ...] = (
+        ("objective", set(names), owners),
+        ("criterion", set(ids), chain(_criteria_named(objectives), sampled)),
+        ("runtime", set(runtimes), chain(_runtimes_named(objectives, criteria), used)),
+    )
+    for kind, known, references in checks:
+        for reference in references:
+            if reference.name not in known:
+                return f"{reference.place} names the {kind} {reference.name!r}, which is not there"
+    return _strayed(objectives, criteria)
+
+
+def _strayed(objectives: Iterable[Objective], criteria: Iterable[Criterion]) -> str | None:
+    """Return a criterion that its objective does not list, or the reverse."""
+    listed = {(each.name, criterion) for each in objectives for criterion in each.criteria}
+    owned = {(each.objective, each.id) for each in criteria}
+    stray = next(iter(sorted(listed ^ owned)), None)
+    return (
+        None if stray is None else f"objective {stray[0]!r} and criterion {stray[1]!r} do not both name each other"
+    )
+
+
+def _criteria_named(objectives: Iterable[Objective]) -> Iterator[_Reference]:
+    for objective in objectives:
+        for name in objective.criteria:
+            yield _Reference(f"objective {objective.name!r}", name)
+
+
+def _runtimes_named(objectives: Iterable[Objective], criteria: Iterable[Criterion]) -> Iterator[_Reference]:
+    for objective in objectives:
+        chains = (name for recommendation in objective.recommendations for name in recommendation.chain)
+        verdicts = (verdict.runtime for verdict in objective.verdicts)
+        for name in (objective.baseline, *objective.challengers, *verdicts, *chains):
+            yield _Reference(f"objective {objective.name!r}", name)
+    for criterion in criteria:
+        for name in (*criterion.challengers, *(cell.runtime for cell in criterion.cells)):
+            yield _Reference(f"criterion {criterion.id!r}", name)

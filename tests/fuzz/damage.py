@@ -1,0 +1,115 @@
+"""Valid documents with something in them that somebody else thought of."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+__all__ = ["HOSTILE", "damaged", "hostile_values"]
+
+HOSTILE: Sequence[Any] = (
+    None,
+    True,
+    0,
+    -1,
+    1,
+    2,
+    2**31,
+    2**63,
+    10**30,
+    10**400,
+    -(10**18),
+    0.5,
+    1.5,
+    -0.0,
+    5e-324,
+    1e308,
+    float("inf"),
+    float("nan"),
+    "",
+    "0",
+    "a",
+    " ",
+    "\x00",
+    "\x1b[2J\x1b]0;title\x07",
+    "\ud800",
+    "\u202e\u2028",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "os.environ/HOME",
+    "os.environ/",
+    "{{ 'a' * 10**10 }}",
+    "{% for i in range(99999) %}",
+    "proofmap.lock/1",
+    "2025-01-01T00:00:00Z",
+    "x" * 5000,
+    [],
+    {},
+    [[]],
+    [None],
+    {"": None},
+    {"type": "object"},
+    ["a", "a"],
+    {"role": "user"},
+    {"role": 5, "content": []},
+    {"role": "user", "content": "{{ x }}"},
+)
+"""Values that a careless reader stumbles over."""
+
+
+def _deep(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def hostile_values() -> st.SearchStrategy[Any]:
+    """Values for any place of a document."""
+    return st.one_of(
+        st.sampled_from(HOSTILE),
+        st.sampled_from([150, 400]).map(_deep),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=8),
+    )
+
+
+@st.composite
+def damaged(draw: st.DrawFn, documents: Sequence[Any]) -> Any:
+    """A document of which some places were changed, removed, doubled or exchanged."""
+    document = copy.deepcopy(draw(st.sampled_from(list(documents))))
+    for _ in range(draw(st.integers(1, 4))):
+        places = list(_places(document))
+        if not places:
+            return draw(hostile_values())
+        holder, key = draw(st.sampled_from(places))
+        change = draw(st.sampled_from(["set", "set", "set", "remove", "double", "swap", "rename"]))
+        if change == "set":
+            holder[key] = draw(hostile_values())
+        elif change == "remove":
+            del holder[key]
+        elif change == "double" and isinstance(holder, list):
+            holder.insert(key, copy.deepcopy(holder[key]))
+        elif change == "rename" and isinstance(holder, dict):
+            holder[draw(st.sampled_from(["", "a", "../x", "\x1b[2J", "x" * 300]))] = holder.pop(key)
+        else:
+            other, its_key = draw(st.sampled_from(places))
+            value = copy.deepcopy(other[its_key])
+            holder[key] = value
+    return document
+
+
+def _places(document: Any) -> Any:
+    """Yield every place of a document as its holder and key, those below it included."""
+    found: Iterable[Any] = ()
+    if isinstance(document, dict):
+        found = document.items()
+    elif isinstance(document, list):
+        found = enumerate(document)
+    for key, value in list(found):
+        yield document, key
+        yield from _places(value)
