@@ -122,7 +122,7 @@ def _arguments(mark: pytest.Mark, where: str) -> dict[str, Any]:
     if objective != visible(objective):
         raise MarkerError(
             f"{where}: qualify(): objective = {objective!r} is not allowed: a name that reports and the lock show "
-            "has no control characters, nothing invisible and nothing that turns the writing around. Give another one."
+            "has no control characters, nothing invisible and nothing that turns the writing around. Rename it."
         )
     return arguments
 

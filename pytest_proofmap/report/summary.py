@@ -115,8 +115,22 @@ def _summary(
         criteria=criteria,
         objectives=objectives,
         figures=runtime_figures(rows, criteria, objectives, estimated),
-        misses=missed_cases(misses, rows, baselines),
+        misses=missed_cases(_as_collected(misses, criteria), rows, baselines),
     )
+
+
+def _as_collected(misses: Iterable[MissedSample], criteria: Sequence[Criterion]) -> list[MissedSample]:
+    """Return the samples in the order of their collection: from workers they come in any."""
+    found = list(misses)
+    if not found:
+        return found
+    places = {
+        (criterion.id, case): (index, number)
+        for index, criterion in enumerate(criteria)
+        for number, case in enumerate(criterion.collected)
+    }
+    last = (len(criteria), 0)
+    return sorted(found, key=lambda miss: places.get((miss.criterion, miss.case), last))
 
 
 def _baselines(criteria: Sequence[Criterion], objectives: Sequence[Objective]) -> Mapping[str, str]:

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_proofmap.report.next_steps import next_steps
+from pytest_proofmap.report.next_steps import next_steps, run_again
 from pytest_proofmap.report.page import Page
 from pytest_proofmap.report.summary import summarize_result
 from pytest_proofmap.report.text import TITLE, finding_lines, render
@@ -25,8 +25,10 @@ def write_summary(run: QualificationSession, terminalreporter: pytest.TerminalRe
 
     result = run.config.stash.get(RESULT, None)
     if result is None and run.notice is not None:
+        page = page_of(run.config, terminalreporter)
         terminalreporter.write_sep("=", TITLE)
-        terminalreporter.write_line(run.notice)
+        for line in [*page.wrap(run.notice, "! ", "  "), page.text(f"next: {run_again(run.config)}")]:
+            terminalreporter.write_line(line)
     silent = terminalreporter.no_summary or terminalreporter.verbosity < -1
     if result is None or (silent and not result.findings):
         return

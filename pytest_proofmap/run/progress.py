@@ -5,6 +5,7 @@ On a terminal one line is rewritten; elsewhere a line is printed now and then; w
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["Progress", "describe"]
+__all__ = ["Progress", "describe", "total"]
 
 PATIENCE_S = 0.5
 """How long a wait must last before it is worth a line."""
@@ -45,6 +46,8 @@ class Progress:
     ) -> None:
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         self._reporter: pytest.TerminalReporter | None = reporter if config.get_verbosity() >= 0 else None
+        # A dumb terminal would show each state of the line after the other.
+        self._rewrites = reporter is not None and reporter.isatty and os.environ.get("TERM") != "dumb"
         self._ask = ask
         self._cached = cached
         self._clock = clock
@@ -60,7 +63,7 @@ class Progress:
         now = self._clock()
         if self._waiting_since is None:
             self._waiting_since = now
-        every = PATIENCE_S if self._reporter.isatty else LINE_EVERY_S
+        every = PATIENCE_S if self._rewrites else LINE_EVERY_S
         if now - self._waiting_since < PATIENCE_S or now - self._shown_at < every:
             return
         if self._asked is None:
@@ -68,7 +71,7 @@ class Progress:
         if self._asked is not None and self._asked.done():
             status, self._asked = self._asked.result(), None
             self._shown_at = now
-            if status:
+            if status and total(status):
                 self._show(status)
 
     def resume(self) -> None:
@@ -80,19 +83,20 @@ class Progress:
 
     def _show(self, status: Status) -> None:
         assert self._reporter is not None
-        text = describe(status, self._cached())
-        if not self._reporter.isatty:
+        file = self._reporter._tw._file
+        text = f"proofmap: {describe(status, self._cached())}"
+        if not _can_write(file, text):
+            text = text.replace(" · ", ", ")
+        if not self._rewrites:
             self._reporter.ensure_newline()
-            self._reporter.write_line(f"proofmap: {text}")
+            self._reporter.write_line(text)
             return
         if self._bar is None:
             from tqdm import tqdm
 
             self._reporter.ensure_newline()
-            self._bar = tqdm(
-                bar_format="{desc}", file=self._reporter._tw._file, leave=False, dynamic_ncols=True, mininterval=0
-            )
-        self._bar.set_description_str(f"proofmap: {text}")
+            self._bar = tqdm(bar_format="{desc}", file=file, leave=False, dynamic_ncols=True, mininterval=0)
+        self._bar.set_description_str(text)
 
 
 def describe(status: Status, cached: int) -> str:
@@ -103,16 +107,31 @@ def describe(status: Status, cached: int) -> str:
             ``in_flight``, ``waiting`` and ``rate_per_s``.
         cached: How many answers did not have to be called.
     """
-    total = status["done"] + status["in_flight"] + status["waiting"]
-    parts = [f"{status['done']}/{total} called", f"{cached} cached", f"{status['in_flight']} in flight"]
+    parts = [f"{status['done']}/{total(status)} called"]
+    if cached:
+        parts.append(f"{cached} cached")
+    parts.append(f"{status['in_flight']} in flight")
     if status["spent_usd"]:
         parts.append(f"${status['spent_usd']:.4f} spent")
     for name, provider in sorted(status["providers"].items()):
         rate = provider["rate_per_s"]
         left = provider["waiting"] + provider["in_flight"]
-        remaining = f", {_duration(left / rate)} left" if rate and left else ""
-        parts.append(f"{name} {rate:.1f}/s{remaining}")
+        if rate:
+            parts.append(f"{name} {rate:.1f}/s" + (f", {_duration(left / rate)} left" if left else ""))
     return " · ".join(parts)
+
+
+def total(status: Status) -> int:
+    """Return how many calls the service knows of."""
+    return int(status["done"] + status["in_flight"] + status["waiting"])
+
+
+def _can_write(file: Any, text: str) -> bool:
+    try:
+        text.encode(getattr(file, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _duration(seconds: float) -> str:

@@ -158,11 +158,20 @@ class QuietConfig:
 
 
 @pytest.mark.parametrize(
-    ("isatty", "verbosity", "lines"),
-    [(True, 0, "many"), (False, 0, "few"), (True, -1, "none"), (False, -1, "none")],
+    ("isatty", "term", "verbosity", "lines"),
+    [
+        (True, "xterm", 0, "many"),
+        (True, "dumb", 0, "few"),
+        (False, "xterm", 0, "few"),
+        (True, "xterm", -1, "none"),
+        (False, "xterm", -1, "none"),
+    ],
 )
-def test_progress_is_shown_as_the_place_allows(isatty: bool, verbosity: int, lines: str) -> None:
+def test_progress_is_shown_as_the_place_allows(
+    isatty: bool, term: str, verbosity: int, lines: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A terminal's line is rewritten twice a second, elsewhere a line comes now and then, with -q none."""
+    monkeypatch.setenv("TERM", term)
     terminal = Terminal(isatty=isatty)
     now = [0.0]
     status: Future[dict[str, Any]] = Future()
@@ -175,4 +184,4 @@ def test_progress_is_shown_as_the_place_allows(isatty: bool, verbosity: int, lin
     progress.resume()
     shown = terminal._file.getvalue().count("1/2 called")
     assert {"many": shown > 20, "few": 2 <= shown <= 4, "none": shown == 0}[lines]
-    assert not isatty or terminal._file.getvalue().endswith("\r" if lines == "many" else "")
+    assert lines != "many" or terminal._file.getvalue().endswith("\r")

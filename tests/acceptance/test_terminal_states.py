@@ -179,7 +179,7 @@ STATES: dict[str, State] = {
     "interrupted": State(IN_THE_MIDDLE, ("--proofmap-concurrency=0",)),
     "interrupted_q": State(IN_THE_MIDDLE, ("-q", "--proofmap-concurrency=0")),
     "interrupted_before_the_first_test": State(AT_THE_START),
-    "first_failure": State(answered(tickets(5, "nobody 1", "nobody 2")), ("-x", "--tb=line")),
+    "first_failure": State(answered(tickets(5, "nobody 1", "nobody 2")), ("-x", "--tb=no")),
     "selected": State(answered(tickets(15)), ("-k", "t01 or t02")),
     "one_runtime": State(answered(tickets(15)), ("--proofmap-runtimes=gpt",)),
     "shard": State(answered(tickets(15)), ("--proofmap-shard",)),
@@ -219,6 +219,7 @@ def run(project: SmallProject, state: State) -> pytest.RunResult:
 
 
 HEADER = re.compile(r"(\x1b\[1m)?=+ test session starts|(cachedir|rootdir|configfile|plugins): |platform ")
+PLUGIN = re.compile("-p (?:proofmap|xdist) ")
 FINGERPRINT = re.compile(r"\b[0-9a-f]{12}\b")
 DURATION = re.compile(r"\b\d+\.\d\ds( \(\d:\d\d:\d\d\))?")
 COLOURS = {"1": "bold", "31": "red", "32": "green", "33": "yellow", "0": "/"}
@@ -231,7 +232,7 @@ def shown(project: SmallProject, state: State, result: pytest.RunResult) -> str:
     for line in [*result.outlines, *result.errlines]:
         if HEADER.match(line):
             continue
-        line = line.replace(str(project.folder), "PROJECT").replace("pytest -p proofmap ", "pytest ")
+        line = PLUGIN.sub("", line.replace(str(project.folder), "PROJECT"))
         line = FINGERPRINT.sub("0123456789ab", line)
         if DURATION.search(line):
             # As wide as the time was long.
@@ -256,9 +257,14 @@ class SteadyClock(threading.local):
         return self.now
 
 
+ASKED_FOR_NO_SUMMARY = {"no_summary", "stale_route_no_summary"}
+
+
 @pytest.mark.parametrize("name", STATES)
 def test_state(project: SmallProject, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A run prints just what the file of its state shows."""
+    if name in ASKED_FOR_NO_SUMMARY and int(pytest.__version__.split(".")[0]) < 9:
+        pytest.skip("pytest 8 asks nobody for a summary then")
     state = STATES[name]
     monkeypatch.setenv("COLUMNS", str(state.columns))
     monkeypatch.setattr(hooked, "time", SteadyClock())
@@ -267,3 +273,24 @@ def test_state(project: SmallProject, monkeypatch: pytest.MonkeyPatch, name: str
     if WRITE:
         file.write_text(text, encoding="utf-8")
     assert text.splitlines() == file.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("name", ["slices", "unmet", "baseline_fails", "unavailable", "regressed_route", "shard"])
+def test_state_with_workers(project: SmallProject, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """With workers of pytest-xdist ProofMap's part is the same."""
+    state = STATES[name]
+    monkeypatch.setenv("COLUMNS", str(state.columns))
+    project.plugins.append("xdist")
+    with_workers = state._replace(options=(*state.options, "-n2"))
+    text = shown(project, with_workers, run(project, with_workers))
+    assert _summary(text) == _summary((FOLDER / f"{name}.txt").read_text(encoding="utf-8"))
+
+
+def _summary(text: str) -> list[str]:
+    """Return what ProofMap says, without the latencies of calls that were really made."""
+    lines = text.splitlines()
+    start = next(index for index, line in enumerate(lines) if "= proofmap =" in line)
+    stop = next(index for index, line in enumerate(lines) if index > start and line.startswith("==="))
+    said = [line.replace(" -n2", "") for line in lines[start:stop]]
+    first = next((index for index, line in enumerate(said) if line.startswith("runtime ")), 0)
+    return said[:first] + said[first + 5 :] if first else said
