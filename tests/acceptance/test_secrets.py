@@ -212,7 +212,7 @@ def test_no_secret_after_any_command(
     """Whatever was run, no file below the project and no output holds a secret, and the server got them all."""
     variables = environment(secretive, provider)
     for arguments in RUNS:
-        result = secretive.run_apart(*arguments, **variables)
+        result = secretive.run_apart(*arguments, proofmap=True, **variables)
         assert result.ret in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), str(result.stdout)
         assert_clean(secretive, str(result.stdout) + str(result.stderr), arguments)
     heard = json.dumps(provider.heard)
@@ -230,7 +230,7 @@ def test_no_secret_after_any_command(
 
 def test_what_was_taken_out_left_a_trace(secretive: SmallProject, provider: TelltaleProvider) -> None:
     """Messages and answers say that something was there, and a refused request names the variable."""
-    secretive.run_apart(**environment(secretive, provider))
+    secretive.run_apart(proofmap=True, **environment(secretive, provider))
     served = secretive.sample("a", "mini").calls[0]
     assert served.text.startswith("ok ")
     assert "[redacted]" in served.text
@@ -252,7 +252,7 @@ def test_a_replay_says_what_the_live_run_said(secretive: SmallProject, provider:
     """What was taken out of an answer is gone before the test sees it, so that outcomes do not change later."""
     (secretive.folder / "test_refused.py").unlink()
     variables = environment(secretive, provider)
-    secretive.run_apart(**variables)
+    secretive.run_apart(proofmap=True, **variables)
     first = {sample.case: sample.calls[0].text for sample in secretive.evidence().samples}
     secretive.run_apart("--proofmap-cache=replay")
     assert {sample.case: sample.calls[0].text for sample in secretive.evidence().samples} == first
@@ -308,11 +308,14 @@ def pytest_proofmap_call(runtime, request):
             "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
 """
 
-TEXT_COMMANDS = [each for each in COMMANDS if each[0] in ("report", "decide", "diff", "whatif", "merge")]
+TEXT_COMMANDS = [each for each in COMMANDS if each[0] in ("report", "decide", "whatif", "merge")]
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "workers"])
-@pytest.mark.parametrize("by", ["option", "configuration"])
+@pytest.mark.parametrize(
+    ("workers", "by"),
+    [((), "configuration"), (("-n", "2"), "option")],
+    ids=["one process, configured", "workers, by option"],
+)
 def test_texts_that_are_left_out(
     project: SmallProject, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...], by: str
 ) -> None:
@@ -326,16 +329,13 @@ def test_texts_that_are_left_out(
     more = ("--proofmap-html=report.html", "--proofmap-md=report.md", "--junitxml=junit.xml", "-rA", "-v")
     result = project.run_apart(*option, *workers, *more)
     result.assert_outcomes(passed=6, xfailed=1, skipped=3)
-    for name in ("shard", "refreshed"):
-        project.run_apart(*option, *workers, "--proofmap-shard", f"--proofmap-json={name}.json")
+    project.run_apart(*option, *workers, "--proofmap-shard", "--proofmap-json=shard.json")
     shutil.rmtree(project.folder / ".proofmap" / "cache")
     inputs = [project.folder / name for name in ("conftest.py", "test_texts.py")]
     inputs += project.folder.rglob("*.pyc")
     assert find_in_text(str(result.stdout) + str(result.stderr), TEXTS) == []
     monkeypatch.chdir(project.folder)
     for command in TEXT_COMMANDS:
-        if command[0] == "diff":
-            continue
         done = invoke(command)
         assert done.exit_code in (0, 1), f"{command}: {done.output}"
         assert find_in_text(done.output, TEXTS) == [], command

@@ -24,20 +24,22 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=DEFAULT_RUNS, help="inputs for each target")
     parser.add_argument("--target", action="append", choices=TARGETS, help="only this one; may be repeated")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     try:
         import atheris  # noqa: F401  # to be told at once where it is missing
     except ImportError:
         print("atheris is not installed: nothing was fuzzed. Where it has a wheel: pip install atheris")
         return 0
-    if arguments.here:
-        fuzz(arguments.target[0], arguments.runs, arguments.seed)
+    if arguments.corpus:
+        fuzz(arguments.target[0], arguments.runs, arguments.seed, arguments.corpus)
     failed = []
     for name in arguments.target or TARGETS:
         # A process of its own, in which the package was not imported before atheris watches its imports.
-        options = ["--here", "--target", name, "--runs", str(arguments.runs), "--seed", str(arguments.seed)]
-        status = subprocess.run([sys.executable, __file__, *options], check=False).returncode
+        options = ["--target", name, "--runs", str(arguments.runs), "--seed", str(arguments.seed)]
+        with tempfile.TemporaryDirectory(prefix="corpus-") as corpus:
+            command = [sys.executable, __file__, *options, "--corpus", corpus]
+            status = subprocess.run(command, check=False).returncode
         print(
             f"{name}: {arguments.runs} inputs, {'no fault' if status == 0 else 'A FAULT, see above'}", flush=True
         )
@@ -45,7 +47,7 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def fuzz(name: str, runs: int, seed: int) -> None:
+def fuzz(name: str, runs: int, seed: int, corpus: Path) -> None:
     """Fuzz one target; never returns."""
     import atheris
 
@@ -53,7 +55,6 @@ def fuzz(name: str, runs: int, seed: int) -> None:
         import documents
         import targets
 
-    corpus = Path(tempfile.mkdtemp(prefix="corpus-"))
     for number, content in enumerate(documents.SEEDS[name]):
         (corpus / f"seed-{number}").write_bytes(content)
     target = targets.TARGETS[name]

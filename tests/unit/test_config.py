@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_proofmap.config import Configuration, find_rootdir, load, parse_runtime
+from pytest_proofmap.config import Configuration, find_rootdir, load, parse, parse_runtime
 from pytest_proofmap.errors import ConfigurationError
 
 EXAMPLE = """
@@ -223,3 +223,36 @@ def test_a_wrong_runtime_from_code(name: str, table: Any, words: str) -> None:
         parse_runtime(name, table, "the hook")
     assert words in str(caught.value)
     assert "the hook" in str(caught.value)
+
+
+@pytest.mark.parametrize("where", ["proofmap.toml", "hook"])
+def test_credentials_in_an_endpoint(tmp_path: Path, where: str) -> None:
+    """An endpoint with a password is refused wherever a runtime is configured, and never repeated."""
+    table = {"model": "openai/x", "api_base": "https://user:hunter2hunter2@host/v1"}
+
+    def read() -> object:
+        if where == "hook":
+            return parse_runtime("x", table, "the hook")
+        return parse({"runtimes": {"x": table}}, tmp_path, source=where, prefix="")
+
+    with pytest.raises(ConfigurationError) as caught:
+        read()
+    assert "runtimes.x]: api_base holds a user, a password or a key" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["x = " + "[" * 5000, f"x = {'9' * 5000}", "x = " + "{a=" * 2000, "[" + "a." * 5000 + "a]"]
+)
+def test_toml_without_end(tmp_path: Path, text: str) -> None:
+    """Depth and digits that Python's reader does not bear are an error of the file."""
+    (tmp_path / "proofmap.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError):
+        load(tmp_path)
+
+
+def test_values_that_look_like_keys_are_not_repeated(tmp_path: Path) -> None:
+    """A key in the wrong place is not shown by the error about the place."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse({"baseline": ["sk-hunter2hunter2"]}, tmp_path, source="proofmap.toml", prefix="")
+    assert "hunter2" not in str(caught.value)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored_lock import lock_of, route_to
 
-from pytest_proofmap.approve.lock import broken_digests, join, parse_lock, sides, signed
+from pytest_proofmap.approve.lock import broken_digests, join, parse_lock, read_lock, sides, signed
 from pytest_proofmap.approve.models import Approval, Lock, LockedPrompt, LockedRuntime, Route, RouteEvidence
-from pytest_proofmap.errors import LockError
+from pytest_proofmap.approve.rungs import compile_prompts
+from pytest_proofmap.errors import LockError, PromptError
 
 
 def lock(*names: str, by: str = "Ada") -> Lock:
@@ -113,3 +117,36 @@ def test_joining() -> None:
     assert join(lock("a", "b"), lock("b", "c")) == lock("a", "b", "c")
     with pytest.raises(LockError, match="both sides approved the route 'b'"):
         join(lock("a", "b"), lock("b", by="Eve"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"schema": "proofmap.lock/1", "schema": "proofmap.lock/1"}', "the key 'schema' comes twice"),
+        ('{"schema": 1e999}', "the number '1e999' is too large"),
+        ('{"schema": NaN}', "NaN is no number in JSON"),
+        (f'{{"schema": {"9" * 5000}}}', "is not JSON"),
+        ("[" * 150 + "]" * 150, "nested more than 100 deep"),
+        ("[" * 10**6, "is not JSON"),
+    ],
+)
+def test_json_that_readers_take_differently(text: str, words: str) -> None:
+    """What one reader shows and another loads is refused: repeated keys, numbers that are none, endless depth."""
+    with pytest.raises(LockError) as caught:
+        parse_lock(text, "the lock")
+    assert words in str(caught.value)
+
+
+def test_a_lock_of_any_size(tmp_path: Path) -> None:
+    """A larger file than any lock is refused by its size."""
+    with (tmp_path / "proofmap.lock").open("wb") as file:
+        file.truncate(65 * 2**20)
+    with pytest.raises(LockError, match="has more than 64 MB"):
+        read_lock(tmp_path / "proofmap.lock")
+
+
+@pytest.mark.parametrize("messages", [[{}], [{"role": "user"}], [{"role": "tool", "content": "x"}], [{"role": 5}]])
+def test_prompts_that_are_none(messages: list[dict[str, Any]]) -> None:
+    """A locked prompt whose messages are none is an error of ours when it is compiled."""
+    with pytest.raises(PromptError, match="message 1 is none of a prompt"):
+        compile_prompts(lock_of({"t": route_to("mini", prompts=["p.default"])}, prompts={"p.default": messages}))

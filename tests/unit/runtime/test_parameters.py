@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_proofmap.runtime.parameters import problem_with_params
+from pytest_proofmap.runtime.parameters import problem_with_api_base, problem_with_params
 
 KEY = "hunter2hunter2"
 
@@ -21,6 +21,9 @@ KEY = "hunter2hunter2"
         ({"extra_headers": {"Authorization": f"Bearer {KEY}"}}, "extra_headers.Authorization"),
         ({"headers": {"x-api-key": KEY}}, "headers.x-api-key"),
         ({"extra_body": {"client_secret": KEY}}, "extra_body.client_secret"),
+        ({"extra_body": [{"client_secret": KEY}]}, "extra_body.client_secret"),
+        ({"user": f"sk-{KEY}"}, "user"),
+        ({"stop": ["x", f"ghp_{KEY}1234"]}, "stop"),
     ],
 )
 def test_a_secret_that_is_written_out(params: dict[str, Any], place: str) -> None:
@@ -50,3 +53,23 @@ def test_what_json_cannot_express(value: object) -> None:
     """What TOML can say and JSON cannot is refused before it meets a model."""
     problem = problem_with_params({"temperature": value}) or ""
     assert f"'temperature' is {value!r}, which cannot be sent as JSON" in problem
+
+
+@pytest.mark.parametrize(
+    "api_base",
+    [f"https://user:{KEY}@host/v1", f"https://{KEY}@host", f"https://host/v1?key={KEY}", f"http://h/sk-{KEY}"],
+)
+def test_credentials_in_an_address(api_base: str) -> None:
+    """An endpoint with credentials is refused, and not repeated."""
+    problem = problem_with_api_base(api_base) or ""
+    assert 'write api_base = "os.environ/NAME"' in problem
+    assert KEY not in problem
+
+
+@pytest.mark.parametrize(
+    "api_base",
+    ["", "os.environ/BASE", "http://127.0.0.1:1/v1", "https://x.openai.azure.com/?api-version=2024-02-01"],
+)
+def test_addresses_without_credentials(api_base: str) -> None:
+    """Ordinary endpoints and references are fine."""
+    assert problem_with_api_base(api_base) is None

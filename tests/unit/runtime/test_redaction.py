@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from urllib.parse import quote
+
 import pytest
 
-from pytest_proofmap.runtime.redaction import REDACTED, Redactor
+from pytest_proofmap.runtime.redaction import REDACTED, Redactor, secrets_of_transport, secrets_of_url
 
 
 @pytest.mark.parametrize(
@@ -65,3 +68,91 @@ def test_added_secrets() -> None:
     redactor.add("configured-key")
     redactor.add_environment({"NEW_TOKEN": "later-value", "NAME": "not-secret"})
     assert redactor.redact("configured-key later-value not-secret") == f"{REDACTED} {REDACTED} not-secret"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("clone https://abcdefghij0123456789@host/x", f"clone https://{REDACTED}@host/x"),
+        ("password=hunter22 failed", f"password={REDACTED} failed"),
+        ('{"access_token": "abc1234567"}', f'{{"access_token": "{REDACTED}"}}'),
+        ("GET /v1?a=1&X-Amz-Signature=0a1b2c", f"GET /v1?a=1&X-Amz-Signature={REDACTED}"),
+        ("npm_abcdefghijklmnopqrstuvwx0123", REDACTED),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- rest", f"{REDACTED} rest"),
+        ("ASIAABCDEFGHIJKLMNOP", REDACTED),
+    ],
+)
+def test_more_patterns(text: str, expected: str) -> None:
+    """Tokens in addresses, fields and queries go as well."""
+    assert Redactor({}).redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["password: required", "the secret= of taste", "http://localhost:8080/v1@x", "a@b.c"]
+)
+def test_words_about_secrets_stay(text: str) -> None:
+    """Talk of secrets is none."""
+    assert Redactor({}).redact(text) == text
+
+
+SECRET = 'ab"c\\d/ 0123456789'
+
+
+@pytest.mark.parametrize("form", [SECRET, json.dumps(SECRET)[1:-1], quote(SECRET), quote(SECRET, safe="")])
+def test_a_value_in_its_other_forms(form: str) -> None:
+    """A value goes as it stands in JSON and in addresses too, from messages, answers and requests."""
+    redactor = Redactor({"A_KEY": SECRET})
+    assert redactor.redact(f"<{form}>") == f"<{REDACTED}>"
+    assert redactor.clean({"a": [f"<{form}>"], form: 1}) == {"a": [f"<{REDACTED}>"], REDACTED: 1}
+    assert redactor.secret_in(f"<{form}>") == "the environment variable A_KEY"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["password", "development-mode", "/home/me/key-file-1234", "https://host/hook/12345", "1234567890123456"],
+)
+def test_what_may_be_data(value: str) -> None:
+    """A value that a prompt may hold by chance goes from messages, and stays in requests and answers."""
+    redactor = Redactor({"A_KEY": value})
+    assert redactor.redact(f"<{value}>") == f"<{REDACTED}>"
+    assert redactor.secret_in(value) is None
+    assert redactor.clean([value]) == [value]
+
+
+def test_what_a_project_declares() -> None:
+    """A declared value goes from everything, whatever it looks like."""
+    redactor = Redactor({"A_KEY": "development"})
+    redactor.declare("development")
+    assert redactor.clean("in development") == f"in {REDACTED}"
+
+
+def test_an_answer_without_secrets_is_the_same_object() -> None:
+    """Nothing is copied where nothing is taken out."""
+    answer = {"choices": [{"message": {"content": "hi", "n": None}}], "usage": {"a": 1}}
+    assert Redactor({"A_KEY": "abcdefgh12345678"}).clean(answer) is answer
+
+
+@pytest.mark.parametrize(
+    ("url", "secrets"),
+    [
+        ("http://127.0.0.1:8000/v1", set()),
+        ("https://x.openai.azure.com/openai?api-version=2024-02-01", set()),
+        ("https://user:p%40ss@host/v1", {"user", "p%40ss", "p@ss"}),
+        ("https://token123@host", {"token123"}),
+        ("https://host/v1?key=abc&sig=def&x=1#y", {"abc", "def"}),
+    ],
+)
+def test_secrets_of_an_address(url: str, secrets: set[str]) -> None:
+    """User, password and secret query values are those of an address."""
+    assert secrets_of_url(url) == secrets
+
+
+def test_secrets_of_a_transport() -> None:
+    """Keys, whole headers and what follows their scheme, and parameters of secret names, however deep."""
+    transport = {
+        "api_key": "k1",
+        "api_base": "http://u:p@h",
+        "headers": {"X": "Bearer abc", "n": 5},
+        "params": {"a": {"my_token": "t"}, "b": [{"secret": "s"}], "max_tokens": 5, "user": "me"},
+    }
+    assert secrets_of_transport(transport) == {"k1", "u", "p", "Bearer abc", "abc", "t", "s"}
