@@ -29,7 +29,7 @@ __all__ = ["Figures", "campaign"]
 
 KINDS = ("sound", "bad", "almost")
 RATES = (1, 10, 50)
-TIMEOUT_S = 1.0
+TIMEOUT_S = 2.0
 
 MODULE = """
 import pytest

@@ -43,6 +43,22 @@ def test_answers(runtime, case):
 PARTS = 4
 """Calls of each test."""
 
+OWN_CLIENT = """
+import http.client
+import json
+
+
+def pytest_proofmap_call(runtime, request):
+    connection = http.client.HTTPConnection("127.0.0.1", {port}, timeout=60)
+    model = request.model.removeprefix("openai/")
+    body = json.dumps({{"model": model, "messages": request.messages}})
+    connection.request("POST", "/v1/chat/completions", body)
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    return answer
+"""
+"""A ``conftest.py`` whose hook calls the provider in place of LiteLLM, from pytest's own process."""
+
 CONFIGURATION = """
 baseline = "today"
 challengers = ["cheaper"]
@@ -93,6 +109,8 @@ class Project:
     folder: Path
     calls: int
     url: str
+    own_client: bool = False
+    """Whether the project calls by a hook of its own."""
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -103,6 +121,9 @@ class Project:
         (self.folder / "test_answers.py").write_text(
             TEST.format(cases=self.calls // 2 // PARTS, parts=PARTS), encoding="utf-8"
         )
+        if self.own_client:
+            port = self.url.rpartition(":")[2].partition("/")[0]
+            (self.folder / "conftest.py").write_text(OWN_CLIENT.format(port=port), encoding="utf-8")
         text = CONFIGURATION.format(url=self.url, concurrency=CONCURRENCY)
         (self.folder / "proofmap.toml").write_text(text, encoding="utf-8")
 
@@ -167,31 +188,39 @@ class Campaign:
         self._provider = provider
         self._number = 0
 
-    def project(self, calls: int) -> Project:
+    def project(self, calls: int, *, own_client: bool = False) -> Project:
         """Return a fresh project and a fresh ledger."""
         self._number += 1
         self._provider.change(lambda *_: None)
-        return Project(self._folder / f"trial-{self._number}", calls, self._provider.url)
+        return Project(self._folder / f"trial-{self._number}", calls, self._provider.url, own_client)
 
     @property
     def ledger(self) -> Ledger:
         """What the provider saw in this trial."""
         return self._provider.ledger
 
-    def kill_at_random(self, calls: int, trials: int, rng: random.Random) -> None:
-        """Kill pytest, the service or both at a moment anywhere in a run."""
-        undisturbed = self.project(calls)
+    def kill_at_random(self, calls: int, trials: int, rng: random.Random, *, own_client: bool = False) -> None:
+        """Kill pytest, the service or both at a moment anywhere in a run.
+
+        Args:
+            calls: Calls of a run.
+            trials: How many runs to kill.
+            rng: Chooses the moments.
+            own_client: Whether the project's own hook makes the calls, and not LiteLLM.
+        """
+        undisturbed = self.project(calls, own_client=own_client)
         started = time.monotonic()
         self._require(undisturbed, undisturbed.start().wait(300), "undisturbed run")
         whole_s = time.monotonic() - started
-        print(f"An undisturbed run of {calls:,} calls took {whole_s:.1f} s.", flush=True)
+        client = "the project's own client" if own_client else "LiteLLM"
+        print(f"An undisturbed run of {calls:,} calls through {client} took {whole_s:.1f} s.", flush=True)
         for number in range(trials):
             target = ("pytest", "call service", "both")[number % 3]
-            project = self.project(calls)
+            project = self.project(calls, own_client=own_client)
             run = project.start()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 run.wait(rng.random() * whole_s)
-            self._kill(project, run, target)
+            self._kill(project, run, target, f"{target}, {client}")
             if number % 10 == 9:
                 print(f"{number + 1} kills at random, {self.most_in_flight()} in flight at most.", flush=True)
 
@@ -199,8 +228,8 @@ class Campaign:
         """Return how many answers one kill cost at most so far."""
         return max(figures.most_in_flight for figures in self.figures.values())
 
-    def _kill(self, project: Project, run: subprocess.Popen[bytes], target: str) -> None:
-        figures = self.figures.setdefault(f"{target}, at random", Figures())
+    def _kill(self, project: Project, run: subprocess.Popen[bytes], target: str, name: str) -> None:
+        figures = self.figures.setdefault(name, Figures())
         children = descendants(run.pid)
         if target != "pytest":
             end(children)
@@ -374,7 +403,8 @@ def campaign(trials: int = 100, calls: int = 2000, seed: int = 1) -> int:
             each.kill_approve(library, 40)
             each.kill_in_artifact_writes(library, 200, max(4, trials // 4))
             each.kill_in_cache_writes(library, 200, max(4, trials // 4), rng)
-        each.kill_at_random(calls, trials, rng)
+        each.kill_at_random(calls, trials // 2, rng)
+        each.kill_at_random(calls, trials - trials // 2, rng, own_client=True)
     titles = ["killed", "trials", "asked again although on disk", "most in flight", "in flight, all", "bad files"]
     titles += ["left temporary files", "orphans", "stuck", "slowest end", "failed reruns"]
     print(table(titles, [_row(name, figures) for name, figures in each.figures.items()]))
