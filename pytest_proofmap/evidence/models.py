@@ -9,9 +9,10 @@ it unknown; fields that came later have defaults, so that an older artifact stay
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = [
     "SCHEMA",
@@ -57,6 +58,19 @@ Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Amount = Annotated[float, Field(ge=0.0, le=1e15)]
 """Money, time or a ratio: what cannot be negative, and is no astronomer's number."""
+
+
+def _check_plain(value: Any) -> Any:
+    """Check that a value can be written as JSON again.
+
+    Raises:
+        ValueError: It holds NaN, an infinity, or a number of thousands of digits.
+    """
+    json.dumps(value, allow_nan=False)
+    return value
+
+
+PlainObject = Annotated[dict[str, Any], AfterValidator(_check_plain)]
 
 
 class Model(BaseModel):
@@ -123,7 +137,7 @@ class RuntimeInfo(Model):
 
     model: str
     provider: str
-    params: dict[str, Any]
+    params: PlainObject
     variant: str | None = None
     api_base: str | None = None
     """As written in the configuration, with ``os.environ/NAME`` unexpanded."""
@@ -137,16 +151,16 @@ class PromptVariant(Model):
 
     file: str
     sha256: str
-    messages: list[dict[str, Any]]
+    messages: list[PlainObject]
 
 
 class RecordedRequest(Model):
     """What was asked, once for each distinct request."""
 
-    messages: list[dict[str, Any]]
+    messages: list[PlainObject]
     tools: list[Any] | None = None
     response_format: dict[str, Any] | None = None
-    params: dict[str, Any]
+    params: PlainObject
 
 
 class PromptRef(Model):

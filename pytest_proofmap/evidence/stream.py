@@ -43,7 +43,7 @@ def read_parts(path: Path) -> Iterator[Part]:
         raise EvidenceError(
             f"cannot read the evidence {str(path)!r}: {error.strerror or error}. Make one with: pytest --proofmap"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EvidenceError(
             f"{str(path)!r} is not an artifact of the schema {SCHEMA!r}: {error}. "
             "Make a new one with: pytest --proofmap"

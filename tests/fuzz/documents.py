@@ -34,6 +34,9 @@ def _evidence() -> list[Any]:
     documents[1]["requests"] = {
         "t.py::test_x-mini-0": {"messages": _MESSAGES, "tools": None, "response_format": None, "params": {}}
     }
+    for document in documents:
+        document["runtimes"]["mini"]["params"] = {"temperature": 0, "stop": ["a"]}
+        document["samples"][-1]["calls"][0]["tool_calls"] = [{"function": {"name": "f", "arguments": "{}"}}]
     documents[1]["samples"][0]["calls"][0]["prompt"] = {"name": "triage", "variant": "default"}
     return documents
 
