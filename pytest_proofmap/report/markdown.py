@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_proofmap.decide.wording import FOOTER
-from pytest_proofmap.report.markdown_sections import Section, amount, sections
+from pytest_proofmap.report.markdown_sections import Section, sections
 from pytest_proofmap.report.markdown_text import clip, code, prose
 from pytest_proofmap.report.summary import Summary
+from pytest_proofmap.report.totals_line import totals_line
 from pytest_proofmap.report.verdict_line import verdict_line
 from pytest_proofmap.report.wording import plural
 
@@ -109,16 +110,8 @@ def _head(summary: Summary) -> list[str]:
 
 
 def _foot(summary: Summary) -> list[str]:
-    run, totals = summary.run, summary.totals
-    unanswered = totals.calls - totals.live - totals.cached - totals.recorded
-    sources = f"{totals.live:,} live, {totals.cached:,} cached, {totals.recorded:,} recorded"
-    if unanswered > 0:
-        sources += f", {unanswered:,} without an answer"
-    spent = _sum(summary, totals.spent_usd, may_miss=totals.live > 0)
-    facts = [
-        f"{plural(totals.calls, 'call')} ({sources}), spent {spent}, "
-        f"list cost {_sum(summary, totals.list_usd, may_miss=True)}"
-    ]
+    run = summary.run
+    facts = [totals_line(summary, code)]
     if run.git is not None:
         facts.append(f"commit {code(clip(run.git.commit, 12))}{' with changes' if run.git.dirty else ''}")
     facts.append(f"run {code(clip(run.id, 12))}, finished {code(clip(run.finished_at, 40))}")
@@ -126,14 +119,6 @@ def _foot(summary: Summary) -> list[str]:
     steps = [f"next: {code(clip(step, 400))}" for step in summary.next_steps]
     assumptions = [] if run.shard else [" ".join(FOOTER)]
     return ["---", *(["<br>".join(steps)] if steps else []), " · ".join(facts), *assumptions]
-
-
-def _sum(summary: Summary, usd: float, *, may_miss: bool) -> str:
-    """Return a sum that never says less than it may be: answers of unknown price are not in it."""
-    text = amount(usd, estimated=summary.estimated)
-    if not summary.totals.unpriced or not may_miss:
-        return text
-    return f"at least {text}" if usd else "unknown"
 
 
 def _joined(blocks: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ def next_steps(run: QualificationSession, result: RunResult) -> tuple[str, ...]:
         *_again(run, result),
         *_exports(run, result, artifact),
         *_approval(run, result, artifact),
-        command("proofmap", "report", "--text", "-v", artifact),
+        *([] if run.config.option.proofmap_html else [command("proofmap", "report", "--html", artifact)]),
     )
 
 

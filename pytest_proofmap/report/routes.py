@@ -10,6 +10,7 @@ from pytest_proofmap.decide.recommend import NOT_OUTAGE_PROOF
 from pytest_proofmap.evidence.models import Criterion, Needs, Objective, Recommendation, Status
 from pytest_proofmap.report.page import Page
 from pytest_proofmap.report.summary import Summary
+from pytest_proofmap.report.verdict_line import is_promoted
 from pytest_proofmap.report.wording import SIGNS, needs_text, plural, status_colour
 
 __all__ = ["route_lines"]
@@ -42,7 +43,7 @@ def route_lines(summary: Summary, page: Page, *, everything: bool, brief: bool =
     moving = [each for each in objectives if _moves(each)]
     staying = [each for each in objectives if not _moves(each)]
     shown = [(each, *_shown_routes(each, everything=everything)) for each in (*moving, *staying)]
-    kept = sum(1 for objective, routes, _ in shown for route in routes if not _is_promoted(objective, route))
+    kept = sum(1 for objective, routes, _ in shown for route in routes if not is_promoted(objective, route))
     in_full = everything or (kept <= _KEPT_IN_FULL and not brief)
     lines = [] if brief else [page.paint(line, "bold") for line in page.wrap(_heading(objectives, moving))]
     for objective, routes, folded in shown:
@@ -56,19 +57,15 @@ def route_lines(summary: Summary, page: Page, *, everything: bool, brief: bool =
     return lines if brief else [*lines, *_warnings(objectives, page, everything=everything)]
 
 
-def _is_promoted(objective: Objective, route: Recommendation) -> bool:
-    return bool(route.chain) and route.chain[0] != objective.baseline
-
-
 def _moves(objective: Objective) -> bool:
-    return any(_is_promoted(objective, route) for route in objective.recommendations)
+    return any(is_promoted(objective, route) for route in objective.recommendations)
 
 
 def _heading(objectives: Sequence[Objective], moving: Sequence[Objective]) -> str:
     whole = sum(
         1
         for objective in moving
-        if any(route.slice is None and _is_promoted(objective, route) for route in objective.recommendations)
+        if any(route.slice is None and is_promoted(objective, route) for route in objective.recommendations)
     )
     text = f"Recommended: {whole} of {plural(len(objectives), 'objective')} can move to a challenger"
     partial = len(moving) - whole
@@ -97,7 +94,7 @@ def _route(
     name = objective.name if route.slice is None else f"{objective.name} {route.slice}"
     primary, *rest = route.chain or [objective.baseline]
     then = f" (then {', '.join(rest)})" if rest else ""
-    if _is_promoted(objective, route):
+    if is_promoted(objective, route):
         lines = page.wrap(f"→ {primary}{then}: {route.reason}", f"{name} ", "    ")
         return [page.paint(line, "green") for line in lines]
     if objective.sensitive or any(each.status == "qualified" for each in standings):
@@ -181,7 +178,7 @@ def _needs(
 def _rescues(objective: Objective, route: Recommendation, page: Page, *, everything: bool) -> list[str]:
     """Return what the fallbacks do on the cases that their primary fails."""
     failures = route.fallbacks[0].primary_failures if route.fallbacks else 0
-    if not failures or not (everything or _is_promoted(objective, route)):
+    if not failures or not (everything or is_promoted(objective, route)):
         return []
     rescued = ", ".join(f"{each.runtime} passes {each.rescued}" for each in route.fallbacks)
     text = f"on its {plural(failures, 'miss', 'misses')} {rescued}"

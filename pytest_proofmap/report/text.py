@@ -11,8 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_proofmap.decide.bars import LEAST_BASELINE_RATE, has_margin
-from pytest_proofmap.decide.wording import FOOTER, points
-from pytest_proofmap.evidence.models import Totals
+from pytest_proofmap.decide.wording import FOOTER
 from pytest_proofmap.report.criteria_table import BASELINE_SIGN, criteria_table
 from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.misses import MissedCase, MissKind
@@ -20,7 +19,8 @@ from pytest_proofmap.report.page import Page, width_of
 from pytest_proofmap.report.routes import route_lines
 from pytest_proofmap.report.runtimes_table import runtimes_table
 from pytest_proofmap.report.summary import Summary
-from pytest_proofmap.report.wording import SIGNS, WORDS, money, plural
+from pytest_proofmap.report.totals_line import totals_line
+from pytest_proofmap.report.wording import SIGNS, WORDS, money, plural, signed_points
 
 __all__ = ["TITLE", "finding_lines", "render", "render_short"]
 
@@ -82,24 +82,8 @@ def render_short(summary: Summary, page: Page) -> list[str]:
 
 
 def _totals(summary: Summary, page: Page) -> list[str]:
-    totals = summary.totals
-    unanswered = totals.calls - totals.live - totals.cached - totals.recorded
-    counts = {
-        "live": totals.live,
-        "cached": totals.cached,
-        "recorded": totals.recorded,
-        "without an answer": max(0, unanswered),
-    }
-    sources = ", ".join(f"{number:,} {where}" for where, number in counts.items() if number)
-    estimated = summary.estimated
-    spent = _sum(totals.spent_usd, totals, estimated, may_miss=totals.live > 0)
-    listed = _sum(totals.list_usd, totals, estimated, may_miss=True)
-    text = plural(totals.calls, "call") + (f" ({sources})" if sources else "") + f", spent {spent}"
-    if listed != spent:
-        text += f", list cost {listed}"
-    if totals.unpriced and totals.list_usd:
-        text += f" (price unknown for {plural(totals.unpriced, 'answer')})"
-    lines = page.wrap(text)
+    totals, estimated = summary.totals, summary.estimated
+    lines = page.wrap(totals_line(summary))
     for name, part in totals.auxiliary.items():
         priced = part.list_usd or part.unpriced < part.calls
         cost = f"list cost {money(part.list_usd, estimated=estimated)}" if priced else "price unknown"
@@ -107,13 +91,6 @@ def _totals(summary: Summary, page: Page) -> list[str]:
     if estimated and (totals.list_usd or totals.spent_usd):
         lines += page.wrap("~ token counts are estimated, and so are these costs")
     return lines
-
-
-def _sum(usd: float, totals: Totals, estimated: bool, *, may_miss: bool) -> str:
-    """Return a sum that never says less than it may be: answers of unknown price are not in it."""
-    if not totals.unpriced or not may_miss:
-        return money(usd, estimated=estimated)
-    return f"at least {money(usd, estimated=estimated)}" if usd else "unknown"
 
 
 def _adaptive(summary: Summary, page: Page) -> list[str]:
@@ -296,18 +273,13 @@ def _attribution(summary: Summary, page: Page, *, everything: bool) -> list[str]
         low, high = each.interval
         where = labels[criterion.id] + (f" {each.slice}" if each.slice else "")
         text = (
-            f"{where}: {each.axis}, {each.from_runtime} → {each.to_runtime}: {_signed(each.difference)} points "
-            f"({_signed(low)} to {_signed(high)}) in {plural(each.pairs, 'case')}"
+            f"{where}: {each.axis}, {each.from_runtime} → {each.to_runtime}: {signed_points(each.difference)} "
+            f"points ({signed_points(low)} to {signed_points(high)}) in {plural(each.pairs, 'case')}"
         )
         lines += page.wrap(text, "  ", "    ")
     if len(differences) > len(shown):
         lines += page.wrap(f"and {len(differences) - len(shown)} more (-v shows them)", "  ", "  ")
     return lines
-
-
-def _signed(difference: float) -> str:
-    rounded = round(difference, 3)
-    return f"{'−' if rounded < 0 else '+' if rounded > 0 else ''}{points(abs(rounded))}"
 
 
 def _warnings(summary: Summary, page: Page) -> list[str]:

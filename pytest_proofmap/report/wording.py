@@ -7,7 +7,17 @@ import math
 from pytest_proofmap.decide.wording import points
 from pytest_proofmap.evidence.models import Needs, Status
 
-__all__ = ["SIGNS", "WORDS", "cheaper", "money", "needs_text", "plural", "seconds", "signed_points", "status_colour"]
+__all__ = [
+    "SIGNS",
+    "WORDS",
+    "cheaper",
+    "money",
+    "needs_text",
+    "plural",
+    "seconds",
+    "signed_points",
+    "status_colour",
+]
 
 SIGNS: dict[Status, str] = {"qualified": "✓", "not_qualified": "✗", "insufficient": "?"}
 """The sign of each verdict; all three have a stand-in in ASCII."""

@@ -32,8 +32,6 @@ def test_the_option_writes_a_page(project: SmallProject, workers: list[str]) -> 
     page = (project.folder / "out" / "report.html").read_text(encoding="utf-8")
     assert "<h1>0 of 1 objective can move to a challenger</h1>" in page
     assert hashlib.sha256(project.artifact.read_bytes()).hexdigest() in page
-    assert "next: " not in page
-    assert "proofmap report" in page
     found = carried(page)
     (index,) = found["index"]
     at, place = index["cases"].index("c"), [each["runtime"] for each in index["columns"]].index("mini")
@@ -53,7 +51,9 @@ def test_what_fails_the_run_is_on_the_page(project: SmallProject) -> None:
 def test_the_command_writes_the_same_page(project: SmallProject) -> None:
     """A page made later from the artifact differs from the run's own only in its commands."""
     project.run("--proofmap-html=run.html")
-    result = project.python("-m", "pytest_proofmap.cli", "report", "--html", str(project.artifact))
+    result = project.python(
+        "-c", "from pytest_proofmap.cli import main; main()", "report", "--html", str(project.artifact)
+    )
     assert result.ret == 0
     later = project.artifact.with_suffix(".html")
     result.stdout.fnmatch_lines([f"report written to {later}"])

@@ -38,7 +38,7 @@ def test_summary(echoing: SmallProject) -> None:
             "mini *cheaper*0.50 s*max 0.50 s (n 20)",
             "echo * mini (then gpt): 11× cheaper, as fast, 0 regressions in 20",
             "These verdicts assume *",
-            "next: proofmap report --text -v .proofmap/evidence.json",
+            "next: proofmap report --html .proofmap/evidence.json",
             "=* 40 passed*",
         ]
     )

@@ -21,7 +21,6 @@ from pytest_proofmap.report.html.charts import chart_data
 from pytest_proofmap.report.html.decisions import missing_evidence, routes, saving
 from pytest_proofmap.report.html.facts import (
     attribution,
-    calls_line,
     configured_runtimes,
     figure_rows,
     prompts,
@@ -30,6 +29,7 @@ from pytest_proofmap.report.html.facts import (
 from pytest_proofmap.report.html.matrix import matrix, runtimes_shown
 from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.summary import Summary
+from pytest_proofmap.report.totals_line import totals_line
 from pytest_proofmap.report.verdict_line import failures, verdict_line
 from pytest_proofmap.report.wording import SIGNS, WORDS, plural
 from pytest_proofmap.visible import visible
@@ -72,7 +72,7 @@ def html_report(
         "signs": SIGNS,
         "run": evidence.run,
         "headline": _headline(summary, compared),
-        "calls": calls_line(summary),
+        "calls": totals_line(summary),
         "saving": saving(evidence, estimated=summary.estimated),
         "findings": failures(summary),
         "notices": _notices(summary, compared),

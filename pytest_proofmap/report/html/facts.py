@@ -13,7 +13,7 @@ from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.summary import Summary
 from pytest_proofmap.report.wording import cheaper, money, plural, seconds, signed_points
 
-__all__ = ["attribution", "calls_line", "configured_runtimes", "figure_rows", "prompts", "provenance"]
+__all__ = ["attribution", "configured_runtimes", "figure_rows", "prompts", "provenance"]
 
 
 class ConfiguredRuntime(NamedTuple):
@@ -67,18 +67,6 @@ class Attributed(NamedTuple):
     to_runtime: str
     points: str
     pairs: int
-
-
-def calls_line(summary: Summary) -> str:
-    """Return how many calls were made and what they cost."""
-    totals = summary.totals
-    about = summary.estimated
-    return (
-        f"{plural(totals.calls, 'call')} ({totals.live:,} live, {totals.cached:,} cached, {totals.recorded:,} "
-        f"recorded) · spent {money(totals.spent_usd, estimated=about)}, list cost "
-        f"{money(totals.list_usd, estimated=about)}"
-        + (f" and {plural(totals.unpriced, 'answer')} of unknown price" if totals.unpriced else "")
-    )
 
 
 def provenance(evidence: Evidence, artifact_sha256: str | None) -> Iterator[tuple[str, str]]:
