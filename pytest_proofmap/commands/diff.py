@@ -29,9 +29,7 @@ TITLE = "proofmap diff"
     help="Exit with 1 on a regression, or on any drift; without it always with 0.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
-@click.option(
-    "--html", "as_html", is_flag=True, help="Write NEW's report with what changed, as one HTML page."
-)
+@click.option("--html", "as_html", is_flag=True, help="Write NEW's report with what changed, as one HTML page.")
 @click.option(
     "-o",
     "--output",
