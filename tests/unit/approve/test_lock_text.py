@@ -84,7 +84,7 @@ def test_what_a_route_names_is_signed_with_it() -> None:
 
 
 @given(at=st.integers(0, len(TEXT)), length=st.integers(0, 40), put=st.text(max_size=20))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_no_edit_crashes_or_goes_unseen(at: int, length: int, put: str) -> None:
     """An edited text is refused with our own error, or its digests tell, or it says the same."""
     try:

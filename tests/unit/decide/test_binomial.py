@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -37,7 +37,6 @@ def test_all_pass_bound(cases: int, bound: float) -> None:
     assert all_pass_bound(cases) == pytest.approx(1 - 0.05 ** (1 / cases))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(1, 400), st.floats(0.001, 0.999))
 def test_tails_agree_with_scipy(k: int, n: int, rate: float) -> None:
     """Both tails are scipy's to ten digits, and overlap in exactly the one value."""
@@ -46,21 +45,18 @@ def test_tails_agree_with_scipy(k: int, n: int, rate: float) -> None:
     assert binomial_at_least(k, n, rate) == pytest.approx(stats.binom.sf(k - 1, n, rate), rel=1e-9, abs=1e-14)
 
 
-@settings(deadline=None)
 @given(st.floats(0.01, 500), st.floats(0.01, 500), st.floats(1e-9, 1))
 def test_beta_distribution_agrees_with_scipy(a: float, b: float, x: float) -> None:
     """The incomplete beta function is scipy's, also at fractional counts."""
     assert beta_cdf(a, b, x) == pytest.approx(stats.beta.cdf(x, a, b), rel=1e-8, abs=1e-12)
 
 
-@settings(deadline=None)
 @given(st.floats(0.3, 400), st.floats(0.3, 400), st.floats(0.0002, 0.9998))
 def test_beta_quantile_inverts(a: float, b: float, probability: float) -> None:
     """The quantile is the inverse of the distribution function."""
     assert beta_cdf(a, b, beta_quantile(probability, a, b)) == pytest.approx(probability, rel=1e-7, abs=1e-10)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(1, 200), st.sampled_from([0.5, 0.8, 0.95, 0.999]))
 def test_interval_holds_the_rate(k: int, n: int, confidence: float) -> None:
     """The interval holds its own estimate, mirrors with the outcome, and its ends are scipy's."""
@@ -73,7 +69,6 @@ def test_interval_holds_the_rate(k: int, n: int, confidence: float) -> None:
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-8)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(1, 60), st.floats(0.05, 0.95))
 def test_bound_and_tail_never_contradict(k: int, n: int, rate: float) -> None:
     """A tail is at most alpha exactly when the one-sided bound excludes the rate."""

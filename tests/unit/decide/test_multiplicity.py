@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_proofmap.decide.multiplicity import holm, holm_level
@@ -18,7 +18,6 @@ def test_published() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
-@settings(deadline=None)
 @given(p_values)
 def test_adjusted_values(raw: list[float]) -> None:
     """Adjusted values are no smaller than raw ones, at most 1, and keep their order."""
@@ -28,7 +27,6 @@ def test_adjusted_values(raw: list[float]) -> None:
     assert all(adjusted[i] <= adjusted[j] for i, j in pairwise(order))
 
 
-@settings(deadline=None)
 @given(p_values)
 def test_dropping_out_never_helps(raw: list[float]) -> None:
     """A member counted with p = 1 leaves the others exactly as strict as any other member that fails."""
@@ -36,7 +34,6 @@ def test_dropping_out_never_helps(raw: list[float]) -> None:
     assert all(q >= p for p, q in zip(holm(raw), with_dropout, strict=False))
 
 
-@settings(deadline=None)
 @given(p_values, st.sampled_from([0.01, 0.05, 0.2]))
 def test_level_is_where_the_next_member_is_accepted(raw: list[float], alpha: float) -> None:
     """Lowering an unaccepted p-value to just below the level makes it accepted."""

@@ -48,7 +48,7 @@ def test_min_pass_rate_allows(cases: int, allowed: int) -> None:
     assert best <= cases < next_best
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 5),
     st.integers(0, 5),
@@ -78,7 +78,7 @@ def test_beyond_the_exact_test() -> None:
     assert tiny > 400
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 30), st.integers(0, 200), st.sampled_from([0.5, 0.8, 0.9, 0.99]))
 def test_best_min_pass_rate_is_the_first(failures: int, passed: int, bar: float) -> None:
     """The number found holds, and one case fewer does not."""

@@ -87,7 +87,7 @@ def test_maximum_is_found(b: int, c: int, n: int, margin: float) -> None:
         assert dense - 1e-6 <= found <= dense + 1e-5
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(tables(most=40), st.sampled_from(MARGINS), st.floats(0.2, 1))
 def test_fractional_counts(table: tuple[int, int, int], margin: float, scale: float) -> None:
     """Fractional counts, which averaging samples gives, are tested by the same definition."""
@@ -95,7 +95,7 @@ def test_fractional_counts(table: tuple[int, int, int], margin: float, scale: fl
     assert p_unsafe_paired(b, c, n, margin) == pytest.approx(dense_p_value(b, c, n, margin), abs=1e-5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(tables(), st.sampled_from(MARGINS))
 def test_probabilities(table: tuple[int, int, int], margin: float) -> None:
     """P-values lie in (0, 1], and the two questions are never both answered with yes."""
@@ -105,7 +105,7 @@ def test_probabilities(table: tuple[int, int, int], margin: float) -> None:
     assert unsafe > 0.05 or worse > 0.05
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(tables(), st.sampled_from(MARGINS))
 def test_monotone_where_it_decides(table: tuple[int, int, int], margin: float) -> None:
     """A further regression never makes a small p-value smaller, nor an improvement a larger one.
@@ -123,7 +123,7 @@ def test_monotone_where_it_decides(table: tuple[int, int, int], margin: float) -
         assert p_unsafe_paired(b + 1, c - 1, n, margin) >= p - 1e-6
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(tables(), st.sampled_from(MARGINS))
 def test_wider_margins_are_easier(table: tuple[int, int, int], margin: float) -> None:
     """What cannot be shown at a wide margin cannot be shown at a narrow one."""
@@ -134,7 +134,7 @@ def test_wider_margins_are_easier(table: tuple[int, int, int], margin: float) ->
         assert narrow > 0.05
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(tables(most=2_000), st.sampled_from(MARGINS))
 def test_statistic_mirrors(table: tuple[int, int, int], d0: float) -> None:
     """Swapping the two runtimes turns the sign of the statistic."""
@@ -142,7 +142,7 @@ def test_statistic_mirrors(table: tuple[int, int, int], d0: float) -> None:
     assert tango_z(b, c, n, -d0) == pytest.approx(-tango_z(c, b, n, d0), abs=1e-7)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(tables(most=500))
 def test_interval_mirrors_and_holds_the_estimate(table: tuple[int, int, int]) -> None:
     """The interval holds the difference, and swapping the runtimes mirrors it."""

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -23,7 +23,6 @@ def test_cost_ratio_is_of_totals() -> None:
     assert ratio.largest_share == pytest.approx(10 / 12)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(costs, costs), min_size=3, max_size=30))
 def test_jackknife(pairs: list[tuple[float, float]]) -> None:
     """The interval is the jackknife-t interval of the logarithm, computed another way."""
@@ -40,7 +39,6 @@ def test_jackknife(pairs: list[tuple[float, float]]) -> None:
     assert math.log(ratio.interval.high) == pytest.approx(min(700, centre + reach), rel=1e-6, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(costs, costs), min_size=2, max_size=20))
 def test_cost_ratio_mirrors(pairs: list[tuple[float, float]]) -> None:
     """Swapping the sides inverts the ratio and its interval."""
@@ -90,7 +88,6 @@ def test_speed_up_needs_six_cases_for_an_interval() -> None:
     assert five.interval is None
 
 
-@settings(deadline=None)
 @given(st.lists(costs, min_size=6, max_size=60))
 def test_speed_up_interval_covers(latencies: list[float]) -> None:
     """The ranks of the interval leave at most the error out at either side, and holds the median."""
@@ -113,7 +110,6 @@ def test_p95_needs_59_values() -> None:
     assert latency_figures([]) == (None, None, None, 0)
 
 
-@settings(deadline=None)
 @given(st.lists(costs, min_size=1), st.floats(0.01, 1))
 def test_order_statistic(values: list[float], quantile: float) -> None:
     """It is the smallest value that the share of the values does not exceed."""

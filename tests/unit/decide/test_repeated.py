@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_proofmap.decide.repeated import CasePair, flip_table, mean_table, pass_hat_k
@@ -11,7 +11,6 @@ from pytest_proofmap.decide.repeated import CasePair, flip_table, mean_table, pa
 rates = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=40))
 def test_one_sample_is_the_ordinary_table(outcomes: list[tuple[bool, bool]]) -> None:
     """With one sample a case both tables count regressions, improvements and cases."""
@@ -21,7 +20,6 @@ def test_one_sample_is_the_ordinary_table(outcomes: list[tuple[bool, bool]]) -> 
     assert mean_table(cases) == flip_table(cases) == (b, c, len(cases))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(rates, rates), min_size=1, max_size=40))
 def test_effective_number_is_bounded(pairs: list[tuple[float, float]]) -> None:
     """The effective number lies between the cases and the samples, and the difference is kept."""

@@ -111,7 +111,7 @@ def test_not_run() -> None:
 OUTCOMES = ["PP", "PF", "PE", "FP", "FF", "FE", "EP", "EF", "EE", "P-", "-F"]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=40))
 def test_missing_outcomes_never_help(pairs: list[str]) -> None:
     """Filling in what is missing, in any way, never makes either answer harder to get than missing it does."""
@@ -159,7 +159,7 @@ def test_needs_are_at_the_corrected_level() -> None:
     assert "73 would, if all agree (one of 2 challengers)" in cell.reason
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 6), st.integers(0, 6), st.integers(0, 90), st.sampled_from([0.05, 0.1, 0.2]), st.integers(1, 3)
 )
@@ -278,7 +278,7 @@ def test_order_does_not_matter() -> None:
     assert first.model_dump(exclude={"reason"}) == second.model_dump(exclude={"reason"})
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.sampled_from(["PP", "PF", "FP", "FF", "PE"]), min_size=30, max_size=120),
     st.sampled_from([0.05, 0.2]),

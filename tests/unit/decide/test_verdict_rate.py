@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scene import Scene, bar, versus
 from scipy import stats
@@ -21,7 +21,6 @@ def test_allowed_failures(cases: int, allowed: int) -> None:
         assert (cell.status == "qualified") == qualifies
 
 
-@settings(deadline=None)
 @given(st.integers(1, 120), st.integers(0, 120))
 def test_p_values(cases: int, failures: int) -> None:
     """Both p-values are the binomial tails at the tolerated failure rate."""

@@ -226,7 +226,7 @@ def redressed(text: str, seed: int) -> str:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_looks_do_not_count(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     """Comments, blank lines, indentation and line ends are not what a test does."""
     folder = tmp_path_factory.mktemp("project")

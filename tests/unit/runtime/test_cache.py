@@ -122,7 +122,7 @@ def test_a_refusal_is_kept(store: DiskStore) -> None:
     assert store.get(request.key()) == refused
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(text=st.text(st.characters(), max_size=20))
 def test_any_text_is_kept(store: DiskStore, text: str) -> None:
     """Every Python string comes back, half surrogate pairs and control characters included."""
