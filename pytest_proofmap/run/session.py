@@ -141,6 +141,12 @@ class QualificationSession:
         return any(getattr(self.config.option, name, False) for name in SHOWS_SETUP)
 
     @cached_property
+    def _paints(self) -> bool:
+        # pytest has no terminal writer under -p no:terminal.
+        has_terminal = self.config.pluginmanager.hasplugin("terminalreporter")
+        return has_terminal and self.config.get_terminal_writer().hasmarkup
+
+    @cached_property
     def _store(self) -> AnswerStore:
         if self.mode == "off":
             return MemoryStore()
@@ -254,7 +260,7 @@ class QualificationSession:
             observe_setup(record, call, self._wording)
         if record.outcome not in (None, "passed") or record.running:
             show(report, record, self.registry.plan_of(record.id).bar)
-            make_visible(report, colours=item.config.get_terminal_writer().hasmarkup)
+            make_visible(report, colours=self._paints)
 
     def receive(self, report: pytest.TestReport) -> None:
         """Take in the sample that a worker attached to a report."""
