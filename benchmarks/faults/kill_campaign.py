@@ -311,6 +311,7 @@ class Campaign:
             run = first.start(**faults(library, kill_at=kill_at, **spot))
             self._wait(first, run, [], figures)
             self._inspect(first, figures)
+        figures.left_files = len(first.left_files())
         print(f"The end of a cached run changes files {total} times.", flush=True)
 
     def kill_approve(self, library: Path, calls: int) -> None:
