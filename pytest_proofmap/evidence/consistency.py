@@ -34,7 +34,8 @@ def find_inconsistency(
     for kind, found in (("objective", names), ("criterion", ids)):
         if len(set(found)) < len(found):
             return f"the {kind} {next(each for each in found if found.count(each) > 1)!r} is there twice"
-    seen = dict.fromkeys(samples)
+    # Without criteria nothing is decided, and the samples are read for their calls alone.
+    seen = dict.fromkeys(samples) if criteria else {}
     owners = (_Reference(f"criterion {each.id!r}", each.objective) for each in criteria)
     sampled = (_Reference("a sample", criterion) for criterion, _ in seen)
     used = (_Reference("a sample", runtime) for _, runtime in seen)
@@ -47,7 +48,22 @@ def find_inconsistency(
         for reference in references:
             if reference.name not in known:
                 return f"{reference.place} names the {kind} {reference.name!r}, which is not there"
-    return _strayed(objectives, criteria)
+    return _strayed(objectives, criteria) or _outsider(objectives, criteria)
+
+
+def _outsider(objectives: Iterable[Objective], criteria: Sequence[Criterion]) -> str | None:
+    """Return what verdicts, recommendations or criteria say of a runtime that their objective does not have."""
+    for objective in objectives:
+        members = {objective.baseline, *objective.challengers}
+        own = [each for each in criteria if each.objective == objective.name]
+        named = {verdict.runtime for verdict in objective.verdicts}
+        named |= {name for found in objective.recommendations for name in found.chain}
+        named |= {name for each in own for name in (*each.challengers, *(cell.runtime for cell in each.cells))}
+        if named - members:
+            return (
+                f"objective {objective.name!r} speaks of {min(named - members)!r}, which is not among its runtimes"
+            )
+    return None
 
 
 def _strayed(objectives: Iterable[Objective], criteria: Iterable[Criterion]) -> str | None:

@@ -317,9 +317,16 @@ def _sampled_once(path: Path, part: Part) -> set[str]:
 def _head(path: Path, parts: dict[str, Any]) -> Evidence:
     """Return an artifact without its requests and samples."""
     try:
+        json.dumps(parts, ensure_ascii=False, allow_nan=False).encode()
         return Evidence.model_validate({"samples": [], **parts, "requests": {}})
     except ValidationError as error:
         raise _unreadable(path, error) from None
+    except (ValueError, RecursionError) as error:
+        # Half a surrogate pair, a number that is none, endless depth: it could not be written again.
+        raise EvidenceError(
+            f"{str(path)!r} is not an artifact of the schema {SCHEMA!r}: {error}. "
+            "Make a new one with: pytest --proofmap"
+        ) from None
 
 
 def _unreadable(path: Path, error: ValidationError, *where: str) -> EvidenceError:

@@ -57,7 +57,10 @@ Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Amount = Annotated[float, Field(ge=0.0, le=1e15)]
-"""Money, time or a ratio: what cannot be negative, and is no astronomer's number."""
+"""Money or time: what cannot be negative, and is no astronomer's number."""
+
+Ratio = Annotated[float, Field(gt=1e-300, le=1e300)]
+"""Of two amounts; its inverse is a number too."""
 
 
 def _check_plain(value: Any) -> Any:
@@ -365,14 +368,14 @@ class Recommendation(Model):
     """The chain proposed for an objective or one of its slices."""
 
     slice: str | None
-    chain: list[str]
+    chain: Annotated[list[str], Field(min_length=1)]
     reason: str
-    cost_ratio: Amount | None
+    cost_ratio: Ratio | None
     """Cost of the baseline divided by that of the chosen runtime: above 1 is cheaper."""
-    latency_ratio: Amount | None
+    latency_ratio: Ratio | None
     """Median of the per-case ratios of latency, baseline divided by chosen: above 1 is faster."""
-    cost_interval: tuple[float, float] | None = None
-    latency_interval: tuple[float, float] | None = None
+    cost_interval: tuple[Ratio, Ratio] | None = None
+    latency_interval: tuple[Ratio, Ratio] | None = None
     fallbacks: list[FallbackFigures] = []
     joint_pass_rate: Amount | None = None
     """Share of the cases that at least one runtime of the chain passes."""

@@ -179,9 +179,7 @@ def _read_schema(declared: object, label: str) -> dict[str, InputField]:
     if schema.get("type") == "object" and isinstance(properties, dict):
         required = schema.get("required") or []
         if isinstance(required, str) or not isinstance(required, Collection):
-            raise PromptError(
-                f"{label}: 'required' in input.schema must list names, not {_brief(required)}."
-            )
+            raise PromptError(f"{label}: 'required' in input.schema must list names, not {_brief(required)}.")
         return {
             str(name): InputField(_type_name(spec.get("type", "any"), name, label), name in required)
             for name, spec in properties.items()
@@ -194,9 +192,7 @@ def _read_picoschema_field(name: object, spec: object, label: str) -> tuple[str,
     """Read ``name``, ``name?`` or ``name(array|object|enum, description)`` with its type."""
     match = PICOSCHEMA_NAME.match(str(name))
     if match is None:
-        raise PromptError(
-            f"{label}: input.schema names the variable {_brief(name)}, which is no variable name."
-        )
+        raise PromptError(f"{label}: input.schema names the variable {_brief(name)}, which is no variable name.")
     variable, optional, kind = match.groups()
     if kind == "enum":
         if not isinstance(spec, list):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
+
+from pytest_proofmap.limited_file import check_depth
 
 __all__ = ["HOSTILE", "damaged", "hostile_values"]
 
@@ -70,8 +73,8 @@ def _deep(depth: int) -> Any:
 def hostile_values() -> st.SearchStrategy[Any]:
     """Values for any place of a document."""
     return st.one_of(
-        st.sampled_from(HOSTILE),
-        st.sampled_from([150, 400]).map(_deep),
+        st.sampled_from(HOSTILE).map(copy.deepcopy),
+        st.sampled_from([90, 150, 250]).map(_deep),
         st.integers(),
         st.floats(),
         st.text(max_size=8),
@@ -81,25 +84,27 @@ def hostile_values() -> st.SearchStrategy[Any]:
 @st.composite
 def damaged(draw: st.DrawFn, documents: Sequence[Any]) -> Any:
     """A document of which some places were changed, removed, doubled or exchanged."""
-    document = copy.deepcopy(draw(st.sampled_from(list(documents))))
+    document = copy.deepcopy(documents[draw(st.integers(0, len(documents) - 1))])
     for _ in range(draw(st.integers(1, 4))):
         places = list(_places(document))
         if not places:
             return draw(hostile_values())
-        holder, key = draw(st.sampled_from(places))
+        holder, key = places[draw(st.integers(0, len(places) - 1))]
         change = draw(st.sampled_from(["set", "set", "set", "remove", "double", "swap", "rename"]))
         if change == "set":
             holder[key] = draw(hostile_values())
         elif change == "remove":
             del holder[key]
         elif change == "double" and isinstance(holder, list):
-            holder.insert(key, copy.deepcopy(holder[key]))
+            holder.insert(key, holder[key])
         elif change == "rename" and isinstance(holder, dict):
             holder[draw(st.sampled_from(["", "a", "../x", "\x1b[2J", "x" * 300]))] = holder.pop(key)
         else:
-            other, its_key = draw(st.sampled_from(places))
-            value = copy.deepcopy(other[its_key])
-            holder[key] = value
+            other, its_key = places[draw(st.integers(0, len(places) - 1))]
+            # Deep values within deep values would be too much for the copying itself.
+            with contextlib.suppress(ValueError):
+                check_depth(other[its_key])
+                holder[key] = copy.deepcopy(other[its_key])
     return document
 
 

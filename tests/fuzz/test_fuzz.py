@@ -16,6 +16,8 @@ from documents import ANSWERS, CONFIGURATION, EVIDENCE, LOCKS, PROMPTS, SEEDS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
 INPUTS = int(os.environ.get("PROOFMAP_FUZZ_INPUTS", "0"))
 
 
