@@ -83,6 +83,8 @@ def parse_lock(text: str, where: str) -> Lock:
             text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_each_key_once
         )
         check_depth(content)
+        # Half a surrogate pair has no UTF-8 form, and what is shown of it is not what is there.
+        json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise LockError(f"{where} is not JSON: {error}. Take it from version control.") from None
     if not isinstance(content, dict) or content.get("schema") != LOCK_SCHEMA:

@@ -87,7 +87,9 @@ def recordings(content: bytes) -> bool:
                 for recording in read.entries():
                     answer = recording.answer
                     _ = answer.text, answer.tool_calls, answer.usage, answer.finish_reason, answer.model
-                    assert read.get(recording.key) == answer
+                    again = read.get(recording.key)
+                    assert again is not None
+                    assert again.to_json() == answer.to_json()
                 read.close()
             (where / "proofmap.toml").write_text('recordings = ["r.jsonl"]\n', encoding="utf-8")
             for arguments in (("import", "r.jsonl"), ("stats",), ("export", "out.jsonl"), ("stats", "--json")):
