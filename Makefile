@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/proofmap demo example_project
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .

@@ -69,7 +69,9 @@ def pytest_proofmap_call(runtime, request):
 def isolate(environment: dict[str, str]) -> dict[str, str]:
     """Return an environment without the outer run's options, endpoints, keys and third-party plugins."""
     hidden = ("ANTHROPIC_", "COV_", "GITHUB_", "LITELLM_", "OPENAI_", "PYTEST_")
-    kept = {name: value for name, value in environment.items() if not name.startswith(hidden)}
+    # In a CI job pytest shortens nothing.
+    jobs = ("CI", "BUILD_NUMBER")
+    kept = {name: value for name, value in environment.items() if not name.startswith(hidden) and name not in jobs}
     # Whatever would leave the machine ends at a port that nobody listens on.
     dead = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
     return {

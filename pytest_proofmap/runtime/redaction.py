@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 
+from pytest_proofmap.environment import is_environment_reference
+
 __all__ = [
     "MIN_SECRET_LENGTH",
     "REDACTED",
@@ -109,7 +111,8 @@ def secrets_of_transport(transport: Mapping[str, Any]) -> set[str]:
             # Whatever a header is called: it is sent to one server, and nobody else need know it.
             found |= {part for value in headers.values() if isinstance(value, str) for part in _parts(value)}
     found |= set(_named_secrets(transport.get("params")))
-    return found
+    # Where a secret comes from is none.
+    return {each for each in found if not is_environment_reference(each)}
 
 
 def _parts(header: str) -> tuple[str, str]:

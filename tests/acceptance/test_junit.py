@@ -227,12 +227,16 @@ def test_nothing_leaks(project: SmallProject) -> None:
 
 
 def test_hostile_names_leave_the_file_whole(project: SmallProject) -> None:
-    """Control characters and markup in names leave the file readable."""
-    hostile = "\\x1b[31m<b>&\\ufffe\\x00\\u202e"
-    project.write("test_triage.py", THREE_CASES.replace("qualify", f'qualify(objective="{hostile}")'))
+    """Markup in a name, and control characters in a case, leave the file readable."""
+    project.write(
+        "test_triage.py",
+        THREE_CASES.replace('"a"', 'pytest.param("a", id="\\x1b[31m<b>&\\ufffe\\x00\\u202e")').replace(
+            "qualify", "qualify(objective='<b>&]]>')"
+        ),
+    )
     project.run("--junitxml=junit.xml")
     found = properties(suite_of(project))
-    assert any(name.startswith("proofmap.verdict[\\x1b[31m<b>&") for name in found)
+    assert any(name.startswith("proofmap.verdict[<b>&]]>]") for name in found)
 
 
 @pytest.mark.parametrize("arguments", [["--proofmap-shard"], ["-k", "not test_echo[a"]])

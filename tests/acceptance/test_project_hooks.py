@@ -195,7 +195,9 @@ def test_a_client_is_not_asked_in_a_replay(project: SmallProject) -> None:
     """``replay`` calls nobody, not even the project's own client."""
     result = run_with(project, NO_LITELLM.format(body="return 'never'"), "--proofmap-cache=replay")
     result.assert_outcomes(failed=3, skipped=3)
-    assert project.sample("a", "mini").message.startswith("ReplayMissError")
+    [call] = project.sample("a", "mini").calls
+    assert call.error is not None
+    assert call.error.class_ == "ReplayMissError"
 
 
 def test_a_new_version_is_asked_anew(project: SmallProject) -> None:
