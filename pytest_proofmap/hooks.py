@@ -9,6 +9,7 @@ import pytest
 
 from pytest_proofmap.errors import MarkerError, ProofmapError
 from pytest_proofmap.report.files import write_report_files
+from pytest_proofmap.report.foreseen import foreseen_lines
 from pytest_proofmap.report.junit import add_suite_properties, add_test_properties, describes_tests
 from pytest_proofmap.report.plan import write_plan
 from pytest_proofmap.report.terminal import write_summary
@@ -140,7 +141,7 @@ class RunHooks:
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """Say which criteria cannot reach a verdict, before anything is spent."""
-        return self.run.foresee()
+        return foreseen_lines(self.run.config, self.run.registry)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:

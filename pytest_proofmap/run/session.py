@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
-from collections import Counter
-from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from datetime import date, datetime, timezone
 from functools import cached_property
@@ -15,15 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_proofmap.config import Configuration, ProviderLimits, load, parse_runtime
-from pytest_proofmap.decide.planning import PlannedCriterion, shortfalls
-from pytest_proofmap.decide.wording import count
-from pytest_proofmap.environment import with_known_references
-from pytest_proofmap.errors import CallError, ConfigurationError, MarkerError, StoreError
+from pytest_proofmap.errors import ConfigurationError, MarkerError
 from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
 from pytest_proofmap.run import xdist
 from pytest_proofmap.run.asserts import refuse_without_asserts
-from pytest_proofmap.run.connection import Connection, ServiceSettings
 from pytest_proofmap.run.criteria import RUNTIME_FIXTURE, CriteriaRegistry, SampleId
 from pytest_proofmap.run.engine import CacheMode, Engine
 from pytest_proofmap.run.facts import CriterionFacts, facts_of
@@ -31,13 +23,15 @@ from pytest_proofmap.run.handle import Runtime, Runtimes
 from pytest_proofmap.run.hooked import HookClient
 from pytest_proofmap.run.longrepr import make_visible
 from pytest_proofmap.run.outcomes import Wording, observe_call, observe_setup, show
+from pytest_proofmap.run.project import configuration_of, redactor_of, restriction_of
 from pytest_proofmap.run.recorder import Recorder, SamplePayload
 from pytest_proofmap.run.reruns import refuse_reruns
 from pytest_proofmap.run.sample import SampleRecord
+from pytest_proofmap.run.services import CallServices
+from pytest_proofmap.run.wire import ServiceSettings
 from pytest_proofmap.runtime.cache import DiskStore
 from pytest_proofmap.runtime.cache_place import open_cache, service_store
 from pytest_proofmap.runtime.recordings import Recordings
-from pytest_proofmap.runtime.redaction import MIN_SECRET_LENGTH, Redactor, secrets_of_transport
 from pytest_proofmap.runtime.store import AnswerStore, MemoryStore
 
 if TYPE_CHECKING:
@@ -47,9 +41,6 @@ __all__ = ["RECORD", "SESSION", "QualificationSession"]
 
 SHOWS_SETUP = ("setupshow", "setuponly", "setupplan", "trace")
 """Options that show each fixture or stop in each test."""
-
-SHORTFALLS_SHOWN = 5
-"""How many criteria that cannot reach a verdict are named at the collection, unless with -v."""
 
 PAYLOAD_ATTRIBUTE = "proofmap_evidence"
 
@@ -73,14 +64,14 @@ class QualificationSession:
         self.started_at = datetime.now(timezone.utc)
         self.id = xdist.run_id(config) or uuid.uuid4().hex
         self.mode: CacheMode = config.option.proofmap_cache
-        self.configuration = _configuration(config)
-        self.redactor = _redactor(config, self.configuration)
+        self.configuration = configuration_of(config)
+        self.redactor = redactor_of(config, self.configuration)
         self.keeps_texts = self.configuration.store_texts and not config.option.proofmap_no_texts
         """Whether the evidence holds prompts and answers."""
         self._wording = Wording(self.redactor, texts=self.keeps_texts)
         self.registry = CriteriaRegistry(
             self.configuration,
-            runtimes=_restriction(config, self.configuration),
+            runtimes=restriction_of(config, self.configuration),
             samples=config.option.proofmap_samples,
         )
         self.is_worker = xdist.is_worker(config)
@@ -100,7 +91,7 @@ class QualificationSession:
         self._sent: set[str] = set()
         self._finished: list[SampleRecord] = []
         self._announced = False
-        self._shared: Connection | None = None
+        self._services = CallServices(config, self.redactor, self._service_settings)
 
     @property
     def artifact_path(self) -> Path:
@@ -130,7 +121,7 @@ class QualificationSession:
             mode=self.mode,
             recordings=self._recordings,
             store=self._store,
-            connect=self._connect,
+            connect=self._services.connect,
             hook=HookClient.of(self.config),
             warn=self.warn,
             redactor=self.redactor,
@@ -195,31 +186,6 @@ class QualificationSession:
                 "Declare it: price = { input_per_mtok = ..., output_per_mtok = ... } in the runtime's table, or "
                 "leave the budget out."
             )
-
-    def foresee(self) -> list[str]:
-        """Return, for the line after the collection, which criteria cannot reach a verdict."""
-        planned = [
-            PlannedCriterion(
-                criterion.id,
-                criterion.plan.bar,
-                len(criterion.plan.challengers),
-                {None: len(criterion.cases), **_sizes(criterion.slices.values())},
-            )
-            for criterion in self.registry.criteria.values()
-        ]
-        verbosity = self.config.get_verbosity()
-        if verbosity < -1 or (self.config.option.collectonly and verbosity < 0):
-            # What is printed then is read by programs.
-            return []
-        found = shortfalls(planned)
-        if found and verbosity < 0:
-            where = count(len({shortfall.criterion for shortfall in found}), "criterion", "criteria")
-            return [f"proofmap: {where} cannot reach a verdict with the cases at hand (without -q: which)"]
-        shown = found if verbosity > 0 else found[:SHORTFALLS_SHOWN]
-        lines = [f"proofmap: {shortfall.text}" for shortfall in shown]
-        if len(shown) < len(found):
-            lines.append(f"proofmap: and so for {len(found) - len(shown)} more (-v names them)")
-        return lines
 
     def begin(self, item: pytest.Item) -> None:
         """Start the record of a marked item.
@@ -304,9 +270,7 @@ class QualificationSession:
 
     def service_status(self) -> Future[dict[str, Any]] | None:
         """Ask the call service for its figures; None when no call was made."""
-        if self._shared is not None:
-            return self._shared.status()
-        return self.engine.status() if "engine" in self.__dict__ else None
+        return self._services.status() or (self.engine.status() if "engine" in self.__dict__ else None)
 
     def close(self) -> None:
         """End the call service and close the store."""
@@ -316,8 +280,7 @@ class QualificationSession:
                 self._store.mark_used(engine.used_keys(), date.today())
             engine.close()
             self._recordings.close()
-        if self._shared is not None:
-            self._shared.close()
+        self._services.close()
         if self.recorder is not None:
             self.recorder.close()
 
@@ -385,10 +348,8 @@ class QualificationSession:
             StoreError: Answers could not be kept.
             CallError: The call service did not come up.
         """
-        if self._shared is None and self.mode != "replay" and xdist.is_here(node):
-            part = xdist.shared_part(node.nodemanager.specs)
-            self._shared = Connection.start(self.service_settings(part), self.redactor)
-        xdist.instruct(node, run=self.id, service=self._shared.address if self._shared else None)
+        address = None if self.mode == "replay" else self._services.share(node)
+        xdist.instruct(node, run=self.id, service=address)
 
     @cached_property
     def _recordings(self) -> Recordings:
@@ -396,32 +357,13 @@ class QualificationSession:
         patterns = configuration.recordings if self.mode in ("auto", "replay") else []
         return Recordings(patterns, configuration.rootdir, configuration.cache_path)
 
-    def _connect(self) -> Connection:
-        place = xdist.place_of(self.config)
-        if place is None:
-            return Connection.start(self.service_settings(), self.redactor)
-        if place.address is not None:
-            connection = Connection.join(place.address, self.redactor)
-            try:
-                assert connection.address
-            except (CallError, StoreError, OSError, ValueError):
-                connection.close()
-            else:
-                return connection
-        return Connection.start(self.service_settings(place.part), self.redactor)
-
-    def service_settings(self, part: float = 1.0) -> ServiceSettings:
-        """Return what the call service needs to know.
-
-        Args:
-            part: The part of the budget and of the providers' limits that is the service's own.
-        """
+    def _service_settings(self) -> ServiceSettings:
         configuration = self.configuration
         return ServiceSettings(
             store={"kind": "memory"} if self.mode == "off" else service_store(configuration),
             concurrency=max(1, self.concurrency),
-            limits={name: _part(limits, part) for name, limits in configuration.limits.items()},
-            budget_usd=None if self.budget_usd is None else self.budget_usd * part,
+            limits={name: limits.model_dump() for name, limits in configuration.limits.items()},
+            budget_usd=self.budget_usd,
             refresh=self.mode == "refresh",
             run=self.id,
         )
@@ -432,66 +374,3 @@ SESSION = pytest.StashKey[QualificationSession]()
 
 RECORD = pytest.StashKey[SampleRecord]()
 """The sample that an item is, on ``item.stash``."""
-
-
-def _configuration(config: pytest.Config) -> Configuration:
-    configuration = load(config.rootpath)
-    for runtimes in config.hook.pytest_proofmap_runtimes(config=config):
-        if runtimes is not None and not isinstance(runtimes, Mapping):
-            raise ConfigurationError(
-                f"pytest_proofmap_runtimes returned {runtimes!r}; allowed: runtimes by name, such as "
-                '{"rules-v2": {"model": "acme/rules"}}, or None.'
-            )
-        for name, table in (runtimes or {}).items():
-            if name in configuration.runtimes:
-                raise ConfigurationError(
-                    f"pytest_proofmap_runtimes: the runtime {name!r} is configured in {configuration.source} "
-                    "too. Remove one of the two."
-                )
-            configuration.runtimes[name] = parse_runtime(name, table, "pytest_proofmap_runtimes")
-    return configuration
-
-
-def _redactor(config: pytest.Config, configuration: Configuration) -> Redactor:
-    """Return what knows the secrets of the environment, of the configuration and of the project's hooks.
-
-    Raises:
-        ConfigurationError: A hook returned something that is no secret.
-    """
-    redactor = Redactor(os.environ)
-    for runtime in configuration.runtimes.values():
-        written = {**runtime.params, "params": runtime.params, "api_base": runtime.api_base}
-        redactor.add(*secrets_of_transport(with_known_references(written)))
-    for secrets in config.hook.pytest_proofmap_secrets(config=config):
-        if isinstance(secrets, str) or not isinstance(secrets, Iterable):
-            raise ConfigurationError(
-                f"pytest_proofmap_secrets returned a {type(secrets).__name__}; allowed: a list of strings."
-            )
-        for secret in secrets:
-            if not isinstance(secret, str) or len(secret.strip()) < MIN_SECRET_LENGTH:
-                raise ConfigurationError(
-                    "pytest_proofmap_secrets returned something that is no secret; allowed: strings of at least "
-                    f"{MIN_SECRET_LENGTH} characters, since a shorter one is part of ordinary words."
-                )
-            redactor.declare(secret)
-    return redactor
-
-
-def _restriction(config: pytest.Config, configuration: Configuration) -> tuple[str, ...] | None:
-    names: tuple[str, ...] | None = config.option.proofmap_runtimes
-    for name in names or ():
-        try:
-            configuration.runtime(name)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"--proofmap-runtimes: {error}") from None
-    return names
-
-
-def _part(limits: ProviderLimits, part: float) -> dict[str, int | None]:
-    """Return a service's part of a provider's limits, each at least one."""
-    whole: dict[str, int | None] = limits.model_dump()
-    return {name: limit and max(1, int(limit * part)) for name, limit in whole.items()}
-
-
-def _sizes(slices: Iterable[str | None]) -> dict[str | None, int]:
-    return {name: count for name, count in Counter(slices).items() if name is not None}

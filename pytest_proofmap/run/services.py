@@ -1,0 +1,92 @@
+"""The call service of a process: its own, or the one that all workers of pytest-xdist in a folder share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_proofmap.errors import CallError, StoreError
+from pytest_proofmap.run import xdist
+from pytest_proofmap.run.connection import Connection
+from pytest_proofmap.run.wire import ServiceSettings
+from pytest_proofmap.runtime.redaction import Redactor
+
+__all__ = ["CallServices", "part_of"]
+
+
+class CallServices:
+    """Starts call services, and joins the one that is shared.
+
+    Args:
+        config: pytest's configuration.
+        redactor: Knows the secrets.
+        settings: Returns what a service for the whole run needs to know.
+    """
+
+    def __init__(self, config: pytest.Config, redactor: Redactor, settings: Callable[[], ServiceSettings]) -> None:
+        self._config = config
+        self._redactor = redactor
+        self._settings = settings
+        self._shared: Connection | None = None
+
+    def connect(self) -> Connection:
+        """Return a connection of this process to a service.
+
+        Raises:
+            StoreError: Answers could not be kept.
+            CallError: The service did not come up.
+        """
+        place = xdist.place_of(self._config)
+        if place is None:
+            return self._start(1.0)
+        if place.address is not None:
+            connection = Connection.join(place.address, self._redactor)
+            try:
+                assert connection.address
+            except (CallError, StoreError, OSError, ValueError):
+                connection.close()
+            else:
+                return connection
+        return self._start(place.part)
+
+    def share(self, node: Any) -> str | None:
+        """Return the address of the service that workers in this folder share, started for the first of them.
+
+        Args:
+            node: xdist's side of a worker; for one elsewhere no service is started.
+
+        Raises:
+            StoreError: Answers could not be kept.
+            CallError: The service did not come up.
+        """
+        if self._shared is None and xdist.is_here(node):
+            self._shared = self._start(xdist.shared_part(node.nodemanager.specs))
+        return self._shared.address if self._shared else None
+
+    def status(self) -> Future[dict[str, Any]] | None:
+        """Ask the shared service for its figures; None when there is none."""
+        return self._shared.status() if self._shared is not None else None
+
+    def close(self) -> None:
+        """End the shared service."""
+        if self._shared is not None:
+            self._shared.close()
+
+    def _start(self, part: float) -> Connection:
+        return Connection.start(part_of(self._settings(), part), self._redactor)
+
+
+def part_of(settings: ServiceSettings, part: float) -> ServiceSettings:
+    """Return the settings of a service with a part of the budget and of the limits, each of them at least one."""
+    return replace(
+        settings,
+        limits={
+            provider: {name: limit and max(1, int(limit * part)) for name, limit in limits.items()}
+            for provider, limits in settings.limits.items()
+        },
+        budget_usd=None if settings.budget_usd is None else settings.budget_usd * part,
+    )
