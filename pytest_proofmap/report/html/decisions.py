@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pytest_proofmap.decide.observation import observe
 from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, Recommendation, Status
 from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.verdict_line import is_promoted
@@ -66,30 +68,49 @@ def routes(evidence: Evidence) -> list[Route]:
 def saving(evidence: Evidence, *, estimated: bool) -> str | None:
     """Return what the cases would cost on the recommended primaries; None when a price is unknown.
 
-    An objective with slices counts by its slices.
+    An objective with slices counts by its slices. Only samples that both runtimes were asked count: what adaptive
+    sampling spared a primary is nothing that it saves.
 
     Args:
         evidence: The decided artifact.
         estimated: Whether token counts, and so costs, are estimates.
     """
+    spent = _spent(evidence)
     present = proposed = 0.0
     for objective in evidence.objectives:
         chains = {each.slice: each.chain for each in objective.recommendations if each.chain}
         for criterion in (each for each in evidence.criteria if each.id in objective.criteria):
-            costs = {(cell.runtime, cell.slice): cell.cost_usd for cell in criterion.cells}
             slices: set[str | None] = {cell.slice for cell in criterion.cells if cell.slice is not None}
             for name in slices or {None}:
                 primary = chains.get(name, chains.get(None, [objective.baseline]))[0]
-                before, after = costs.get((objective.baseline, name)), costs.get((primary, name))
-                if before is None or after is None:
+                before = spent.get((criterion.id, name, objective.baseline), {})
+                after = spent.get((criterion.id, name, primary), {})
+                both = before.keys() & after.keys()
+                ours, theirs = (_sum([costs[sample] for sample in both]) for costs in (before, after))
+                if ours is None or theirs is None:
                     return None
-                present += before
-                proposed += after
+                present += ours
+                proposed += theirs
     if present <= 0.0 or math.isclose(present, proposed):
         return None
     change = 1.0 - proposed / present
     amounts = " → ".join(money(each, estimated=estimated) for each in (present, proposed))
     return f"{amounts} for these cases ({'−' if change > 0 else '+'}{abs(change):.0%})"
+
+
+def _spent(evidence: Evidence) -> Mapping[tuple[str, str | None, str], Mapping[tuple[str, int], float | None]]:
+    """Return what each sample cost by criterion, slice and runtime, and there by case and number."""
+    spent: defaultdict[tuple[str, str | None, str], dict[tuple[str, int], float | None]] = defaultdict(dict)
+    for row in observe(evidence.samples):
+        if row.outcome != "skipped":
+            spent[row.criterion, row.slice, row.runtime][row.case, row.sample] = row.cost_usd
+    return spent
+
+
+def _sum(costs: Sequence[float | None]) -> float | None:
+    """Return what samples cost together; None when there are none, or a price is unknown."""
+    known = [cost for cost in costs if cost is not None]
+    return math.fsum(known) if known and len(known) == len(costs) else None
 
 
 def missing_evidence(evidence: Evidence) -> list[MissingEvidence]:

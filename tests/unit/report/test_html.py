@@ -210,6 +210,20 @@ def test_what_the_recommended_primaries_would_cost() -> None:
     assert saving(decided({"t.py::test_a": {"base": "PP", "mini": "PF"}}), estimated=False) is None
 
 
+def test_samples_that_were_spared_save_nothing() -> None:
+    """A primary that adaptive sampling asked half of the cases is compared with the baseline on that half."""
+    evidence = decided({"t.py::test_a": {"base": "P" * 60, "mini": "P" * 60}})
+    samples = [
+        each.model_copy(update={"outcome": "skipped", "spared": True, "calls": []})
+        if each.runtime == "mini" and number % 2
+        else each
+        for number, each in enumerate(evidence.samples)
+    ]
+    assert saving(evidence, estimated=False) == "$0.060 → $0.0060 for these cases (−90%)"
+    spared = evidence.model_copy(update={"samples": samples})
+    assert saving(spared, estimated=False) == "$0.030 → $0.0030 for these cases (−90%)"
+
+
 def test_promotions_come_first_and_missing_evidence_nearest_first() -> None:
     """Routes that move are above those that stay; what needs fewest cases is above what needs more."""
     evidence = decided(
