@@ -219,9 +219,9 @@ def test_samples_that_were_spared_save_nothing() -> None:
         else each
         for number, each in enumerate(evidence.samples)
     ]
-    assert saving(evidence, estimated=False) == "$0.060 → $0.0060 for these cases (−90%)"
+    assert saving(evidence, estimated=False) == "$0.12 → $0.012 for these cases (−90%)"
     spared = evidence.model_copy(update={"samples": samples})
-    assert saving(spared, estimated=False) == "$0.030 → $0.0030 for these cases (−90%)"
+    assert saving(spared, estimated=False) == "$0.060 → $0.0060 for these cases (−90%)"
 
 
 def test_promotions_come_first_and_missing_evidence_nearest_first() -> None:
