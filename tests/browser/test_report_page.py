@@ -118,6 +118,50 @@ def test_a_filter_that_leaves_nothing_says_so(open_page: OpenPage, report: Path)
     assert page.shown("#case-list [role=status]") == "0 failing cases"
 
 
+def test_a_verdict_of_a_slice_is_found(open_page: OpenPage, tmp_path: Path) -> None:
+    """What only a slice has is shown below its criterion, and no case of another slice is listed for it."""
+    mini = "".join("F" if number in (1, 3) else "P" for number in range(80))
+    outcomes = {"tests/test_a.py::test_label": {"base": "P" * 80, "mini": mini}}
+    bar = {"kind": "all_pass", "margin": None}
+    evidence = decided(outcomes, slices=("language=fr", "language=en"), bar=bar)
+    page = open_page(write_page(tmp_path / "report.html", evidence), "#show=all")
+    page.choose("verdict", "qualified")
+    assert page.rows() == ["test_label", "language=fr"]
+    assert {row.split()[1] for row in page.listed()} == {"passes"}
+    assert page.shown("#case-list [role=status]") == "40 cases"
+    page.choose("slice", "language=en")
+    assert page.rows() == []
+    assert page.listed() == []
+    page.choose("verdict", "not qualified")
+    assert page.rows() == ["test_label", "language=en"]
+    page.choose("slice", "language=fr")
+    assert page.rows() == []
+    assert page.listed() == []
+    page.choose("slice", "language=en")
+    assert page.shown("#case-list [role=status]") == "40 cases, 2 of them regressions"
+
+
+def test_both_fail_only_where_both_failed(open_page: OpenPage, tmp_path: Path) -> None:
+    """A failure beside a baseline that was once unavailable, and never failed, is not called one of both."""
+
+    def repeated(content: dict[str, Any]) -> None:
+        samples = content["samples"]
+        again = [{**sample, "sample": 1} for sample in samples]
+        again[0].update(outcome="error", message="APIConnectionError: refused")
+        content["samples"] = [*samples, *again]
+        content["criteria"][0]["bar"]["samples"] = 2
+
+    outcomes = {"tests/test_a.py::test_label": {"base": "PPF", "mini": "FFF"}}
+    page = open_page(write_page(tmp_path / "report.html", edited(decided(outcomes), repeated)))
+    assert page.listed() == [
+        "✗ regression test_label[c1] mini",
+        "✗ fails test_label[c0] mini",
+        "✗ both fail test_label[c2] mini",
+        "✗ baseline fails test_label[c2] base",
+        "? unavailable test_label[c0] base",
+    ]
+
+
 def test_the_search_finds_names_messages_prompts_and_answers(open_page: OpenPage, report: Path) -> None:
     """A search leaves the cases that hold the words, wherever they stand."""
     page = open_page(report)

@@ -12,12 +12,24 @@ function startMatrix() {
   const links = new Map();
   for (const link of document.querySelectorAll(".matrix a")) links.set(link.getAttribute("href"), link);
 
-  function isWanted({ row, cells }, wanted) {
-    const { slice } = row.dataset;
-    if (slice && slice !== wanted.slice && !(unfolded.has(row.dataset.criterion) && !wanted.slice)) return false;
+  function tells({ cells }, wanted) {
     const seen = cells.filter((cell) => !cell.hidden);
     if (wanted.verdict && !seen.some((cell) => cell.dataset.status === wanted.verdict)) return false;
     return wanted.show !== "flips" || seen.some((cell) => cell.dataset.flips);
+  }
+
+  // Slices are folded away, but for the one that is asked for and those that alone have the verdict that is.
+  function shownRows(rows, wanted) {
+    const sliced = new Set(rows.filter(({ row }) => row.dataset.slice).map(({ row }) => row.dataset.criterion));
+    const telling = rows.filter((each) => tells(each, wanted));
+    const whole = new Set(telling.filter(({ row }) => !row.dataset.slice).map(({ row }) => row.dataset.criterion));
+    const shown = telling.filter(({ row: { dataset: { slice, criterion } } }) => {
+      if (wanted.slice) return slice === wanted.slice || !sliced.has(criterion);
+      return !slice || unfolded.has(criterion) || (wanted.verdict && !whole.has(criterion));
+    });
+    // A slice means nothing without the criterion above it.
+    const criteria = new Set(shown.map(({ row }) => row.dataset.criterion));
+    return new Set([...shown, ...rows.filter(({ row }) => !row.dataset.slice && criteria.has(row.dataset.criterion))]);
   }
 
   function apply(wanted) {
@@ -29,13 +41,10 @@ function startMatrix() {
     }
     let any = false;
     for (const { body, rows } of bodies) {
-      let seen = false;
-      for (const each of rows) {
-        each.row.hidden = !isWanted(each, narrowing);
-        seen ||= !each.row.hidden;
-      }
-      body.hidden = !seen;
-      any ||= seen;
+      const shown = shownRows(rows, narrowing);
+      for (const each of rows) each.row.hidden = !shown.has(each);
+      body.hidden = !shown.size;
+      any ||= shown.size > 0;
     }
     document.getElementById("no-rows")?.toggleAttribute("hidden", any);
     document.querySelector(".matrix [aria-current]")?.removeAttribute("aria-current");

@@ -23,20 +23,21 @@ function kindOf(letters, reference, column) {
   const referencePasses = known && !/[fe]/.test(reference);
   if (!fails) return known && reference.includes("f") ? "improvement" : "passed";
   if (column.baseline && column.reference == null) return "baseline";
-  if (!known) return "alone";
-  return referencePasses ? "regression" : "both";
+  if (referencePasses) return "regression";
+  return known && reference.includes("f") ? "both" : "alone";
 }
 
 function rowsOfIndex(index, number, wanted) {
   const rows = [];
   index.columns.forEach((column, place) => {
     if (column.before || (wanted.runtime && column.runtime !== wanted.runtime)) return;
-    if (wanted.verdict && !hasVerdict(index, column, wanted)) return;
+    const hasVerdict = verdictTest(index, column, wanted);
     const outcomes = index.outcomes[place];
     const reference = column.reference == null ? null : index.outcomes[column.reference];
     index.cases.forEach((id, at) => {
       const slice = index.slices[at];
       if (wanted.slice && slice !== null && slice !== wanted.slice) return;
+      if (!hasVerdict(slice)) return;
       const kind = kindOf(outcomes[at], reference?.[at], column);
       if (kind === null) return;
       if (wanted.show === "flips" ? !FLIPPED.has(kind) : wanted.show !== "all" && !MISSED.has(kind)) return;
@@ -46,14 +47,11 @@ function rowsOfIndex(index, number, wanted) {
   return rows;
 }
 
-function hasVerdict(index, column, wanted) {
-  const slices = wanted.slice ? [wanted.slice] : null;
-  return index.cells.some(
-    (cell) =>
-      cell.runtime === column.runtime &&
-      cell.status === wanted.verdict &&
-      (slices ? cell.slice === wanted.slice || index.slices.every((each) => each === null) : true),
-  );
+// Which cases have the verdict: by their slice, or by the criterion as a whole where no slice is asked for.
+function verdictTest(index, column, { verdict, slice: wantedSlice }) {
+  if (!verdict) return () => true;
+  const found = new Set(index.cells.filter((cell) => cell.runtime === column.runtime && cell.status === verdict).map((cell) => cell.slice));
+  return (slice) => found.has(slice) || (!wantedSlice && found.has(null));
 }
 
 // Yields growing lists: first what names and messages say, then what is found in prompts and answers.
