@@ -174,22 +174,33 @@ def sides(text: str) -> tuple[str, str]:
     return "".join(ours), "".join(theirs)
 
 
-def join(ours: Lock, theirs: Lock) -> Lock:
-    """Return both locks in one.
+def join(ours: Lock, theirs: Lock, base: Lock | None = None) -> Lock:
+    """Return both locks in one, each route as the side has it that changed it.
+
+    Args:
+        ours: One side.
+        theirs: The other.
+        base: What both come from. Without it a route that one side lacks counts as added by the other.
 
     Raises:
-        LockError: Both hold a route in different forms: a person must say which was meant.
+        LockError: Both sides changed a route, each in its own way: a person must say which was meant.
     """
-    for name in ours.routes.keys() & theirs.routes.keys():
-        if ours.routes[name] != theirs.routes[name]:
+    before = base.routes if base else {}
+    routes = {}
+    for name in sorted(ours.routes.keys() | theirs.routes.keys()):
+        one, other, was = ours.routes.get(name), theirs.routes.get(name), before.get(name)
+        if one not in (other, was) and other != was:
             raise LockError(
                 f"both sides approved the route {name!r}, differently. Take one side (git checkout --ours or "
                 "--theirs) and approve the other's evidence again."
             )
+        taken = other if one == was else one
+        if taken is not None:
+            routes[name] = taken
     return Lock(
         runtimes={**ours.runtimes, **theirs.runtimes},
         prompts={**ours.prompts, **theirs.prompts},
-        routes={**ours.routes, **theirs.routes},
+        routes=routes,
     )
 
 

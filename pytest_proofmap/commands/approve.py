@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from pytest_proofmap.commands.git import ask_git
 from pytest_proofmap.commands.printing import say
 from pytest_proofmap.commands.project import as_typed, load_configuration, rootdir_option
 
@@ -23,7 +23,6 @@ __all__ = ["approve"]
 
 EXIT_FINDING = 1
 EVIDENCE_FILE = ".proofmap/evidence.json"
-GIT_TIMEOUT_S = 5.0
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -68,7 +67,21 @@ def approve(
     configuration = load_configuration(rootdir)
     path = lock_file or configuration.lock_path
     if resolve:
-        _resolve(path, evidence)
+        from pytest_proofmap.commands.resolve import resolve_conflicts
+
+        _refuse_approval(
+            {
+                "evidence": evidence,
+                "--objective": objectives,
+                "--chain": chain,
+                "--by": by,
+                "--reason": reason,
+                "--expires": expires,
+                "--allow-sensitive": allow_sensitive,
+                "--require-clean": require_clean,
+            }
+        )
+        resolve_conflicts(path, dry_run=dry_run)
         return
     from pytest_proofmap.approve.proposal import Wish, approved_routes, chosen_objectives, replace_objectives
     from pytest_proofmap.evidence.artifact import artifact_sha256, read_evidence
@@ -95,18 +108,11 @@ def approve(
     click.echo(f"wrote {as_typed(path)}: review it, commit it, and check it in CI with: proofmap verify")
 
 
-def _resolve(path: Path, evidence: Path | None) -> None:
-    from pytest_proofmap.approve.lock import broken_digests, join, parse_lock, read_text, sides, write_lock
-    from pytest_proofmap.errors import LockError
-
-    if evidence is not None:
-        raise click.UsageError("--resolve joins what was approved, and takes no evidence.")
-    ours, theirs = sides(read_text(path))
-    lock = join(parse_lock(ours, f"our side of {path}"), parse_lock(theirs, f"their side of {path}"))
-    for name in broken_digests(lock):
-        raise LockError(f"{path}: joined, the route {name!r} is not what was approved. Approve it anew.")
-    write_lock(path, lock)
-    click.echo(f"joined both sides into {as_typed(path)}: {len(lock.routes)} routes")
+def _refuse_approval(given: Mapping[str, object]) -> None:
+    """Refuse what is part of an approval where none is made."""
+    for name, value in given.items():
+        if value:
+            raise click.UsageError(f"--resolve joins what was approved, and takes no {name}.")
 
 
 def _objections(stored: Evidence, wish: Wish, *, require_clean: bool) -> Iterator[str]:
@@ -174,19 +180,8 @@ def _timestamp(moment: datetime) -> str:
 
 def _git_user(folder: Path) -> str:
     for name in ("user.name", "user.email"):
-        try:
-            done = subprocess.run(
-                ["git", "config", name],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=GIT_TIMEOUT_S,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            break
-        if done.returncode == 0 and done.stdout.strip():
-            return done.stdout.strip()
+        if found := (ask_git(folder, "config", name) or "").strip():
+            return found
     raise click.UsageError("git has no user here, so say who approves: --by NAME")
 
 

@@ -119,6 +119,17 @@ def test_joining() -> None:
         join(lock("a", "b"), lock("b", by="Eve"))
 
 
+def test_joining_with_what_both_sides_come_from() -> None:
+    """A route is as the side has it that changed or dropped it; where both did, a person decides."""
+    base, changed = lock("a", "b"), lock("b", by="Eve")
+    assert join(lock("a", "b", "c"), changed, base).routes == {**changed.routes, "c": lock("c").routes["c"]}
+    assert join(changed, lock("a", "b", "c"), base).routes == {**changed.routes, "c": lock("c").routes["c"]}
+    assert join(lock("a"), lock("a"), base) == lock("a")
+    for ours, theirs in ((changed, lock("b", by="Bob")), (lock("a"), changed), (changed, lock("a"))):
+        with pytest.raises(LockError, match="both sides approved the route 'b'"):
+            join(ours, theirs, base)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
