@@ -170,7 +170,12 @@ def _approval(by: str | None, reason: str, expires: int | None, configuration: C
     from pytest_proofmap.approve.models import Approval
 
     now = datetime.now(timezone.utc).replace(microsecond=0)
-    ends = None if expires is None else _timestamp(now + timedelta(days=expires))
+    try:
+        ends = None if expires is None else _timestamp(now + timedelta(days=expires))
+    except OverflowError:
+        raise click.UsageError(
+            f"--expires {expires}: no calendar goes that far. Leave it out for an approval without an end."
+        ) from None
     return Approval(by=by or _git_user(configuration.rootdir), at=_timestamp(now), reason=reason, expires_at=ends)
 
 

@@ -345,6 +345,7 @@ def test_expiry(approved: SmallProject) -> None:
     assert {each["kind"] for each in shown["warnings"]} == {"expires"}
     proofmap(approved, "approve", "--by", "Ada", "--expires", "30")
     assert json.loads(proofmap(approved, "verify", "--json"))["warnings"] == []
+    assert "no calendar goes that far" in proofmap(approved, "approve", "--expires", "99999999", status=2)
 
 
 def test_a_runtime_that_is_no_longer_configured(approved: SmallProject) -> None:
