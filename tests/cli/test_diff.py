@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import installed
 import pytest
 from installed import proofmap, store
 from stored_evidence import decided, undecided
@@ -39,20 +41,8 @@ def lock_file(lock: Lock, path: Path) -> Path:
     return path
 
 
-def words(*arguments: str | Path, status: int = 0) -> str:
-    """Return what ``diff`` printed, in one line, having checked that it fits and how it ended."""
-    done = proofmap("diff", *arguments)
-    assert (done.returncode, done.stderr) == (status, "")
-    assert max(map(len, done.stdout.splitlines())) <= 80
-    return " ".join(done.stdout.split())
-
-
-def comparison(*arguments: str | Path, status: int = 0) -> dict[str, Any]:
-    """Return what ``diff --json`` printed."""
-    done = proofmap("diff", *arguments, "--json")
-    assert (done.returncode, done.stderr) == (status, "")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+words = partial(installed.words, "diff")
+comparison = partial(installed.as_json, "diff")
 
 
 @pytest.mark.parametrize("fail_on", [[], ["--fail-on", "regression"], ["--fail-on", "drift"]], ids=" ".join)

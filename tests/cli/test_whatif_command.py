@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import installed
 import pytest
 from installed import proofmap, store
 from stored_evidence import decided
@@ -53,20 +53,8 @@ def lock_of(found: Evidence, path: Path) -> Path:
     return path
 
 
-def words(*arguments: str | Path, status: int = 0) -> str:
-    """Return what ``whatif`` printed, in one line, having checked that it fits and how it ended."""
-    done = proofmap("whatif", *arguments)
-    assert (done.returncode, done.stderr) == (status, "")
-    assert max(map(len, done.stdout.splitlines())) <= 80
-    return " ".join(done.stdout.split())
-
-
-def answer(*arguments: str | Path, status: int = 0) -> dict[str, Any]:
-    """Return what ``whatif --json`` printed."""
-    done = proofmap("whatif", *arguments, "--json")
-    assert (done.returncode, done.stderr) == (status, "")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+words = partial(installed.words, "whatif")
+answer = partial(installed.as_json, "whatif")
 
 
 def test_a_provider_is_down(both: Path) -> None:
