@@ -81,3 +81,19 @@ def test_an_improvement_is_a_flip_too(open_page: Callable[..., OpenedPage], comp
     """A case that failed before and passes now is told apart from a regression."""
     page = open_page(comparison, "#show=flips")
     assert "✓ improvement test_label[c59] mini" in page.listed()
+
+
+def test_only_flips_between_the_runs_are_flips(open_page: Callable[..., OpenedPage], tmp_path: Path) -> None:
+    """The matrix and the list agree: what differs from the baseline in both runs alike has not flipped."""
+    alike, moved = "tests/test_a.py::test_alike", "tests/test_a.py::test_moved"
+    runs = {
+        "old": ({alike: {"base": "PPP", "mini": "PPF"}, moved: {"base": "FPP", "mini": "PPP"}}, with_requests),
+        "new": ({alike: {"base": "PPP", "mini": "PPF"}, moved: {"base": "FPP", "mini": "FPP"}}, another_run),
+    }
+    for name, (outcomes, edit) in runs.items():
+        evidence = edited(decided(outcomes, objective="titles"), edit)
+        (tmp_path / f"{name}.json").write_text(as_json(evidence), encoding="utf-8")
+    CliRunner().invoke(main, ["diff", str(tmp_path / "old.json"), str(tmp_path / "new.json"), "--html"])
+    page = open_page(tmp_path / "new.diff.html", "#show=flips")
+    assert page.listed() == ["✗ regression test_moved[c0] mini"]
+    assert page.rows() == ["test_moved"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pytest_proofmap.decide.verdict import baseline_meets_bar
@@ -13,6 +13,9 @@ from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.wording import SIGNS, WORDS
 
 __all__ = ["Group", "Verdict", "matrix", "runtimes_shown"]
+
+_Place = tuple[str, str | None, str]
+"""Criterion, slice and runtime of a cell."""
 
 
 class Verdict(NamedTuple):
@@ -36,7 +39,9 @@ class Entry(NamedTuple):
     rate: str
     interval: str
     flips: str
-    """Regressions and improvements, where there are any."""
+    """Regressions and improvements against the baseline, where there are any."""
+    is_flipped: bool
+    """Whether a case flipped: against the baseline, or between the runs that are compared."""
     unavailable: int
     link: str
 
@@ -51,6 +56,14 @@ class Row(NamedTuple):
     entries: Sequence[Entry | None]
     slices: int
     """How many slices of the criterion follow."""
+
+
+class _Before(NamedTuple):
+    """What the run that this one is compared with says of the cells."""
+
+    statuses: Mapping[_Place, Status | None]
+    flipped: Collection[_Place]
+    """Cells with a case that passes in one run and fails in the other."""
 
 
 class Group(NamedTuple):
@@ -80,7 +93,7 @@ def matrix(evidence: Evidence, before: Evidence | None = None) -> list[Group]:
     runtimes = runtimes_shown(evidence.objectives)
     labels = short_labels(criterion.id for criterion in evidence.criteria)
     by_id = {criterion.id: criterion for criterion in evidence.criteria}
-    cells_before = _statuses(before)
+    cells_before = _Before(_statuses(before), _flipped(evidence, before)) if before else None
     verdicts_before = _objective_statuses(before)
     groups = []
     for objective in evidence.objectives:
@@ -88,9 +101,7 @@ def matrix(evidence: Evidence, before: Evidence | None = None) -> list[Group]:
         rows = [row for each in own for row in _rows(each, labels[each.id], runtimes, cells_before)]
         whole = {each.runtime: each.status for each in objective.verdicts if each.slice is None}
         verdicts = [
-            _verdict(whole[name], verdicts_before.get((objective.name, None, name)), knows=before is not None)
-            if name in whole
-            else None
+            _verdict(whole[name], verdicts_before.get((objective.name, None, name))) if name in whole else None
             for name in runtimes
         ]
         groups.append(Group(objective.name, objective.sensitive, verdicts, rows))
@@ -101,7 +112,7 @@ def _rows(
     criterion: Criterion,
     label: str,
     runtimes: Sequence[str],
-    before: Mapping[tuple[str, str | None, str], Status | None],
+    before: _Before | None,
 ) -> Iterator[Row]:
     by_slice: dict[str | None, dict[str, Cell]] = {}
     for cell in criterion.cells:
@@ -114,14 +125,14 @@ def _rows(
         yield Row(criterion.id, own, name, _bar(criterion.bar), entries, 0 if name else len(slices))
 
 
-def _entry(criterion: Criterion, cell: Cell, before: Mapping[tuple[str, str | None, str], Status | None]) -> Entry:
+def _entry(criterion: Criterion, cell: Cell, before: _Before | None) -> Entry:
     ran = cell.passed + cell.failed + cell.errors
     place = (criterion.id, cell.slice, cell.runtime)
     if cell.status is None:
         missed = bool(cell.failed) and not baseline_meets_bar(criterion.bar, cell)
         verdict = Verdict(None, "!" if missed else "", "misses its own bar" if missed else "baseline")
     else:
-        verdict = _verdict(cell.status, before.get(place), knows=bool(before))
+        verdict = _verdict(cell.status, before.statuses.get(place) if before else None)
     low, high = cell.interval or (None, None)
     return Entry(
         runtime=cell.runtime,
@@ -131,6 +142,7 @@ def _entry(criterion: Criterion, cell: Cell, before: Mapping[tuple[str, str | No
         rate=percent(cell.pass_rate) if cell.pass_rate is not None and ran else "",
         interval=f"{100 * low:.0f}–{100 * high:.0f} %" if low is not None and high is not None and ran else "",
         flips=_flips(cell),
+        is_flipped=place in before.flipped if before else bool(cell.regressions or cell.improvements),
         unavailable=cell.errors,
         link=cell_link(criterion.id, cell.runtime, cell.slice),
     )
@@ -141,14 +153,33 @@ def _flips(cell: Cell) -> str:
     return " ".join(parts)
 
 
-def _verdict(status: Status, before: Status | None, *, knows: bool) -> Verdict:
-    was = WORDS[before] if knows and before is not None and before != status else None
+def _verdict(status: Status, before: Status | None) -> Verdict:
+    was = WORDS[before] if before is not None and before != status else None
     return Verdict(status, SIGNS[status], WORDS[status], was)
 
 
-def _statuses(evidence: Evidence | None) -> dict[tuple[str, str | None, str], Status | None]:
-    if evidence is None:
-        return {}
+def _flipped(evidence: Evidence, before: Evidence) -> set[_Place]:
+    found: set[_Place] = set()
+    old = _outcomes(before)
+    for (criterion, case, runtime), (slice_name, outcomes) in _outcomes(evidence).items():
+        _, earlier = old.get((criterion, case, runtime), (None, set()))
+        one_passes = {"passed"} in (outcomes, earlier)
+        if one_passes and "failed" in outcomes | earlier:
+            found |= {(criterion, None, runtime), (criterion, slice_name, runtime)}
+    return found
+
+
+def _outcomes(evidence: Evidence) -> dict[tuple[str, str, str], tuple[str | None, set[str]]]:
+    """Return by criterion, case and runtime the case's slice and how its samples went."""
+    found: dict[tuple[str, str, str], tuple[str | None, set[str]]] = {}
+    for sample in evidence.samples:
+        if sample.outcome != "skipped":
+            place = (sample.criterion, sample.case, sample.runtime)
+            found.setdefault(place, (sample.slice, set()))[1].add(sample.outcome)
+    return found
+
+
+def _statuses(evidence: Evidence) -> dict[_Place, Status | None]:
     return {
         (criterion.id, cell.slice, cell.runtime): cell.status
         for criterion in evidence.criteria
