@@ -6,6 +6,7 @@
  *   DISK_FAULT_KILL_AT  SIGKILL at this change of such a file, from 1; half of a write is done before
  *   DISK_FAULT_COUNT    file that gets one byte for every change, so that they can be counted
  *   DISK_FAULT_LOCKS    number of the error with which every attempt to lock fails
+ *   DISK_FAULT_ROOM     such a file cannot grow beyond this many bytes: the disk is full
  *   DISK_FAULT_MMAP     any value: files there cannot be mapped as shared memory
  */
 #define _GNU_SOURCE
@@ -23,7 +24,7 @@
 #include <unistd.h>
 
 static int armed = -1;
-static long changes, kill_at;
+static long changes, kill_at, room;
 static int lock_error, no_mapping, counter = -1;
 static char wanted[4096];
 
@@ -43,6 +44,7 @@ static void arm(void) {
     }
     snprintf(wanted, sizeof wanted, "%s", path);
     if ((value = getenv("DISK_FAULT_KILL_AT"))) kill_at = atol(value);
+    if ((value = getenv("DISK_FAULT_ROOM"))) room = atol(value);
     if ((value = getenv("DISK_FAULT_LOCKS"))) lock_error = atoi(value);
     if ((value = getenv("DISK_FAULT_COUNT"))) counter = real_open(value, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     no_mapping = getenv("DISK_FAULT_MMAP") != NULL;
@@ -87,7 +89,10 @@ ssize_t write(int file, const void *data, size_t length) {
     ssize_t name(int file, const void *data, size_t length, off64_t at) { \
         static ssize_t (*real)(int, const void *, size_t, off64_t); \
         if (!real) real = dlsym(RTLD_NEXT, #name); \
-        if (is_wanted_file(file) && change()) { real(file, data, length / 2, at); die(); } \
+        if (is_wanted_file(file)) { \
+            if (change()) { real(file, data, length / 2, at); die(); } \
+            if (room && at + (off64_t) length > room) { errno = ENOSPC; return -1; } \
+        } \
         return real(file, data, length, at); \
     }
 PWRITE(pwrite)

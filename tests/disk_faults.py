@@ -30,6 +30,7 @@ def faults(
     program: str | None = None,
     kill_at: int | None = None,
     count: Path | None = None,
+    room: int | None = None,
     locks: int | None = None,
     no_mapping: bool = False,
 ) -> dict[str, str]:
@@ -41,6 +42,7 @@ def faults(
         program: Only processes whose command line contains this.
         kill_at: Kill the process inside this change of such a file, counted from 1.
         count: A file that gets one byte for each change.
+        room: Bytes beyond which such a file cannot grow, as on a full disk.
         locks: Number of the error with which locking fails.
         no_mapping: Refuse shared memory.
     """
@@ -48,6 +50,7 @@ def faults(
         "PROGRAM": program,
         "KILL_AT": kill_at,
         "COUNT": count,
+        "ROOM": room,
         "LOCKS": locks,
         "MMAP": 1 if no_mapping else None,
     }

@@ -18,12 +18,14 @@ from layout import environment, pytest_command, table
 from processes import descendants, end
 
 from disk_faults import build, faults  # isort: skip
-from faulty_provider import FaultyProvider, Ledger  # isort: skip
+from faulty_provider import FaultyProvider, Key, Ledger  # isort: skip
+from pytest_proofmap.evidence.artifact import read_evidence  # isort: skip
 
 __all__ = ["campaign"]
 
 PROCESSES = 8
 TIMEOUT_S = 300
+ROOM_BYTES = 256 * 1024
 
 
 @dataclass
@@ -148,15 +150,17 @@ class Placed:
     requests: int
     paid: int
     unkept: int
-    """Answers that were paid and are not on disk."""
+    """Answers that were paid and are not in the cache."""
+    lost: int | None
+    """Those that are not in the run's evidence either; None when that could not be written."""
     status: int
     told: str
     """The line that says what is wrong; empty when there is none."""
     took_s: float
 
     def broken(self) -> int:
-        """Return 1 when the run passed or lost answers without a word, or lost more than were under way."""
-        return int(self.status == 0 or not self.told or self.unkept > CONCURRENCY)
+        """Return 1 when the run passed, said nothing, lost answers or kept fewer than were not under way."""
+        return int(self.status == 0 or not self.told or bool(self.lost) or self.unkept > CONCURRENCY)
 
 
 def places(library: Path | None) -> Iterator[Place]:
@@ -168,11 +172,12 @@ def places(library: Path | None) -> Iterator[Place]:
         only_there = faults(library, spot, locks=errno.ENOLCK, program=SERVICE)
         yield Place("locks fail in the helper process alone", only_there, needs_calls=True)
         yield Place("no shared memory", faults(library, spot, no_mapping=True))
+        yield Place("disk of the cache is full", faults(library, spot, room=ROOM_BYTES), needs_calls=True)
     yield Place("files end at 256 KiB", {}, _limit_files, needs_calls=True)
 
 
 def _limit_files() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (256 * 1024, 256 * 1024))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM_BYTES, ROOM_BYTES))
 
 
 def try_place(folder: Path, provider: FaultyProvider, place: Place, calls: int, *, warm: bool = False) -> Placed:
@@ -199,8 +204,23 @@ def _try(project: Project, ledger: Ledger, place: Place, note: str = "") -> Plac
     lines = (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()
     told = next((line for line in lines if "cache" in line and ("cannot" in line or "full" in line)), "")
     paid = set(ledger.paid)
-    unkept = len(paid - project.kept())
-    return Placed(place.name + note, project.calls, len(paid), unkept, done.returncode, told, took_s)
+    unkept = paid - project.kept()
+    path = project.folder / ".proofmap" / "evidence.json"
+    lost: int | None = 0
+    if unkept:
+        lost = len(unkept - _answers_in(path)) if path.exists() else None
+    name = place.name + note
+    return Placed(name, project.calls, len(paid), len(unkept), lost, done.returncode, told, took_s)
+
+
+def _answers_in(path: Path) -> set[Key]:
+    """Return the requests whose answers evidence holds."""
+    evidence = read_evidence(path)
+    calls = [call for sample in evidence.samples for call in sample.calls if call.error is None]
+    return {
+        ((call.model or "").removeprefix("openai/"), evidence.requests[call.key].messages[-1]["content"])
+        for call in calls
+    }
 
 
 @contextlib.contextmanager
@@ -229,7 +249,8 @@ def campaign(calls: int = 2000) -> int:
         print(table(titles, [_figures(each) for each in shared]))
         print(flush=True)
         placed = [*_bad_places(folder, provider), *_mounted_places(folder, provider)]
-        titles = ["place of the cache", "requests", "paid", "paid and not kept", "exit status", "told", "time"]
+        titles = ["place of the cache", "requests", "paid", "paid and not kept", "lost"]
+        titles += ["exit status", "told", "time"]
         print(table(titles, [_figures(each) for each in placed]))
     return sum(each.broken() for each in (*shared, *placed))
 
@@ -238,6 +259,7 @@ def _figures(of: Shared | Placed) -> list[object]:
     values = [f"{value:,}" if type(value) is int else value for value in vars(of).values()]
     values[-1] = f"{of.took_s:.0f} s"
     if isinstance(of, Placed):
+        values[4] = "no evidence" if of.lost is None else of.lost
         values[-2] = "yes" if of.told else "**no**"
     return values
 

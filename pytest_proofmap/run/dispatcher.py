@@ -161,8 +161,9 @@ class Dispatcher:
             del self._flights[call.key]
             self.progress.waiting -= 1
             self.progress.done += 1
-        if landing.failure is not None and landing.failure.kind == "call":
-            # Another worker that asks for it must not send it again with all its retries.
+        if landing.failure is not None and (landing.failure.kind == "call" or landing.answer is not None):
+            # Another worker that asks for it must not send it again with all its retries, and gets what could
+            # not be kept from here alone.
             self._failed[call.key] = landing
         flight.landing.set_result(landing)
         await self._give_back(call, landing)
@@ -171,7 +172,7 @@ class Dispatcher:
     def forget_failures(self) -> None:
         """Call stopped runtimes and failed requests again: what they were told to use has changed."""
         self._stopped.clear()
-        self._failed.clear()
+        self._failed = {key: landing for key, landing in self._failed.items() if landing.answer is not None}
 
     async def drain(self, timeout_s: float) -> None:
         """Start nothing more and wait for what is under way, so that what is paid is kept."""

@@ -99,6 +99,8 @@ class Engine:
         self.warn = warn
         self._flights: dict[str, Future[CallResult]] = {}
         self._landed: dict[str, Answer] = {}
+        self._unkept: dict[str, Answer] = {}
+        """Answers that were paid and could not be kept: this run at least uses them."""
         self._prices: dict[str, Price | None] = {}
         self._warned_settings: set[str] = set()
         self._used: set[str] = set()
@@ -186,7 +188,7 @@ class Engine:
             if recorded is not None:
                 self._free.add(key)
                 return Found(recorded, "recording")
-        answer = self._landed.pop(key, None) or self._store.get(key)
+        answer = self._unkept.get(key) or self._landed.pop(key, None) or self._store.get(key)
         paid_now = answer is not None and answer.run == self._run
         if answer is None or not (looks_back or paid_now):
             return None
@@ -258,6 +260,8 @@ class Engine:
         usage = found.answer.usage
         cost = cost_usd(usage, self.price(runtime))
         record.finish(call, found.answer, usage, source=found.source, cost_usd=cost)
+        if call.key in self._unkept:
+            record.unkept = self.tally.unkept
         return True
 
     def _fly(
@@ -316,6 +320,9 @@ class Engine:
             return
         if result.kind == "store":
             self.tally.unkept = result.message
+        if result.unkept is not None:
+            self._unkept[key] = result.unkept
+            return
         if result.answer is None:
             error_type = _ERROR_TYPES.get(result.kind, CallError)
             self.tally.failed[key] = (error_type(result.error_class, result.message), result.attempts)

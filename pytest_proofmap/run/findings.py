@@ -45,9 +45,10 @@ def find(run: QualificationSession, result: RunResult) -> list[Finding]:
 
 
 def _unkept(result: RunResult) -> Iterator[Finding]:
-    unkept = next((miss for miss in result.recorder.misses if miss.error_class == "StoreError"), None)
-    if unkept is not None:
-        yield Finding(unkept.message, "make room for the cache or set cache_dir, and run again")
+    uncalled = (miss.message for miss in result.recorder.misses if miss.error_class == "StoreError")
+    reason = result.recorder.unkept or next(uncalled, None)
+    if reason is not None:
+        yield Finding(reason, "make room for the cache or set cache_dir, and run again")
 
 
 def _over_budget(run: QualificationSession, result: RunResult) -> Iterator[Finding]:

@@ -48,6 +48,8 @@ class SamplePayload:
     miss: Miss | None
     over_budget: bool
     """True when it was skipped because the budget was used up."""
+    unkept: str | None
+    """Why an answer that it used could not be kept, when that is so."""
 
     @classmethod
     def of(
@@ -97,18 +99,18 @@ class SamplePayload:
             prompts=[(call.prompt.name, call.prompt.variant) for call in record.calls if call.prompt is not None],
             miss=miss,
             over_budget=isinstance(error, BudgetError),
+            unkept=record.unkept,
         )
 
     def to_json(self) -> str:
         """Return the payload as one JSON string of plain values."""
-        return json.dumps(
-            [self.sample, self.observation, self.charges, self.requests, self.prompts, self.miss, self.over_budget]
-        )
+        parts = [self.sample, self.observation, self.charges, self.requests, self.prompts, self.miss]
+        return json.dumps([*parts, self.over_budget, self.unkept])
 
     @classmethod
     def from_json(cls, text: str) -> SamplePayload:
         """Read what :meth:`to_json` wrote."""
-        sample, observation, charges, requests, prompts, miss, over_budget = json.loads(text)
+        sample, observation, charges, requests, prompts, miss, over_budget, unkept = json.loads(text)
         return cls(
             sample=sample,
             observation=Observation(*observation),
@@ -117,6 +119,7 @@ class SamplePayload:
             prompts=[(name, variant) for name, variant in prompts],
             miss=Miss(*miss) if miss else None,
             over_budget=over_budget,
+            unkept=unkept,
         )
 
 
@@ -134,6 +137,8 @@ class Recorder:
     """Why the samples could not be written, once that has happened; the artifact then can't be either."""
     over_budget: int = 0
     """How many samples were skipped because the budget was used up."""
+    unkept: str | None = None
+    """Why an answer that was paid could not be kept, once that has happened."""
     _seen: set[tuple[str, str, str, int]] = field(default_factory=set)
     _requests: set[str] = field(default_factory=set)
     _samples_file: IO[str] | None = None
@@ -152,6 +157,7 @@ class Recorder:
         self._seen.add(identity)
         self.observations.append(observation)
         self.over_budget += payload.over_budget
+        self.unkept = self.unkept or payload.unkept
         if payload.miss is not None:
             self.misses.append(payload.miss)
         for charge in payload.charges:

@@ -122,6 +122,8 @@ class SampleRecord:
     """True when a fixture of the project failed: pytest reports that as usual."""
     suspended: bool = False
     """True once a call suspended the test in the prefetch pass: whatever else it asks is ignored."""
+    unkept: str | None = None
+    """Why an answer that it used could not be kept, when that is so."""
     awaited: list[Future[Any]] = field(default_factory=list)
     """The flights that this sample has waited for."""
     _pending: int = 0

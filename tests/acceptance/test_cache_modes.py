@@ -360,3 +360,41 @@ def test_stop():
     )
     live.run("test_triage.py").assert_outcomes(passed=6)
     assert len(live.calls()) == 6
+
+
+UNKEPT = """
+import shutil
+from pathlib import Path
+
+def pytest_proofmap_call(runtime, request):
+    cache = Path(__file__).parent / ".proofmap" / "cache"
+    shutil.rmtree(cache)
+    cache.write_text("in the way")
+    return "a"
+"""
+"""A client that answers, and sees to it that the answer cannot be kept."""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["one process", "a worker"])
+def test_a_paid_answer_that_cannot_be_kept_counts(project: SmallProject, workers: tuple[str, ...]) -> None:
+    """The test that asked for it gets it and the evidence holds it, and yet the run fails and says what to do."""
+    project.write("conftest.py", UNKEPT)
+    project.write(
+        "test_one.py",
+        """
+import pytest
+
+@pytest.mark.qualify
+def test_answer(runtime):
+    assert runtime.complete("a").text == "a"
+""",
+    )
+    project.plugins.append("xdist")
+    result = project.run_apart("--proofmap-runtimes=gpt", *workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=1)
+    said = " ".join(result.stdout.str().split())
+    assert "A paid answer could not be kept" in said
+    assert "make room for the cache or set cache_dir, and run again" in said
+    call = project.sample("", "gpt").calls[0]
+    assert (call.text, call.source, call.error) == ("a", "live", None)

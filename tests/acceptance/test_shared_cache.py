@@ -44,6 +44,19 @@ def test_a_folder_without_locks_is_refused_at_once(tmp_path: Path, provider: Fau
     assert "cache_dir" in placed.told
 
 
+def test_what_a_full_disk_cannot_keep_is_in_the_evidence(tmp_path: Path, provider: FaultyProvider) -> None:
+    """What was under way when the disk of the cache was full counts in the run that paid for it."""
+    library = build(tmp_path)
+    if library is None:
+        pytest.skip("needs a C compiler")
+    sharing = campaigns.load("sharing_campaign")
+    place = next(each for each in sharing.places(library) if each.name == "disk of the cache is full")
+    placed = sharing.try_place(tmp_path / "project", provider, place, 400)
+    assert placed.broken() == 0
+    assert placed.unkept > 0
+    assert placed.lost == 0
+
+
 def test_a_full_disk_is_told(tmp_path: Path, provider: FaultyProvider) -> None:
     """When no more can be written, the run stops asking, fails, says why and loses only what was under way."""
     sharing = campaigns.load("sharing_campaign")

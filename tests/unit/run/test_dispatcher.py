@@ -373,7 +373,7 @@ class FullStore(MemoryStore):
 
 
 def test_unkept_answer_is_loud_and_the_last() -> None:
-    """An answer that cannot be kept is delivered with the failure, and nothing more is paid for."""
+    """An answer that cannot be kept is delivered with the failure to all who ask for it; no more is paid."""
 
     async def scenario() -> None:
         model = Model()
@@ -385,6 +385,9 @@ def test_unkept_answer_is_loud_and_the_last() -> None:
         assert second.failure is not None
         assert (first.failure.kind, second.failure.kind) == ("store", "store")
         assert "no space left" in second.failure.message
+        one.forget_failures()
+        again = await one.call(live("a"))
+        assert again.answer is first.answer
         assert model.calls == ["a"]
 
     run(scenario)
