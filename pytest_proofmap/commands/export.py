@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ def _read_api_keys(ctx: click.Context, param: click.Parameter, values: tuple[str
     return keys
 
 
+def _read_seconds(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Read a time that JSON and YAML can hold."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of seconds.")
+    return value
+
+
 @click.command()
 @click.argument("form", type=click.Choice(["litellm", "litellm-proxy", "json"]))
 @click.option("--lock", "lock_file", type=click.Path(dir_okay=False, path_type=Path), help="The lock to export.")
@@ -51,7 +59,12 @@ def _read_api_keys(ctx: click.Context, param: click.Parameter, values: tuple[str
     help="Where LiteLLM finds a runtime's key; may be repeated.",
 )
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Of an attempt."
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_read_seconds,
+    metavar="S",
+    help="Of an attempt.",
 )
 @click.option("--retries", type=click.IntRange(min=0), metavar="N", help="Of a rung before the next one's turn.")
 @rootdir_option

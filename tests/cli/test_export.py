@@ -197,6 +197,8 @@ def test_the_lock_of_the_configuration(lock: Path) -> None:
         (["json", "--retries", "1"], "--retries is for litellm and litellm-proxy, not for json"),
         (["json", "--timeout", "1"], "--timeout is for litellm and litellm-proxy, not for json"),
         (["litellm", "--timeout", "0"], "0.0 is not in the range x>0"),
+        (["litellm", "--timeout", "nan"], "nan is no number of seconds"),
+        (["litellm-proxy", "--timeout", "inf"], "inf is no number of seconds"),
         (["litellm", "--api-key", "mini=sk-secret"], "it is not RUNTIME=os.environ/NAME"),
         (["litellm", "--api-key", "minni=os.environ/X"], "no such runtime. Did you mean 'mini'"),
         (["litellm", "--objective", "triag"], "no route for the objective 'triag'. Did you mean 'triage'"),
