@@ -230,6 +230,13 @@ class ApprovedRoute:
             LockError: One would leave the route, or replaces a qualified one without saying so.
         """
         for name in (*params, *override):
+            if name == "api_key":
+                # LiteLLM would send it to every rung, whoever serves it, and no longer say which rung answered.
+                raise LockError(
+                    f"api_key is one runtime's, and {self.name!r} may be answered by "
+                    f"{' > '.join(rung.name for rung in self.chain)}. Give it to that runtime: "
+                    f"load(..., transport={{{self.chain[0].name!r}: {{'api_key': 'os.environ/NAME'}}}})"
+                )
             if name in _ROUTING_PARAMS:
                 raise LockError(
                     f"{name!r} is the route's to decide: {self.name!r} was approved as "
@@ -376,6 +383,8 @@ class ApprovedRoutes:
         for name in sorted(decided & kwargs.keys()):
             raise LockError(f"{name!r} is the lock's to decide: leave it out.")
         state = self._state if transport is None else ServedLock(self._state.lock, transport)
+        if routes is not None and not routes:
+            raise LockError(f"routes={routes!r} names no route. Leave it out for all of them.")
         for name in routes or ():
             if name not in state.lock.routes:
                 raise LockError(

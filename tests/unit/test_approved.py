@@ -192,6 +192,16 @@ def test_what_the_route_decides_is_refused(lock: Path, params: dict[str, Any]) -
         route.complete("hi", override=params)
 
 
+def test_a_key_is_not_sent_to_every_rung(lock: Path) -> None:
+    """A credential of one provider must not reach the others of the chain, nor an error's text."""
+    routes = approved.load(lock)
+    with pytest.raises(LockError, match=r"api_key is one runtime's.*transport=\{'base': ") as raised:
+        routes.route("free").complete("hi", api_key="sk-secret")
+    assert "sk-secret" not in str(raised.value)
+    with pytest.raises(LockError, match=r"api_key is one runtime's"):
+        routes.route("triage").run("triage", ticket="x", language="en", override={"api_key": "k"})
+
+
 def test_a_qualified_parameter_is_not_replaced_silently(lock: Path) -> None:
     """A parameter that any rung was qualified with needs an explicit override."""
     routes = approved.load(lock)
@@ -236,6 +246,8 @@ def test_the_chain_is_the_locks_to_decide(lock: Path) -> None:
         routes.litellm_router(default_fallbacks=["x"])
     with pytest.raises(LockError, match=r"no route 'triag'. Did you mean 'triage'"):
         routes.litellm_router(routes=["triag"])
+    with pytest.raises(LockError, match=r"routes=\[\] names no route"):
+        routes.litellm_router(routes=[])
 
 
 def test_reloading_is_explicit(lock: Path) -> None:
