@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pytest_proofmap.approve.models import Lock, LockedRuntime, Route, route_parts
-from pytest_proofmap.approve.staleness import Fingerprints, changes, claims_of_route
+from pytest_proofmap.approve.staleness import Fingerprints, changes, claims_of_route, way_out
 from pytest_proofmap.evidence.models import Objective, ObjectiveVerdict
 
 __all__ = ["GateFinding", "check_routes"]
@@ -54,11 +54,11 @@ def check_routes(
         gone = [criterion for criterion in route.criteria if present.criterion(criterion) is None]
         if objective is None and not gone and selected.isdisjoint(route.criteria):
             continue
-        again = _again(evidence, objective_name)
         if objective is None:
             lost = f"criterion {gone[0]} is gone" if gone else "its criteria moved to another objective"
-            yield GateFinding(name, f"the route {name} is not evaluated any more: {lost}", again, True)
+            yield GateFinding(name, f"the route {name} is not evaluated any more: {lost}", way_out(name), True)
             continue
+        again = _again(evidence, objective_name)
         if changed:
             stale.setdefault((objective_name, changed), []).append(name)
         yield from _judge(name, route, lock, objective, slice_name, again, whole=whole, strict=strict)

@@ -26,6 +26,7 @@ __all__ = [
     "changes",
     "claims_of_evidence",
     "claims_of_route",
+    "way_out",
 ]
 
 Part = Literal["source", "bar", "cases"]
@@ -194,6 +195,11 @@ def changes(claims: Claims, present: Fingerprints) -> Iterator[Change]:
         for part in after:
             if before.get(part) != after[part]:
                 yield Change("criterion", name, before.get(part, ""), after[part], part)
+
+
+def way_out(route: str) -> str:
+    """Return what to do about a route that no evidence can be approved for, as nothing evaluates its objective."""
+    return f"mend or restore its tests, or approve what took its place and delete the route {route} from the lock"
 
 
 def _parts(fingerprint: str) -> dict[Part, str]:

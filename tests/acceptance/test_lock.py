@@ -246,7 +246,9 @@ def test_cases_are_checked_by_collection(approved: SmallProject) -> None:
 def test_a_criterion_that_is_gone_is_found(approved: SmallProject) -> None:
     """Lost coverage is a finding, not silence: of verify, and of a run that has nothing else to do with it."""
     approved.write("test_all.py", LABELS)
-    assert "criterion test_all.py::test_echo is gone" in proofmap(approved, "verify", status=1)
+    told = proofmap(approved, "verify", status=1)
+    assert "criterion test_all.py::test_echo is gone" in told
+    assert "next: mend or restore its tests, or approve what took its place" in told
     result = approved.run("-q")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "the route echo is not evaluated any more" in " ".join(result.stdout.str().split())
@@ -415,6 +417,15 @@ def test_a_renamed_objective_is_found(approved: SmallProject) -> None:
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     text = " ".join(result.stdout.str().split())
     assert "the route echo is not evaluated any more: its criteria moved to another objective" in text
+    assert "approve what took its place and delete the route echo from the lock" in text
+
+    proofmap(approved, "approve", "--by", "Ada")
+    path = approved.folder / "proofmap.lock"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["routes"]["echo"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert "4 of 4 routes hold" in proofmap(approved, "verify")
+    assert approved.run("-q").ret == pytest.ExitCode.OK
 
 
 def test_a_slice_without_cases_is_found(approved: SmallProject) -> None:
