@@ -160,6 +160,12 @@ def test_both_fail_only_where_both_failed(open_page: OpenPage, tmp_path: Path) -
         "✗ baseline fails test_label[c2] base",
         "? unavailable test_label[c0] base",
     ]
+    assert page.shown("#case-list [role=status]") == "5 failing cases, 1 of them a regression, 1 unavailable"
+    page.page.locator(".cases button").nth(1).click()
+    page.page.locator(".detail .side").last.wait_for()
+    baseline, challenger = page.page.locator(".side").all()
+    assert "passed · sample 1; 1 of 2 passed" in baseline.inner_text()
+    assert "failed · sample 1; 0 of 2 passed" in challenger.inner_text()
 
 
 def test_the_search_finds_names_messages_prompts_and_answers(open_page: OpenPage, report: Path) -> None:
@@ -267,7 +273,9 @@ def test_the_charts_show_every_runtime(open_page: OpenPage, report: Path) -> Non
     assert described is not None
     assert re.search(r"mini: 97\.8 % at \$0\.20", described)
     assert page.page.locator("#latency .row").count() == 3
+    assert "mini: median 0.50 s, p95 0.50 s" in str(page.page.locator("#latency svg").get_attribute("aria-label"))
     page.page.locator("#chart-of").select_option(label="reply")
+    assert "mini: median 0.50 s, maximum" in str(page.page.locator("#latency svg").get_attribute("aria-label"))
     assert "mini: 100.0 %" in str(page.page.locator("#pareto svg").get_attribute("aria-label"))
 
 

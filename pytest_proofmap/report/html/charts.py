@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 from pytest_proofmap.decide.binomial import clopper_pearson
 from pytest_proofmap.decide.observation import Observation, observe
-from pytest_proofmap.decide.ratios import order_statistic
+from pytest_proofmap.decide.ratios import CASES_FOR_P95, order_statistic
 from pytest_proofmap.evidence.models import Criterion, Evidence, Objective
 from pytest_proofmap.report.figures import RuntimeFigures, runtime_figures
 from pytest_proofmap.report.wording import SIGNS, WORDS
 
 __all__ = ["chart_data"]
 
-_QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
+_QUANTILES = {"p25": 0.25, "p50": 0.5, "p75": 0.75}
+_ENDS = (0.05, 0.95)
 
 
 class _Rates(NamedTuple):
@@ -101,4 +102,7 @@ def _distribution(values: list[float]) -> dict[str, Any] | None:
         return None
     ordered = sorted(values)
     quantiles = {name: order_statistic(ordered, share) for name, share in _QUANTILES.items()}
-    return {"n": len(ordered), "least": ordered[0], "most": ordered[-1], **quantiles}
+    # Of few latencies nothing can be said of the ends but what they are.
+    few = len(ordered) < CASES_FOR_P95
+    low, high = (ordered[0], ordered[-1]) if few else (order_statistic(ordered, each) for each in _ENDS)
+    return {"n": len(ordered), "few": few, "low": low, "high": high, **quantiles}

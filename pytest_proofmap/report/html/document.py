@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from pytest_proofmap.decide.ratios import CASES_FOR_P95
 from pytest_proofmap.decide.wording import FOOTER
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.report.difference import Compared, evidence_notes, sections, summary_of
@@ -92,6 +93,7 @@ def html_report(
         "prompts": list(prompts(evidence)),
         "next_steps": summary.next_steps,
         "rows_shown": _ROWS_SHOWN,
+        "cases_for_p95": CASES_FOR_P95,
         "footer": " ".join(FOOTER),
     }
     licences = Markup('<script type="text/plain" id="licences">') + _inert(_read("vendor", "LICENSES.txt"))

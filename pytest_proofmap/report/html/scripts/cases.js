@@ -81,11 +81,12 @@ function Answer({ call, text }) {
   </div>`;
 }
 
-function Side({ title, sample, texts }) {
+function Side({ title, samples, sample, texts }) {
+  const passed = samples.filter((each) => each.outcome === "passed").length;
   return html`<div class="side">
     <h3>${title}</h3>
     ${sample
-      ? html`<p><strong>${OUTCOMES[sample.outcome]}</strong>${sample.latency != null ? ` in ${seconds(sample.latency)}` : ""}</p>
+      ? html`<p><strong>${OUTCOMES[sample.outcome]}</strong>${sample.latency != null ? ` in ${seconds(sample.latency)}` : ""}${samples.length > 1 ? ` · sample ${samples.indexOf(sample) + 1}; ${passed} of ${samples.length} passed` : ""}</p>
           ${textOf(sample.message) ? html`<pre class="message" dir="auto" tabindex="0">${textOf(sample.message)}</pre>` : null}
           ${sample.calls.map((call, number) => html`<${Answer} call=${call} text=${texts[number]} />`)}
           ${sample.calls.length ? null : html`<p class="facts">no call was made</p>`}`
@@ -119,7 +120,7 @@ function Detail({ row }) {
     const own = columns[row.place];
     const number = chosen ?? firstMiss(own);
     const others = beside == null ? [] : columns[beside];
-    return { own, number, sample: own[number], other: others[number] ?? others[0] };
+    return { own, others, number, sample: own[number], other: others[number] ?? others[0] };
   }, [block, beside, chosen]);
   const texts = useMemo(() => {
     if (!sides) return null;
@@ -160,8 +161,8 @@ function Detail({ row }) {
         </div>`}
     ${calls.slice(1).map((call, number) => html`<${Prompt} prompt=${promptOf(call)} open=${false} title=${`Prompt of call ${number + 2}`} />`)}
     <div class="sides">
-      ${beside == null ? null : html`<${Side} title=${columnTitle(row.index.columns[beside])} sample=${other} texts=${texts[0]} />`}
-      <${Side} title=${columnTitle(row.column)} sample=${sample} texts=${texts[1]} />
+      ${beside == null ? null : html`<${Side} title=${columnTitle(row.index.columns[beside])} samples=${sides.others} sample=${other} texts=${texts[0]} />`}
+      <${Side} title=${columnTitle(row.column)} samples=${sides.own} sample=${sample} texts=${texts[1]} />
     </div>
   </div>`;
 }
@@ -224,10 +225,11 @@ function Cases() {
   const opened = rows.findIndex((row) => caseKey(row) === open);
   const limit = Math.max(shown, opened + 1);
   const flips = rows.filter((row) => row.kind === "regression").length;
+  const unavailable = rows.filter((row) => row.kind === "unavailable").length;
   const what = wanted.show === "all" ? "case" : wanted.show === "flips" ? "flipped case" : "failing case";
   return html`
     <${CellFacts} wanted=${wanted} index=${found.index} />
-    <p role="status" class="facts" data-of=${found.of} data-searching=${done ? null : "yes"}>${rows.length.toLocaleString("en")} ${what}${rows.length === 1 ? "" : "s"}${flips ? `, ${flips.toLocaleString("en")} of them ${flips === 1 ? "a regression" : "regressions"}` : ""}${done ? "" : ", searching…"}</p>
+    <p role="status" class="facts" data-of=${found.of} data-searching=${done ? null : "yes"}>${rows.length.toLocaleString("en")} ${what}${rows.length === 1 ? "" : "s"}${flips ? `, ${flips.toLocaleString("en")} of them ${flips === 1 ? "a regression" : "regressions"}` : ""}${unavailable ? `, ${unavailable.toLocaleString("en")} unavailable` : ""}${done ? "" : ", searching…"}</p>
     <ul class="cases">
       ${rows.slice(0, limit).map((row) => {
         const key = caseKey(row);

@@ -29,6 +29,12 @@ function axisTitle(svg, x, y, text, anchor = "middle") {
   svg.append("text").attr("class", "axis-title").attr("x", x).attr("y", y).attr("text-anchor", anchor).text(text);
 }
 
+// Only a logarithmic scale leaves out what has no room when it is given the form of its ticks.
+function axisBelow(x, isWide, number, form) {
+  const axis = d3.axisBottom(x).tickSizeOuter(0);
+  return isWide ? axis.ticks(4, (value) => form(value)) : axis.ticks(number).tickFormat((value) => form(value));
+}
+
 // The runtimes that no other beats on cost and pass rate at once, from cheap to dear.
 function front(points) {
   const sorted = [...points].sort((one, other) => one.cost - other.cost || other.rate - one.rate);
@@ -50,10 +56,7 @@ function drawPareto(place, points) {
     .range([MARGIN.left, width - MARGIN.right]);
   const low = d3.min(priced, (each) => each.low);
   const y = d3.scaleLinear().domain([Math.max(0, low - 0.05), 1]).range([height - MARGIN.bottom, MARGIN.top]).nice();
-  const ticks = d3.axisBottom(x).tickSizeOuter(0);
-  if (isWide) ticks.ticks(4, (value) => money(value));
-  else ticks.ticks(5).tickFormat((value) => money(value));
-  svg.append("g").attr("class", "axis").attr("transform", `translate(0,${height - MARGIN.bottom})`).call(ticks);
+  svg.append("g").attr("class", "axis").attr("transform", `translate(0,${height - MARGIN.bottom})`).call(axisBelow(x, isWide, 5, money));
   svg.append("g").attr("class", "axis").attr("transform", `translate(${MARGIN.left},0)`).call(d3.axisLeft(y).ticks(5, ".0%").tickSizeOuter(0));
   axisTitle(svg, (MARGIN.left + width - MARGIN.right) / 2, height - 6, `list cost of 1,000 cases${isWide ? " (logarithmic)" : ""}`);
   axisTitle(svg, 4, 10, "pass rate", "start");
@@ -89,24 +92,24 @@ function drawLatency(place, points) {
   if (!timed.length) return say(place, "No latency was recorded.");
   const rowHeight = 44;
   const height = MARGIN.top + timed.length * rowHeight + MARGIN.bottom;
-  const described = timed.map((each) => `${visible(each.runtime)}: median ${seconds(each.latency.p50)}, p95 ${seconds(each.latency.p95)}`);
+  const described = timed.map((each) => `${visible(each.runtime)}: median ${seconds(each.latency.p50)}, ${each.latency.few ? "maximum" : "p95"} ${seconds(each.latency.high)}`);
   const { svg, width } = canvas(place, height, `Latency of a case. ${described.join("; ")}`);
-  const least = d3.min(timed, (each) => each.latency.p5);
-  const most = d3.max(timed, (each) => each.latency.p95);
+  const least = d3.min(timed, (each) => each.latency.low);
+  const most = d3.max(timed, (each) => each.latency.high);
   const isWide = least > 0 && most / least > WIDE_RANGE;
   const left = 12;
   const x = (isWide ? d3.scaleLog().domain([least / 1.2, most * 1.2]) : d3.scaleLinear().domain([0, most * 1.05 || 1]))
     .range([left, width - MARGIN.right]);
   const bottom = height - MARGIN.bottom;
   svg.append("g").attr("class", "axis").attr("transform", `translate(0,${bottom})`)
-    .call(d3.axisBottom(x).ticks(isWide ? 4 : 6, "~s").tickSizeOuter(0));
-  axisTitle(svg, (left + width - MARGIN.right) / 2, height - 6, `seconds${isWide ? " (logarithmic)" : ""}`);
+    .call(axisBelow(x, isWide, 6, (value) => `${d3.format("~s")(value)}s`));
+  axisTitle(svg, (left + width - MARGIN.right) / 2, height - 6, `latency${isWide ? " (logarithmic)" : ""}`);
   const rows = svg.selectAll("g.row").data(timed).join("g").attr("class", (each) => `row ${each.baseline ? "baseline" : "challenger"}`)
     .attr("transform", (_, number) => `translate(0,${MARGIN.top + number * rowHeight})`);
   const middle = rowHeight - 14;
   rows.append("text").attr("class", "point-name").attr("x", left).attr("y", 12)
     .text((each) => `${visible(each.runtime)} · p50 ${seconds(each.latency.p50)} · n ${each.latency.n.toLocaleString("en")}`);
-  rows.append("line").attr("class", "range").attr("x1", (each) => x(each.latency.p5)).attr("x2", (each) => x(each.latency.p95)).attr("y1", middle).attr("y2", middle);
+  rows.append("line").attr("class", "range").attr("x1", (each) => x(each.latency.low)).attr("x2", (each) => x(each.latency.high)).attr("y1", middle).attr("y2", middle);
   rows.append("rect").attr("class", "bar").attr("x", (each) => x(each.latency.p25)).attr("y", middle - 7).attr("height", 14)
     .attr("width", (each) => Math.max(2, x(each.latency.p75) - x(each.latency.p25)));
   rows.append("line").attr("class", "median").attr("x1", (each) => x(each.latency.p50)).attr("x2", (each) => x(each.latency.p50)).attr("y1", middle - 10).attr("y2", middle + 10);

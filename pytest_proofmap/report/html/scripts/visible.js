@@ -28,5 +28,6 @@ function money(usd) {
 
 function seconds(value) {
   if (value == null) return "latency not recorded";
+  if (value < 0.0005) return "<1 ms";
   return value < 0.1 ? `${(1000 * value).toFixed(0)} ms` : value < 10 ? `${value.toFixed(2)} s` : `${value.toFixed(1)} s`;
 }
