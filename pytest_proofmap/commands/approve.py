@@ -27,7 +27,13 @@ EVIDENCE_FILE = ".proofmap/evidence.json"
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Read names with commas between them."""
-    return tuple(name.strip() for name in value.split(",") if name.strip()) if value else ()
+    if value is None:
+        return ()
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    if not names:
+        # A variable of a script that is not set must not approve the recommended chains in its place.
+        raise click.BadParameter(f"{value!r} names no runtime.")
+    return names
 
 
 @click.command()

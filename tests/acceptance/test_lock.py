@@ -141,6 +141,7 @@ def test_a_chain_of_ones_own(labels: SmallProject) -> None:
     )
     for chain in ("mini,gpt,mini", "mini,mini"):
         assert "or a runtime twice" in proofmap(labels, "approve", "--by", "Ada", "--chain", chain, status=1)
+    assert "names no runtime" in proofmap(labels, "approve", "--by", "Ada", "--chain", "", status=2)
     lock = locked(labels)
     assert lock.routes["echo"].reason.startswith("chosen in place of mini, gpt (11× cheaper")
     regress(labels)
