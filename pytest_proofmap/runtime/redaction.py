@@ -36,7 +36,8 @@ _CERTAIN_LENGTH = 16
 """From here on a value of letters and digits is no word that a prompt or an answer holds by chance."""
 
 _SECRET_NAME = re.compile(
-    r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|AUTHORIZATION|COOKIE|PRIVATE|WEBHOOK"
+    # Keyboards, keymaps, monkeys and tokenizers are no keys and no tokens.
+    r"(?<!MON)KEY(?!BOARD|MAP)|TOKEN(?!I[SZ])|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|AUTHORIZATION|COOKIE|PRIVATE|WEBHOOK"
     r"|(?:^|[_-])AUTH(?:$|[_-])|[_-]PASS$|[_-]PWD$|[_-]PAT$|[_-]DSN$|^PGPASS",
     re.IGNORECASE,
 )
@@ -70,6 +71,7 @@ _PATTERNS = re.compile(
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
 _KEY = re.compile(_KEYS, re.VERBOSE | re.IGNORECASE | re.DOTALL)
+_PLACE = re.compile(r"[/~]|\.{1,2}[/\\]|[A-Za-z]:[/\\]")
 _USER_INFO = re.compile(r"://([^/?#\s]*)@")
 
 
@@ -217,7 +219,7 @@ class Redactor:
             return True
         is_mixed = any(each.isdigit() for each in value) and any(each.isalpha() for each in value)
         # A path or an address may well be what a prompt is about.
-        is_place = value.startswith(("/", "~", "./")) or "://" in value
+        is_place = _PLACE.match(value) is not None or "://" in value
         return len(value) >= _CERTAIN_LENGTH and is_mixed and not is_place
 
 

@@ -110,5 +110,6 @@ def describe_secret(origin: str) -> str:
     return (
         f"the request holds a secret from {origin}. Requests are kept whole in the cache, the recordings and the "
         "evidence: leave it out, or send a placeholder in its place. What merely authorizes the call goes into "
-        "the runtime's api_key or extra_headers, which are never kept."
+        "the runtime's api_key or extra_headers, which are never kept. If it is no secret: a variable counts as "
+        "one for a name such as ..._KEY, _TOKEN or _PASSWORD; unset it for the run, or rename it."
     )

@@ -51,6 +51,20 @@ def test_values_of_secret_looking_names(name: str) -> None:
     assert Redactor({name: "hunter2hunter2"}).redact("it was hunter2hunter2!") == f"it was {REDACTED}!"
 
 
+@pytest.mark.parametrize("name", ["KEYBOARD", "XKB_KEYMAP", "MONKEY", "MODEL_TOKENIZER", "PATH", "AUTHOR"])
+def test_names_that_only_contain_such_a_word(name: str) -> None:
+    """Such a variable holds no secret, and what it holds may be asked and answered."""
+    redactor = Redactor({name: "de-latin1-nodeadkeys"})
+    assert redactor.secret_in("de-latin1-nodeadkeys") is None
+    assert redactor.redact("de-latin1-nodeadkeys") == "de-latin1-nodeadkeys"
+
+
+@pytest.mark.parametrize("name", ["KEYBOARD_API_KEY", "TOKENIZER_TOKEN", "MONKEY_LEARN_KEY", "APIKEY", "KEY_1"])
+def test_names_that_contain_one_and_are_secret(name: str) -> None:
+    """What makes a name secret is not hidden by what looks like it."""
+    assert Redactor({name: "hunter2hunter2"}).redact("hunter2hunter2") == REDACTED
+
+
 def test_short_values_are_words() -> None:
     """A short value would take ordinary words out of messages."""
     assert Redactor({"KEY": "error"}, ["model"]).redact("error in model") == "error in model"
@@ -109,7 +123,15 @@ def test_a_value_in_its_other_forms(form: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["password", "development-mode", "/home/me/key-file-1234", "https://host/hook/12345", "1234567890123456"],
+    [
+        "password",
+        "development-mode",
+        "/home/me/key-file-1234",
+        "../keys/id_ed25519_main",
+        "C:\\Users\\me\\keys-2024",
+        "https://host/hook/12345",
+        "1234567890123456",
+    ],
 )
 def test_what_may_be_data(value: str) -> None:
     """A value that a prompt may hold by chance goes from messages, and stays in requests and answers."""
