@@ -121,10 +121,11 @@ def _start(project: Project, number: int) -> Run:
 def _kill_half(runs: list[Run], provider: FaultyProvider, calls: int) -> list[Run]:
     """Kill every second run, one after another, as answers come in."""
     killed = runs[::2]
+    until = time.monotonic() + TIMEOUT_S
     for number, run in enumerate(killed):
         while len(provider.ledger.paid) < calls * (number + 1) // (len(killed) + 2):
             time.sleep(0.02)
-            if run.process.poll() is not None:
+            if run.process.poll() is not None or time.monotonic() > until:
                 break
         end([*descendants(run.process.pid), run.process.pid])
     return killed
