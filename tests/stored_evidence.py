@@ -163,7 +163,7 @@ def _call(
         "input_tokens": TOKENS if answered else None,
         "output_tokens": TOKENS if answered else None,
         "cached_input_tokens": None,
-        "cost_usd": PRICES[name] * 2 * TOKENS / 1e6 if answered and not unpriced else None,
+        "cost_usd": PRICES.get(name, 1.0) * 2 * TOKENS / 1e6 if answered and not unpriced else None,
         "latency_s": latency_s if answered else None,
         "finish_reason": "stop" if answered else None,
         "text": "no" if letter == "F" else "yes",

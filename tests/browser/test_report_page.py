@@ -279,6 +279,22 @@ def test_the_charts_show_every_runtime(open_page: OpenPage, report: Path) -> Non
     assert "mini: 100.0 %" in str(page.page.locator("#pareto svg").get_attribute("aria-label"))
 
 
+def test_names_stay_beside_their_marks(open_page: OpenPage, tmp_path: Path) -> None:
+    """Among many runtimes only those with room are named, within the picture, and the rest are counted."""
+    outcomes = {"base": "P" * 20, **{f"runtime-{number}": "P" * 19 + "F" for number in range(40)}}
+    page = open_page(write_page(tmp_path / "report.html", decided({"tests/test_a.py::test_label": outcomes})))
+    page.page.locator("#pareto svg").wait_for()
+    marks = page.page.locator("#pareto .point")
+    names = page.page.locator("#pareto .point-name")
+    assert marks.count() == 41
+    assert "base" in names.all_text_contents()
+    assert names.count() < 41
+    assert page.shown("#pareto p") == f"{41 - names.count()} more without room for their names: point at a mark."
+    assert marks.locator("title").count() == 41
+    picture = page.page.locator("#pareto svg").bounding_box()
+    assert all(each.bounding_box()["y"] < picture["y"] + picture["height"] - 40 for each in names.all())
+
+
 def test_it_fits_a_phone(open_page: OpenPage, report: Path) -> None:
     """On a narrow screen nothing but tables scrolls sideways, and a case still opens."""
     page = open_page(report, viewport={"width": 360, "height": 740})

@@ -2,6 +2,7 @@
 
 const MARGIN = { top: 26, right: 24, bottom: 44, left: 56 };
 const LABEL_HEIGHT = 14;
+const MOST_MOVED = 3 * LABEL_HEIGHT;
 const WIDE_RANGE = 20;
 
 function canvas(place, height, label) {
@@ -66,21 +67,30 @@ function drawPareto(place, points) {
     .attr("y1", (each) => y(each.low)).attr("y2", (each) => y(each.high));
   marks.append("path").attr("d", (each) => d3.symbol(each.baseline ? d3.symbolSquare : d3.symbolCircle, 90)())
     .attr("transform", (each) => `translate(${x(each.cost)},${y(each.rate)})`);
-  labels(svg, priced.map((each) => ({ text: visible(each.runtime), x: x(each.cost), y: y(each.rate) })), width);
+  marks.append("title").text((_, number) => described[number]);
+  const named = new Set(front(priced));
+  const names = priced.map((each) => ({
+    text: visible(each.runtime), x: x(each.cost), y: y(each.rate), first: each.baseline || named.has(each),
+  }));
+  const unnamed = labels(svg, names, width);
+  if (unnamed) d3.select(place).append("p").attr("class", "facts").text(`${unnamed} more without room for their names: point at a mark.`);
 }
 
-// Names beside their marks, moved apart where they would cover each other.
+// Names beside their marks, moved apart where they would cover each other: what must be named first. A name that
+// would come to stand far from its mark is left out. Returns how many are.
 function labels(svg, wanted, width) {
   const placed = [];
-  for (const label of [...wanted].sort((one, other) => one.y - other.y)) {
+  for (const label of [...wanted].sort((one, other) => other.first - one.first || one.y - other.y)) {
     const isRight = label.x < width * 0.62;
-    const clash = placed.filter((other) => Math.abs(other.x - label.x) < 140);
-    const lowest = d3.max(clash, (other) => other.at) ?? -Infinity;
-    const at = Math.max(label.y + 4, lowest + LABEL_HEIGHT);
+    const near = placed.filter((other) => Math.abs(other.x - label.x) < 140).sort((one, other) => one.at - other.at);
+    let at = label.y + 4;
+    for (const other of near) if (Math.abs(other.at - at) < LABEL_HEIGHT) at = other.at + LABEL_HEIGHT;
+    if (!label.first && at > label.y + 4 + MOST_MOVED) continue;
     placed.push({ ...label, at });
     svg.append("text").attr("class", "point-name").attr("x", label.x + (isRight ? 10 : -10)).attr("y", at)
       .attr("text-anchor", isRight ? "start" : "end").text(label.text);
   }
+  return wanted.length - placed.length;
 }
 
 function percent(rate) {
