@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 from pytest_proofmap.approve.models import Lock, Route
 from pytest_proofmap.config import Configuration
 from pytest_proofmap.errors import ConfigurationError, EvidenceError, PromptError
-from pytest_proofmap.evidence.fingerprint import configured_fingerprint
+from pytest_proofmap.evidence.fingerprint import configured_fingerprint, criterion_parts
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.evidence.source import SourceFingerprints
 from pytest_proofmap.runtime.prompts import PromptLibrary
@@ -204,6 +204,6 @@ def way_out(route: str) -> str:
 
 def _parts(fingerprint: str) -> dict[Part, str]:
     """Return the parts of a criterion's fingerprint, ``source:…/bar:…/cases:…``."""
-    found = dict(each.split(":", 1) for each in fingerprint.split("/") if ":" in each)
+    found = criterion_parts(fingerprint)
     parts: tuple[Part, ...] = ("source", "bar", "cases")
     return {part: found[part] for part in parts if part in found}

@@ -15,13 +15,15 @@ from pytest_proofmap.evidence.models import Evidence, Status
 
 __all__ = ["BaselineChange", "ChainChange", "Drift", "Flip", "ServedModels", "compare_evidence"]
 
+Scope = Literal["objective", "criterion"]
+
 _RANK: dict[Status, int] = {"not_qualified": 0, "insufficient": 1, "qualified": 2}
 
 
 class Flip(NamedTuple):
     """A verdict that is another one now."""
 
-    scope: Literal["objective", "criterion"]
+    scope: Scope
     name: str
     slice: str | None
     runtime: str
@@ -110,26 +112,30 @@ def compare_evidence(old: Evidence, new: Evidence) -> Drift:
 
 def _flips(old: Evidence, new: Evidence) -> Iterator[Flip]:
     """Yield the verdicts that both artifacts have and that differ, objectives first."""
-    verdicts = {
-        (objective.name, each.slice, each.runtime): each.status
-        for objective in old.objectives
-        for each in objective.verdicts
-    }
-    for objective in new.objectives:
+    before = {each.on: each.status for each in _verdicts(old)}
+    for each in _verdicts(new):
+        was = before.get(each.on, each.status)
+        if was != each.status:
+            yield Flip(*each.on, was, each.status, each.reason)
+
+
+class _Verdict(NamedTuple):
+    """A verdict of an objective or of a criterion."""
+
+    on: tuple[Scope, str, str | None, str]
+    """Scope, name, slice and runtime."""
+    status: Status
+    reason: str
+
+
+def _verdicts(evidence: Evidence) -> Iterator[_Verdict]:
+    for objective in evidence.objectives:
         for each in objective.verdicts:
-            before = verdicts.get((objective.name, each.slice, each.runtime))
-            if before is not None and before != each.status:
-                yield Flip("objective", objective.name, each.slice, each.runtime, before, each.status, each.reason)
-    cells = {
-        (criterion.id, cell.slice, cell.runtime): cell.status
-        for criterion in old.criteria
-        for cell in criterion.cells
-    }
-    for criterion in new.criteria:
+            yield _Verdict(("objective", objective.name, each.slice, each.runtime), each.status, each.reason)
+    for criterion in evidence.criteria:
         for cell in criterion.cells:
-            before = cells.get((criterion.id, cell.slice, cell.runtime))
-            if before is not None and cell.status is not None and before != cell.status:
-                yield Flip("criterion", criterion.id, cell.slice, cell.runtime, before, cell.status, cell.reason)
+            if cell.status is not None:
+                yield _Verdict(("criterion", criterion.id, cell.slice, cell.runtime), cell.status, cell.reason)
 
 
 def _served(old: Evidence, new: Evidence) -> Iterator[ServedModels]:

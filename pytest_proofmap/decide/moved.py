@@ -20,6 +20,7 @@ from pytest_proofmap.decide.ratios import Ratio
 from pytest_proofmap.decide.repeated import PairedTable
 from pytest_proofmap.decide.tally import CriterionTally, View
 from pytest_proofmap.decide.tango import tango_interval
+from pytest_proofmap.evidence.fingerprint import criterion_parts
 from pytest_proofmap.evidence.models import Evidence
 
 __all__ = ["ALPHA", "RateDrift", "RatioDrift", "RatioDrifts", "measured_twice", "rate_drifts", "ratio_drifts"]
@@ -224,20 +225,16 @@ def _rate(
 
 def _rewritten(old: Evidence, new: Evidence) -> dict[str, tuple[str, ...]]:
     """Return by criterion which parts of what its outcomes mean are not the same any more."""
-    after = {criterion.id: _parts(criterion.fingerprint) for criterion in new.criteria}
+    after = {criterion.id: criterion_parts(criterion.fingerprint) for criterion in new.criteria}
     return {
         criterion.id: tuple(
             part
             for part in ("source", "cases")
-            if _parts(criterion.fingerprint).get(part) != after[criterion.id].get(part)
+            if criterion_parts(criterion.fingerprint).get(part) != after[criterion.id].get(part)
         )
         for criterion in old.criteria
         if criterion.id in after
     }
-
-
-def _parts(fingerprint: str) -> dict[str, str]:
-    return dict(part.split(":", 1) for part in fingerprint.split("/") if ":" in part)
 
 
 def ratio_drifts(measured: Measured) -> RatioDrifts:

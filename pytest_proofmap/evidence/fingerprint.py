@@ -25,6 +25,7 @@ __all__ = [
     "cases_fingerprint",
     "configured_fingerprint",
     "criterion_fingerprint",
+    "criterion_parts",
     "prompt_key",
     "runtime_fingerprint",
     "runtime_key",
@@ -78,6 +79,11 @@ def prompt_key(name: str, variant: str, sha256: str) -> str:
 def criterion_fingerprint(*, source: str, bar: str, cases: str) -> str:
     """Return the fingerprint of a criterion from those of its three parts."""
     return f"source:{source}/bar:{bar}/cases:{cases}"
+
+
+def criterion_parts(fingerprint: str) -> dict[str, str]:
+    """Return the parts of a criterion's fingerprint by name; one that was not collected has its source alone."""
+    return dict(part.split(":", 1) for part in fingerprint.split("/") if ":" in part)
 
 
 def bar_fingerprint(bar: Bar) -> str:
