@@ -94,6 +94,8 @@ class Script:
     parallel: int | None = None
     """More requests than this at once are answered with 429."""
     served_model: str | None = None
+    error: tuple[int, object] | None = None
+    """Every request is answered with this status and this JSON body."""
 
 
 class FakeProvider:
@@ -137,6 +139,7 @@ class FakeProvider:
         message: str | None = None,
         parallel: int | None = None,
         served_model: str | None = None,
+        error: tuple[int, object] | None = None,
     ) -> None:
         """Say how a model behaves from now on; the fields are those of :class:`Script`.
 
@@ -153,6 +156,7 @@ class FakeProvider:
             message: Replaces the message of an error.
             parallel: More requests than this at once are answered with 429.
             served_model: The model named in the response.
+            error: Status and JSON body of every response.
         """
         self._scripts[model] = Script(
             text=text,
@@ -166,6 +170,7 @@ class FakeProvider:
             message=message,
             parallel=parallel,
             served_model=served_model,
+            error=error,
         )
 
     def received(self, model: str) -> list[ReceivedRequest]:
@@ -249,6 +254,8 @@ class FakeProvider:
             status, message, code = _ERRORS[fault]
             extra = {"Retry-After": script.retry_after} if script.retry_after and status in (429, 503) else {}
             connection.send_error(status, script.message or message, code, extra)
+        elif script.error is not None:
+            connection.send(script.error[0], json.dumps(script.error[1]).encode())
         else:
             connection.send(200, json.dumps(_completion(script, model, body)).encode())
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from pytest_proofmap.runtime.answer import Answer, Refusal
 from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
-from pytest_proofmap.runtime.failures import REFUSALS, classify, readable_message
+from pytest_proofmap.runtime.failures import classify, refusal_of
 from pytest_proofmap.runtime.redaction import Redactor, secrets_of_transport
 
 __all__ = ["DEFAULT_TIMEOUT_S", "LiteLLMClient"]
@@ -90,8 +90,8 @@ class LiteLLMClient:
         try:
             response = await asyncio.wait_for(self._litellm.acompletion(**arguments), timeout_s + _GRACE_S)
         except Exception as error:
-            if type(error).__name__ in REFUSALS:
-                refusal = Refusal(type(error).__name__, readable_message(str(error), self._redactor))
+            refusal = refusal_of(error, self._redactor)
+            if refusal is not None:
                 return self._answer(call, None, refusal, started, made_at)
             failure = classify(error, self._redactor)
             if failure.error_class == "Timeout" and failure.status is None:

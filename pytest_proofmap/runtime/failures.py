@@ -1,8 +1,11 @@
 """What went wrong in an attempt, told from the exception that a client library raised.
 
-LiteLLM's own class is often a wrong guess: a cut connection, a response that is no JSON and a missing key all
-arrive as ``InternalServerError``, and a 500 can arrive as ``BadRequestError``. So the HTTP status decides,
-then the chain of causes, and the class only where neither says anything. Nothing is imported for it.
+LiteLLM's own class and status are often a wrong guess, and another one in each of its versions: a cut
+connection, a response that is no JSON and a missing key all arrive as ``InternalServerError``; a 500 and a 503
+arrive as ``BadRequestError`` with status 400 (1.80); a content filter's refusal is recognised by words that a
+new version of OpenAI's client no longer puts into its message. So what the provider itself sent decides, its
+HTTP status and the error code in its body, then the chain of causes, and LiteLLM's class only where none of
+these says anything. Nothing is imported for it.
 """
 
 from __future__ import annotations
@@ -12,15 +15,68 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from typing import Any
 
+from pytest_proofmap.runtime.answer import Refusal
 from pytest_proofmap.runtime.attempt import AttemptError
 from pytest_proofmap.runtime.redaction import Redactor
 from pytest_proofmap.visible import visible
 
-__all__ = ["REFUSALS", "classify", "readable_message", "retry_after_s"]
+__all__ = ["classify", "readable_message", "refusal_of", "retry_after_s"]
 
-REFUSALS = frozenset({"ContentPolicyViolationError", "ContextWindowExceededError"})
+_CONTENT_POLICY = "ContentPolicyViolationError"
+_CONTEXT_WINDOW = "ContextWindowExceededError"
+_REFUSAL_OF_CODE = {
+    # OpenAI, Azure OpenAI (its inner error too), Groq, OpenRouter, DeepSeek
+    "content_policy_violation": _CONTENT_POLICY,
+    "content_filter": _CONTENT_POLICY,
+    "contentfilter": _CONTENT_POLICY,
+    "content_filtered": _CONTENT_POLICY,
+    "content_filter_error": _CONTENT_POLICY,
+    "content_moderation": _CONTENT_POLICY,
+    "moderation_blocked": _CONTENT_POLICY,
+    "responsibleaipolicyviolation": _CONTENT_POLICY,
+    "safety_violation": _CONTENT_POLICY,
+    # OpenAI's reasoning models: "flagged as potentially violating our usage policy"
+    "invalid_prompt": _CONTENT_POLICY,
+    # Alibaba's Model Studio
+    "data_inspection_failed": _CONTENT_POLICY,
+    "datainspectionfailed": _CONTENT_POLICY,
+    # OpenAI and all who follow it
+    "context_length_exceeded": _CONTEXT_WINDOW,
+    "context_window_exceeded": _CONTEXT_WINDOW,
+    "model_context_window_exceeded": _CONTEXT_WINDOW,
+    "max_context_length_exceeded": _CONTEXT_WINDOW,
+    "context_length_error": _CONTEXT_WINDOW,
+    # llama.cpp
+    "exceed_context_size_error": _CONTEXT_WINDOW,
+}
 """Failures that the same request meets every time: they are the model's answer."""
+
+_REFUSAL_STATUS = frozenset({400, 403, 413, 422})
+"""With another status nothing is a refusal: a 429 or 503 passes, whatever words are in its message."""
+
+_SAYS_NOTHING = frozenset(
+    {
+        "",
+        "bad_request",
+        "bad_request_error",
+        "badrequest",
+        "badrequesterror",
+        "error",
+        "failed_precondition",
+        "invalid_argument",
+        "invalidparameter",
+        "invalidrequest",
+        "none",
+        "null",
+        "permission_error",
+        "unprocessable_entity",
+        "validation",
+        "validation_error",
+        "validationexception",
+    }
+)
 
 RETRYABLE_STATUS = frozenset({408, 409, 429})
 FATAL_STATUS = frozenset({401, 403, 404})
@@ -43,6 +99,11 @@ _CLASS_OF_STATUS = {
 }
 _TIMEOUTS = frozenset({"APITimeoutError", "ReadTimeout", "SocketTimeoutError", "Timeout", "TimeoutError"})
 _UNREADABLE = frozenset({"APIResponseValidationError", "JSONDecodeError"})
+_OF_UNREADABLE = (
+    "Empty or invalid response",
+    # LiteLLM 1.80, of a body that is no JSON: OpenAI's client hands it over as a text.
+    "'str' object has no attribute 'model_dump'",
+)
 _MAX_MESSAGE = 600
 _PREFIX = re.compile(r"^(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?: Error)?(?::| - )\s*")
 
@@ -55,13 +116,14 @@ def classify(error: BaseException, redactor: Redactor) -> AttemptError:
         redactor: Takes secrets out of the message.
     """
     names = {name for cause in _causes(error) for name in _class_names(cause)}
-    status = _status(error)
+    sent = _sent_status(error)
+    status = sent or _status(error)
     message = readable_message(str(error), redactor)
-    if _is_response_error(error, names):
+    if _is_response_error(error, names, sent):
         return _of_status(error, status or 500, message)
     if names & _TIMEOUTS:
         return AttemptError("Timeout", message, retryable=True, provider_fault=True, maybe_paid=True)
-    if names & _UNREADABLE or "Empty or invalid response" in message:
+    if names & _UNREADABLE or any(words in message for words in _OF_UNREADABLE):
         return AttemptError("InvalidResponseError", message, retryable=True, provider_fault=True, maybe_paid=True)
     if "choices" in message and names & {"APIError"}:
         message = f"the response has no choices ({message})"
@@ -88,6 +150,26 @@ def classify(error: BaseException, redactor: Redactor) -> AttemptError:
     return AttemptError(type(error).__name__, message)
 
 
+def refusal_of(error: BaseException, redactor: Redactor) -> Refusal | None:
+    """Return the model's refusal that an exception stands for, or None when it is a failure.
+
+    Args:
+        error: What the client library raised.
+        redactor: Takes secrets out of the message.
+    """
+    status = _sent_status(error) or _status(error)
+    if status is not None and status not in _REFUSAL_STATUS:
+        return None
+    codes = [code for body in _bodies(error) for code in _codes(body)]
+    refusal = next((_REFUSAL_OF_CODE[code] for code in codes if code in _REFUSAL_OF_CODE), None)
+    if refusal is None and all(map(_says_nothing, codes)):
+        named = {type(cause).__name__ for cause in _causes(error)}
+        refusal = next((name for name in (_CONTENT_POLICY, _CONTEXT_WINDOW) if name in named), None)
+    if refusal is None:
+        return None
+    return Refusal(refusal, readable_message(str(error), redactor))
+
+
 def readable_message(text: str, redactor: Redactor, *, strip: bool = True) -> str:
     """Return a provider's message without LiteLLM's wrapping, on one line, redacted, short and safe to print."""
     while strip and (shorter := _PREFIX.sub("", text, count=1)) != text:
@@ -110,7 +192,7 @@ def retry_after_s(error: BaseException, now: datetime | None = None) -> float | 
 
 def _of_status(error: BaseException, status: int, message: str) -> AttemptError:
     name = _CLASS_OF_STATUS.get(status) or ("InternalServerError" if status >= 500 else type(error).__name__)
-    if status == 400:
+    if status == 400 and _status(error) == 400 and type(error).__name__ not in (_CONTENT_POLICY, _CONTEXT_WINDOW):
         name = type(error).__name__
     server = status >= 500
     return AttemptError(
@@ -124,9 +206,9 @@ def _of_status(error: BaseException, status: int, message: str) -> AttemptError:
     )
 
 
-def _is_response_error(error: BaseException, names: set[str]) -> bool:
+def _is_response_error(error: BaseException, names: set[str], sent: int | None) -> bool:
     """Whether the provider itself sent a status that is an error."""
-    if "HTTPStatusError" in names:
+    if sent is not None or "HTTPStatusError" in names:
         return True
     for cause in _causes(error):
         # LiteLLM's own exceptions are subclasses of the client's, also where it invented the status.
@@ -140,6 +222,67 @@ def _is_response_error(error: BaseException, names: set[str]) -> bool:
 def _status(error: BaseException) -> int | None:
     status = getattr(error, "status_code", None)
     return status if isinstance(status, int) and status >= 400 else None
+
+
+def _sent_status(error: BaseException) -> int | None:
+    """Return the error status of the response that the provider sent, None when no cause holds one.
+
+    LiteLLM puts responses of its own making into its exceptions, with status 500 for a connection that was cut,
+    and some of its versions say 400 for a 500: so of its own exceptions only the HTTP client's kind counts.
+    """
+    found = None
+    for cause in _causes(error):
+        if not type(cause).__module__.startswith("litellm") or "HTTPStatusError" in _class_names(cause):
+            status = getattr(getattr(cause, "response", None), "status_code", None)
+            found = status if isinstance(status, int) and status >= 400 else found
+    return found
+
+
+def _bodies(error: BaseException) -> list[Any]:
+    """Return the error objects of the response, of a message only where no cause holds the response's own.
+
+    A message may repeat what the user wrote.
+    """
+    causes = list(_causes(error))
+    bodies = [body for cause in causes if (body := getattr(cause, "body", None))]
+    for cause in causes:
+        try:
+            text = getattr(getattr(cause, "response", None), "text", None)
+        except Exception:  # httpx's ResponseNotRead, and whatever other clients raise of a stream
+            continue
+        bodies += _error_object(text)
+    return bodies or [body for cause in causes for body in _error_object(str(cause))]
+
+
+def _error_object(text: object) -> list[Any]:
+    """Return the first JSON object of a text, in a list; an empty one where there is none."""
+    start = text.find("{") if isinstance(text, str) else -1
+    if not isinstance(text, str) or start < 0:
+        return []
+    try:
+        return [json.JSONDecoder().raw_decode(text, start)[0]]
+    except (ValueError, RecursionError):
+        return []
+
+
+def _codes(body: object, depth: int = 4) -> Iterator[str]:
+    """Yield what an error object calls its kind, in lower case: its ``code``, ``type`` and ``status``."""
+    if isinstance(body, list):
+        body = body[0] if body else None
+    if not isinstance(body, dict) or depth == 0:
+        return
+    for name in ("code", "type", "error_type", "status"):
+        if isinstance(value := body.get(name), str | int):
+            yield str(value).strip().lower()
+    if isinstance(metadata := body.get("metadata"), dict) and "flagged_input" in metadata:
+        yield "content_moderation"  # https://openrouter.ai/docs/api-reference/errors: with the bare code 403
+    for name in ("error", "innererror", "inner_error"):
+        yield from _codes(body.get(name), depth - 1)
+
+
+def _says_nothing(code: str) -> bool:
+    """Whether a code repeats the status: behind it may be a refusal that only the message tells."""
+    return code in _SAYS_NOTHING or code.startswith("invalid_request") or code.lstrip("-").isdigit()
 
 
 def _transport_cause(error: BaseException) -> BaseException | None:
@@ -173,16 +316,12 @@ def _class_names(error: BaseException) -> set[str]:
 
 def _provider_message(text: str) -> str:
     """Return the message inside a provider's JSON error object, or the text as it is."""
-    start = text.find("{")
-    if start < 0:
-        return text
-    try:
-        body, _ = json.JSONDecoder().raw_decode(text, start)
-    except ValueError:
-        return text
-    error = body.get("error", body) if isinstance(body, dict) else None
-    message = error.get("message") if isinstance(error, dict) else error
-    return message if isinstance(message, str) and message else text
+    for body in _error_object(text):
+        error = body.get("error", body)
+        message = error.get("message") if isinstance(error, dict) else error
+        if isinstance(message, str) and message:
+            return message
+    return text
 
 
 def _seconds(value: str, now: datetime) -> float | None:

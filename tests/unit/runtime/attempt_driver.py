@@ -27,7 +27,16 @@ async def make(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return results
 
 
-if __name__ == "__main__":
-    made = asyncio.run(make(json.load(sys.stdin)))
+async def main() -> None:
+    """Make the calls of standard input, write the results, and end without waiting for anything.
+
+    The task that writes LiteLLM's log ignores, in version 1.80, that it is cancelled: an event loop that closes
+    would wait for it for ever.
+    """
+    made = await make(json.load(sys.stdin))
     print("RESULT" + json.dumps({"results": made, "environment": dict(os.environ)}), flush=True)
     os._exit(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -33,6 +33,64 @@ FAULTS: tuple[Fault, ...] = (
     "reset",
     "silence",
 )
+
+
+def openai_error(code: str | None, message: str, kind: str = "invalid_request_error") -> dict[str, Any]:
+    """Return an error body as OpenAI sends it."""
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+REFUSED: dict[str, tuple[int, Any, str]] = {
+    "filter": (
+        400,
+        {"error": {"message": "Not this.", "code": "content_filter", "status": 400, "innererror": {"code": "x"}}},
+        "ContentPolicyViolationError",
+    ),
+    "inner": (
+        400,
+        {"error": {"message": "No.", "code": None, "innererror": {"code": "ResponsibleAIPolicyViolation"}}},
+        "ContentPolicyViolationError",
+    ),
+    "flagged": (400, openai_error("invalid_prompt", "Flagged."), "ContentPolicyViolationError"),
+    "moderated": (
+        403,
+        {"error": {"code": 403, "message": "Moderated.", "metadata": {"reasons": ["x"], "flagged_input": "…"}}},
+        "ContentPolicyViolationError",
+    ),
+    "long": (400, openai_error("context_length_exceeded", "Too many."), "ContextWindowExceededError"),
+    "too-large": (413, openai_error("context_length_exceeded", "Too many."), "ContextWindowExceededError"),
+    "llama": (
+        400,
+        {"error": {"code": 400, "message": "Too big.", "type": "exceed_context_size_error", "n_ctx": 9}},
+        "ContextWindowExceededError",
+    ),
+    # Without any code: what only LiteLLM's reading of the words tells.
+    "vllm": (
+        400,
+        {"object": "error", "message": "This model's maximum context length is 9.", "type": "BadRequestError",
+         "param": None, "code": 400},
+        "ContextWindowExceededError",
+    ),
+}  # fmt: skip
+"""Refusals as providers word them: status, body, and what they are."""
+
+NOT_REFUSED: dict[str, tuple[int, Any, str]] = {
+    # A message that repeats what the user wrote is no code.
+    "echo-policy": (400, openai_error("invalid_value", "Bad: 'content_policy_violation'"), "BadRequestError"),
+    "echo-code": (400, openai_error("invalid_value", 'Bad: {"code": "content_filter"}'), "BadRequestError"),
+    "echo-long": (
+        400,
+        openai_error("unsupported_parameter", "This model's maximum context length is"),
+        "BadRequestError",
+    ),
+    # Another status passes, whatever the words.
+    "busy": (429, openai_error(None, "prompt is too long", "rate_limit_error"), "RateLimitError"),
+    "broken": (500, openai_error("content_filter", "content_policy_violation"), "InternalServerError"),
+    "down": (503, openai_error(None, "This model's maximum context length is"), "ServiceUnavailableError"),
+    "denied": (403, openai_error("insufficient_permissions", "Not this model."), "PermissionDeniedError"),
+}
+"""Failures that look like refusals: status, body, and what they are."""
+
 TOOL_CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": null}'}}
 
 
@@ -92,6 +150,9 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         url = provider.url
         calls: dict[str, dict[str, Any]] = {fault: call(fault, url) for fault in FAULTS}
         calls |= {name: call(name, url) for name in ("served", "no-usage", "tool", "cut")}
+        for name, (status, body, _) in (REFUSED | NOT_REFUSED).items():
+            provider.script(name, error=(status, body))
+            calls[name] = call(name, url)
         calls["params"] = call(
             "params",
             url,
@@ -195,6 +256,23 @@ def test_refusals_are_answers(made: Made, fault: str, error_class: str) -> None:
     answer = made.answer(fault)
     assert answer["response"] is None
     assert answer["refusal"]["class"] == error_class
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_are_told_by_status_and_code(made: Made, name: str) -> None:
+    """A refusal is known by the code in its body, in whatever words and with whatever version of LiteLLM."""
+    answer = made.answer(name)
+    assert answer["response"] is None
+    assert answer["refusal"]["class"] == REFUSED[name][2]
+
+
+@pytest.mark.parametrize("name", NOT_REFUSED)
+def test_words_make_no_refusal(made: Made, name: str) -> None:
+    """Neither an echo of the prompt nor a failure that passes is taken for the model's answer."""
+    status, _, error_class = NOT_REFUSED[name]
+    error = made.error(name)
+    assert (error["error_class"], error["status"]) == (error_class, status)
+    assert error["retryable"] is (status in (429, 500, 503))
 
 
 def test_answer_is_plain(made: Made) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from pytest_proofmap.runtime.failures import classify, readable_message, retry_after_s
+from pytest_proofmap.runtime.failures import classify, readable_message, refusal_of, retry_after_s
 from pytest_proofmap.runtime.redaction import Redactor
 
 REDACTOR = Redactor({})
@@ -76,6 +78,57 @@ def test_error_object_without_a_status_may_pass() -> None:
     assert (failure.error_class, failure.message) == ("APIError", "upstream is overloaded")
     assert failure.retryable
     assert failure.provider_fault
+
+
+def litellms(name: str, status: int, message: str, **attributes: Any) -> Exception:
+    """Return an exception as LiteLLM makes it, by its class's name."""
+    kind = type(name, (Exception,), {"__module__": "litellm.exceptions"})
+    error: Exception = kind(message)
+    vars(error).update(status_code=status, **attributes)
+    return error
+
+
+def test_the_status_of_the_response_counts() -> None:
+    """LiteLLM 1.80 calls a 503 a BadRequestError with status 400: what was sent decides."""
+    sent = caused(Exception("x"), StatusError(503))
+    vars(sent.__cause__)["response"] = SimpleNamespace(status_code=503, text="busy", headers={})
+    failure = classify(caused(litellms("BadRequestError", 400, "busy"), sent), REDACTOR)
+    assert (failure.error_class, failure.status, failure.retryable) == ("ServiceUnavailableError", 503, True)
+
+
+def test_a_response_that_litellm_made_up_is_none() -> None:
+    """A cut connection arrives with a response of status 500 that no provider sent."""
+    made_up = SimpleNamespace(status_code=500, text="", headers={})
+    error = litellms("InternalServerError", 500, "Connection error.", response=made_up)
+    failure = classify(caused(error, ConnectionResetError(104, "reset")), REDACTOR)
+    assert (failure.error_class, failure.status) == ("APIConnectionError", None)
+
+
+def test_an_unread_stream_is_no_obstacle() -> None:
+    """A response whose text cannot be read tells by its status and by LiteLLM's class."""
+
+    class Unread:
+        status_code = 400
+
+        @property
+        def text(self) -> str:
+            raise RuntimeError("ResponseNotRead")
+
+    sent = Exception("x")
+    vars(sent)["response"] = Unread()
+    refusal = refusal_of(caused(litellms("ContextWindowExceededError", 400, "too long"), sent), REDACTOR)
+    assert refusal is not None
+    assert refusal.error_class == "ContextWindowExceededError"
+
+
+@pytest.mark.parametrize("code", ["unsupported_value", "model_not_supported"])
+def test_another_code_overrules_litellms_class(code: str) -> None:
+    """A refusal that LiteLLM reads into a message is none where the provider's code says something else."""
+    sent = Exception("x")
+    vars(sent)["body"] = {"message": "content_policy_violation", "type": "invalid_request_error", "code": code}
+    error = caused(litellms("ContentPolicyViolationError", 400, "content_policy_violation"), sent)
+    assert refusal_of(error, REDACTOR) is None
+    assert classify(error, REDACTOR).error_class == "BadRequestError"
 
 
 def test_unknown_exception_keeps_its_name() -> None:
