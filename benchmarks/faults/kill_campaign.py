@@ -368,7 +368,7 @@ class Campaign:
 
 def _approve(reason: str) -> tuple[str, ...]:
     script = Path(sys.executable).with_name("proofmap")
-    return (str(script), "approve", "--by", "campaign", "--reason", reason)
+    return (str(script), "approve", "--yes", "--by", "campaign", "--reason", reason)
 
 
 def _restore(lock: Path, content: bytes | None) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pytest_proofmap.approve.models import Lock, LockedRuntime, Route, route_parts
-from pytest_proofmap.approve.staleness import Fingerprints, changes, claims_of_route, way_out
-from pytest_proofmap.evidence.models import Objective, ObjectiveVerdict
+from pytest_proofmap.approve.chains import packages, prompt_of
+from pytest_proofmap.approve.models import Lock, Route, route_parts
+from pytest_proofmap.approve.staleness import Change, Fingerprints, changes, claims_of_route, way_out
+from pytest_proofmap.errors import LockError
+from pytest_proofmap.evidence.models import Objective
 
 __all__ = ["GateFinding", "check_routes"]
 
@@ -20,6 +22,8 @@ class GateFinding(NamedTuple):
     next_step: str
     fails: bool
     """Whether it fails the run; else it warns."""
+    can_be_undone: bool = False
+    """Whether an edit did it, so that the next step is to take that back and not to approve anew."""
 
 
 def check_routes(
@@ -45,13 +49,13 @@ def check_routes(
         evidence: The artifact's path, for the command to go on with.
     """
     by_name = {objective.name: objective for objective in objectives}
-    stale: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    stale: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
     selected = {criterion for objective in by_name.values() for criterion in objective.criteria}
     for name, route in lock.routes.items():
         objective_name, slice_name = route_parts(name)
         objective = by_name.get(objective_name)
-        changed = tuple(change.text for change in changes(claims_of_route(route, lock), present))
-        gone = [criterion for criterion in route.criteria if present.criterion(criterion) is None]
+        moved = list(changes(claims_of_route(route, lock), present))
+        gone = [each.name for each in moved if each.kind == "criterion" and each.new is None]
         if objective is None and not gone and selected.isdisjoint(route.criteria):
             continue
         if objective is None:
@@ -59,65 +63,117 @@ def check_routes(
             yield GateFinding(name, f"the route {name} is not evaluated any more: {lost}", way_out(name), True)
             continue
         again = _again(evidence, objective_name)
-        if changed:
-            stale.setdefault((objective_name, changed), []).append(name)
-        yield from _judge(name, route, lock, objective, slice_name, again, whole=whole, strict=strict)
-    for (objective_name, changed), names in stale.items():
+        judged = _Judged(name, route, lock, objective, slice_name, moved)
+        told, undo = list(judged.findings(again, whole=whole, strict=strict)), judged.undo()
+        yield from told
+        # A finding on the primary that names the edit says all that the stale route would say.
+        if moved and not (undo and any(each.fails for each in told)):
+            texts = tuple(change.text for change in moved)
+            stale.setdefault((objective_name, texts, undo or again), []).append(name)
+    for (_, texts, next_step), names in stale.items():
         which = f"route {names[0]} is" if len(names) == 1 else f"routes {', '.join(names)} are"
-        yield GateFinding(
-            names[0], f"the {which} stale: {'; '.join(changed)}", _again(evidence, objective_name), True
-        )
+        yield GateFinding(names[0], f"the {which} stale: {'; '.join(texts)}", next_step, True)
 
 
 def _again(evidence: str, objective: str) -> str:
     return f"look at the evidence and approve anew: proofmap approve {evidence} --objective {objective}"
 
 
-def _judge(
-    name: str,
-    route: Route,
-    lock: Lock,
-    objective: Objective,
-    slice_name: str | None,
-    again: str,
-    *,
-    whole: bool,
-    strict: bool,
-) -> Iterator[GateFinding]:
-    """Yield what the verdicts say of a route's runtimes."""
-    verdicts = {each.runtime: each for each in objective.verdicts if each.slice == slice_name}
-    known = {objective.baseline, *objective.challengers}
-    slices = {each.slice for each in objective.verdicts}
-    if whole and slice_name not in slices and slices:
-        yield GateFinding(name, f"the route {name} is not evaluated any more: the slice has no case", again, True)
-        return
-    primary, *fallbacks = (lock.runtimes[key] for key in route.chain)
-    for runtime in (primary, *fallbacks):
-        if runtime.name == objective.baseline:
-            continue
-        if runtime.name not in known:
-            text = f"the route {name} holds {runtime.name}, which is not evaluated on {objective.name} any more"
-            yield GateFinding(name, text, again, runtime is primary)
-            continue
-        yield from _of_verdict(name, runtime, verdicts, again, is_primary=runtime is primary, strict=strict)
+class _Judged:
+    """A route against the new verdicts on its objective."""
+
+    def __init__(
+        self,
+        name: str,
+        route: Route,
+        lock: Lock,
+        objective: Objective,
+        slice_name: str | None,
+        moved: Sequence[Change],
+    ) -> None:
+        self._name = name
+        self._route = route
+        self._lock = lock
+        self._objective = objective
+        self._slice = slice_name
+        self._moved = moved
+        self._verdicts = {each.runtime: each for each in objective.verdicts if each.slice == slice_name}
+
+    def findings(self, again: str, *, whole: bool, strict: bool) -> Iterator[GateFinding]:
+        """Yield what the verdicts say of the route's runtimes."""
+        name, objective = self._name, self._objective
+        known = {objective.baseline, *objective.challengers}
+        slices = {each.slice for each in objective.verdicts}
+        if whole and self._slice not in slices and slices:
+            yield GateFinding(
+                name, f"the route {name} is not evaluated any more: the slice has no case", again, True
+            )
+            return
+        for position, key in enumerate(self._route.chain):
+            runtime = self._lock.runtimes[key].name
+            if runtime == objective.baseline:
+                continue
+            if runtime not in known:
+                text = f"the route {name} holds {runtime}, which is not evaluated on {objective.name} any more"
+                yield GateFinding(name, text, again, position == 0)
+                continue
+            yield from self._of_runtime(key, again, is_primary=position == 0, strict=strict)
+
+    def undo(self) -> str | None:
+        """Return how to undo the edits with which a runtime of the route has regressed; None: with none."""
+        edits = dict.fromkeys(
+            edit
+            for key in self._route.chain
+            if self._has_regressed(self._lock.runtimes[key].name)
+            for edit in self._edits(key)
+        )
+        return _undo(edits, self._lock, self._route) if edits else None
+
+    def _has_regressed(self, runtime: str) -> bool:
+        verdict = self._verdicts.get(runtime)
+        return verdict is not None and verdict.status == "not_qualified"
+
+    def _of_runtime(self, key: str, again: str, *, is_primary: bool, strict: bool) -> Iterator[GateFinding]:
+        runtime, name = self._lock.runtimes[key].name, self._name
+        verdict = self._verdicts.get(runtime)
+        if verdict is None or verdict.status == "qualified":
+            return
+        role = "primary" if is_primary else "fallback"
+        if verdict.status == "not_qualified":
+            edits = self._edits(key)
+            since = f" since {', '.join(edit.text for edit in edits)}" if edits else ""
+            text = f"the approved {role} {runtime} of the route {name} has regressed{since}: {verdict.reason}"
+            next_step = _undo(edits, self._lock, self._route) if edits else again
+            yield GateFinding(name, text, next_step, is_primary, can_be_undone=bool(edits))
+        else:
+            text = f"not enough evidence on the approved {role} {runtime} of the route {name}: {verdict.reason}"
+            yield GateFinding(name, text, "run all cases of the objective, or add some", is_primary and strict)
+
+    def _edits(self, key: str) -> list[Change]:
+        """Return what was edited of a runtime of the chain since: itself, and the prompts that it renders."""
+        runtime = self._lock.runtimes[key].name
+        rendered = set()
+        for package in packages(self._lock, self._route):
+            try:
+                prompt = self._lock.prompts[prompt_of(self._lock, self._route, key, package)]
+            except LockError:
+                continue
+            rendered.add(prompt.title)
+        return [
+            change
+            for change in self._moved
+            if (change.kind == "runtime" and change.name == runtime)
+            or (change.kind == "prompt" and change.name in rendered)
+        ]
 
 
-def _of_verdict(
-    name: str,
-    runtime: LockedRuntime,
-    verdicts: Mapping[str, ObjectiveVerdict],
-    again: str,
-    *,
-    is_primary: bool,
-    strict: bool,
-) -> Iterator[GateFinding]:
-    verdict = verdicts.get(runtime.name)
-    if verdict is None or verdict.status == "qualified":
-        return
-    role = "primary" if is_primary else "fallback"
-    if verdict.status == "not_qualified":
-        text = f"the approved {role} {runtime.name} of the route {name} has regressed: {verdict.reason}"
-        yield GateFinding(name, text, again, is_primary)
-    else:
-        text = f"not enough evidence on the approved {role} {runtime.name} of the route {name}: {verdict.reason}"
-        yield GateFinding(name, text, "run all cases of the objective, or add some", is_primary and strict)
+def _undo(edits: Iterable[Change], lock: Lock, route: Route) -> str:
+    """Return how to have back what was approved."""
+    files = {lock.prompts[key].title: lock.prompts[key].file for key in route.prompts}
+    steps = [
+        f"revert {files[edit.name]} (git log -p {files[edit.name]})"
+        if edit.kind == "prompt"
+        else f"give the runtime {edit.name} back what was approved (proofmap.lock says what)"
+        for edit in edits
+    ]
+    return f"{' and '.join(dict.fromkeys(steps))}, or mend the edit, and run again"

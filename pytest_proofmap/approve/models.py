@@ -70,6 +70,11 @@ class LockedPrompt(LockModel):
     file: str
     messages: list[dict[str, Any]]
 
+    @property
+    def title(self) -> str:
+        """Its name in messages: ``triage``, or ``triage.mini`` for another variant than the default."""
+        return self.name if self.variant == "default" else f"{self.name}.{self.variant}"
+
 
 class RouteEvidence(LockModel):
     """What a route was approved on."""

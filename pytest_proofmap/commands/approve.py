@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
     from pytest_proofmap.approve.proposal import Wish
     from pytest_proofmap.config import Configuration
     from pytest_proofmap.evidence.models import Evidence
+    from pytest_proofmap.report.page import Page
 
 __all__ = ["approve"]
 
 EXIT_FINDING = 1
+EXIT_USAGE = 2
 EVIDENCE_FILE = ".proofmap/evidence.json"
 
 
@@ -47,6 +50,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
 @click.option("--require-clean", is_flag=True, help="Refuse evidence from a dirty working tree.")
 @click.option("--resolve", is_flag=True, help="Join both sides of a lock with merge conflicts; approves nothing.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Write without asking; needed where nobody can be asked.")
 @click.option("--lock", "lock_file", type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
 @rootdir_option
 def approve(
@@ -60,15 +64,17 @@ def approve(
     require_clean: bool,
     resolve: bool,
     dry_run: bool,
+    yes: bool,
     lock_file: Path | None,
     rootdir: Path | None,
 ) -> None:
     """Take the qualified routes of the artifact EVIDENCE into proofmap.lock.
 
-    Shows what changes, then writes. Objectives that are not approved keep their routes. On sensitive
-    objectives the baseline is kept alone unless --allow-sensitive says otherwise.
+    Shows what changes, asks, and writes. Objectives that are not approved keep their routes. On sensitive
+    objectives the baseline is kept alone unless --allow-sensitive says otherwise. Without a terminal to ask on
+    it needs --yes.
 
-    Exit status: 0 approved; 1 refused, with the reasons; 2 bad input.
+    Exit status: 0 approved; 1 refused, with the reasons, or not confirmed; 2 bad input.
     """
     configuration = load_configuration(rootdir)
     path = lock_file or configuration.lock_path
@@ -108,10 +114,22 @@ def approve(
     if dry_run:
         click.echo("nothing was written (--dry-run)")
         return
+    if not yes:
+        _ask(path)
     from pytest_proofmap.approve.lock import write_lock
 
     write_lock(path, lock)
     click.echo(f"wrote {as_typed(path)}: review it, commit it, and check it in CI with: proofmap verify")
+
+
+def _ask(path: Path) -> None:
+    """Ask whether to write what was shown, and end where the answer is no or nobody can give one."""
+    if not sys.stdin.isatty():
+        say("nothing was written: there is no terminal to ask on. Look at the above, then add --yes.", err=True)
+        raise click.exceptions.Exit(EXIT_USAGE)
+    if not click.confirm(f"Approve this, and write {as_typed(path)}?", default=False):
+        click.echo("nothing was written")
+        raise click.exceptions.Exit(EXIT_FINDING)
 
 
 def _refuse_approval(given: Mapping[str, object]) -> None:
@@ -196,6 +214,19 @@ def _git_user(folder: Path) -> str:
     raise click.UsageError("git has no user here, so say who approves: --by NAME")
 
 
+def _regressions(present: Lock, stored: Evidence, page: Page) -> Iterator[str]:
+    """Yield which approved runtimes an edit has made worse, and how to take it back."""
+    from pytest_proofmap.approve.gate import check_routes
+    from pytest_proofmap.approve.staleness import EvidenceFingerprints
+    from pytest_proofmap.decide.decision import decide_evidence
+
+    objectives = decide_evidence(stored).objectives if present.routes else []
+    for found in check_routes(present, objectives, EvidenceFingerprints(stored), whole=stored.run.complete):
+        if found.can_be_undone:
+            yield from (page.paint(line, "red") for line in page.wrap(f"! {found.text}", "", "  "))
+            yield from page.wrap(f"instead: {found.next_step}", "  ", "    ")
+
+
 def _show(present: Lock, lock: Lock, stored: Evidence) -> None:
     from pytest_proofmap.approve.comparison import compare_locks
     from pytest_proofmap.commands.summary_page import this_page
@@ -203,6 +234,8 @@ def _show(present: Lock, lock: Lock, stored: Evidence) -> None:
 
     page = this_page()
     for line in lock_difference_lines(present, lock, compare_locks(present, lock), page):
+        click.echo(line, color=page.colour)
+    for line in _regressions(present, stored, page):
         click.echo(line, color=page.colour)
     if any(call.usage_estimated for sample in stored.samples for call in sample.calls):
         click.echo("note: token counts are estimated, and so are the costs")

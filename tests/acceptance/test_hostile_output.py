@@ -160,10 +160,10 @@ def test_the_command_line(hostile: SmallProject) -> None:
     proofmap(hostile, "decide", evidence, "--max-failure-rate", "0.5", status=1)
     proofmap(hostile, "whatif", evidence, "--down", "openai", status=1)
     person = ["--by", f"A{HOSTILE[:8]}", "--reason", HOSTILE[:8]]
-    assert r"by A\x1b[2J" in proofmap(hostile, "approve", evidence, *person)
+    assert r"by A\x1b[2J" in proofmap(hostile, "approve", evidence, "--yes", *person)
     proofmap(hostile, "verify")
     for arguments in (
-        ["approve", evidence, "--by", "A", "--objective", f"nope{HOSTILE[:8]}"],
+        ["approve", evidence, "--yes", "--by", "A", "--objective", f"nope{HOSTILE[:8]}"],
         ["whatif", evidence, "--down", f"nobody{HOSTILE[:8]}"],
         ["report", f"no{HOSTILE[:8]}.json", "--text"],
         ["cache", "explain", "--criterion", f"no{HOSTILE[:8]}", "--runtime", "mini"],

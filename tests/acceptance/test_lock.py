@@ -21,7 +21,7 @@ from pathlib import Path
 
 def pytest_proofmap_call(runtime, request):
     prompt = request.messages[-1]["content"]
-    bad = Path(__file__).with_name("regressed").exists() and runtime == "mini"
+    bad = runtime == "mini" and (Path(__file__).with_name("regressed").exists() or "briefly" in prompt)
     return {
         "choices": [{"message": {"role": "assistant", "content": "sorry" if bad else prompt}}],
         "usage": {"prompt_tokens": 100, "completion_tokens": 10},
@@ -82,7 +82,7 @@ def labels(project: SmallProject) -> SmallProject:
 @pytest.fixture
 def approved(labels: SmallProject) -> SmallProject:
     """The same with everything approved."""
-    proofmap(labels, "approve", "--by", "Ada", "--reason", "cheaper")
+    proofmap(labels, "approve", "--yes", "--by", "Ada", "--reason", "cheaper")
     return labels
 
 
@@ -94,7 +94,7 @@ def regress(project: SmallProject) -> pytest.RunResult:
 
 def test_what_is_qualified_gets_in(labels: SmallProject) -> None:
     """Each objective and slice has a route with what it was approved on."""
-    shown = proofmap(labels, "approve", "--by", "Ada", "--reason", "cheaper", "--expires", "90")
+    shown = proofmap(labels, "approve", "--yes", "--by", "Ada", "--reason", "cheaper", "--expires", "90")
     assert "+ labels/language=fr: new route, mini (then gpt)" in shown
     assert "decision: promoted: 11× cheaper" in shown
     lock = locked(labels)
@@ -113,39 +113,75 @@ def test_what_is_qualified_gets_in(labels: SmallProject) -> None:
 
 def test_only_what_is_asked_for_is_approved(labels: SmallProject) -> None:
     """The other objective's routes stay as they are, and entries that no route names are dropped."""
-    proofmap(labels, "approve", "--by", "Ada", "--objective", "echo")
+    proofmap(labels, "approve", "--yes", "--by", "Ada", "--objective", "echo")
     before = locked(labels).routes["echo"]
     assert locked(labels).prompts == {}
-    proofmap(labels, "approve", "--by", "Eve", "--objective", "labels")
+    proofmap(labels, "approve", "--yes", "--by", "Eve", "--objective", "labels")
     assert locked(labels).routes["echo"] == before
     assert locked(labels).routes["labels"].approval.by == "Eve"
 
 
 def test_dry_run_writes_nothing(labels: SmallProject) -> None:
     """It shows what would change."""
-    assert "+ echo: new route" in proofmap(labels, "approve", "--by", "Ada", "--dry-run")
+    assert "+ echo: new route" in proofmap(labels, "approve", "--yes", "--by", "Ada", "--dry-run")
     assert not (labels.folder / "proofmap.lock").exists()
+
+
+def test_nobody_is_asked_without_a_terminal(labels: SmallProject) -> None:
+    """What would change is shown, nothing is written, and the option for scripts is named."""
+    shown = proofmap(labels, "approve", "--by", "Ada", status=2)
+    assert "+ echo: new route" in shown
+    assert "there is no terminal to ask on" in shown
+    assert "--yes" in shown
+    assert not (labels.folder / "proofmap.lock").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of one's own needs POSIX")
+@pytest.mark.parametrize(("answer", "status"), [("n", 1), ("", 1), ("y", 0)])
+def test_a_person_is_asked(labels: SmallProject, answer: str, status: int) -> None:
+    """The difference comes first, and only a yes writes the lock."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    done = subprocess.run(
+        [Path(sys.executable).with_name("proofmap"), "approve", "--by", "Ada"],
+        cwd=labels.folder,
+        env={**isolate(dict(os.environ)), "PYTHONIOENCODING": "utf-8"},
+        stdin=theirs,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert done.stdout.index("+ echo: new route") < done.stdout.index("Approve this, and write proofmap.lock?")
+    assert (labels.folder / "proofmap.lock").exists() is (status == 0)
 
 
 def test_a_chain_of_ones_own(labels: SmallProject) -> None:
     """The baseline may be kept where a challenger is recommended; a challenger must qualify."""
-    proofmap(labels, "approve", "--by", "Ada", "--objective", "echo", "--chain", "gpt,mini")
+    proofmap(labels, "approve", "--yes", "--by", "Ada", "--objective", "echo", "--chain", "gpt,mini")
     lock = locked(labels)
     assert [lock.runtimes[key].name for key in lock.routes["echo"].chain] == ["gpt", "mini"]
     assert lock.routes["echo"].decision == "baseline_retained"
-    proofmap(labels, "approve", "--by", "Ada", "--objective", "labels", "--chain", "mini")
+    proofmap(labels, "approve", "--yes", "--by", "Ada", "--objective", "labels", "--chain", "mini")
     route = locked(labels).routes["labels"]
     assert [key.partition("@")[0] for key in route.chain] == ["mini", "gpt"]
     assert "nobody is no runtime of echo, which has: gpt, mini" in proofmap(
-        labels, "approve", "--by", "Ada", "--objective", "echo", "--chain", "nobody", status=1
+        labels, "approve", "--yes", "--by", "Ada", "--objective", "echo", "--chain", "nobody", status=1
     )
     for chain in ("mini,gpt,mini", "mini,mini"):
-        assert "or a runtime twice" in proofmap(labels, "approve", "--by", "Ada", "--chain", chain, status=1)
-    assert "names no runtime" in proofmap(labels, "approve", "--by", "Ada", "--chain", "", status=2)
+        assert "or a runtime twice" in proofmap(
+            labels, "approve", "--yes", "--by", "Ada", "--chain", chain, status=1
+        )
+    assert "names no runtime" in proofmap(labels, "approve", "--yes", "--by", "Ada", "--chain", "", status=2)
     lock = locked(labels)
     assert lock.routes["echo"].reason.startswith("chosen in place of mini, gpt (11× cheaper")
     regress(labels)
-    shown = proofmap(labels, "approve", "--by", "Ada", "--objective", "echo", "--chain", "mini", status=1)
+    shown = proofmap(labels, "approve", "--yes", "--by", "Ada", "--objective", "echo", "--chain", "mini", status=1)
     assert "mini is not qualified on echo" in shown
     assert locked(labels) == lock
 
@@ -161,7 +197,7 @@ def test_a_chain_of_ones_own(labels: SmallProject) -> None:
 def test_incomplete_evidence_is_refused(labels: SmallProject, arguments: tuple[str, ...], reason: str) -> None:
     """Part of a run bears no approval."""
     labels.run("-q", *arguments)
-    assert reason in proofmap(labels, "approve", "--by", "Ada", status=1)
+    assert reason in proofmap(labels, "approve", "--yes", "--by", "Ada", status=1)
     assert not (labels.folder / "proofmap.lock").exists()
 
 
@@ -170,7 +206,7 @@ def test_evidence_of_other_code_is_refused(labels: SmallProject) -> None:
     labels.write("prompts/label.prompt", "User: Please label {{ ticket }}\n")
     labels.write("test_all.py", TESTS.replace("str(number)", "str(number + 1)"))
     labels.configure(CONFIGURATION.replace("openai/mini", "openai/mini-2"))
-    shown = proofmap(labels, "approve", "--by", "Ada", status=1)
+    shown = proofmap(labels, "approve", "--yes", "--by", "Ada", status=1)
     for changed in ("prompt label changed", "runtime mini changed", "test_all.py::test_echo changed (source)"):
         assert changed in shown
     assert "test_all.py::test_label changed" not in shown
@@ -179,22 +215,24 @@ def test_evidence_of_other_code_is_refused(labels: SmallProject) -> None:
 def test_what_an_objective_does_not_rest_on_may_change(labels: SmallProject) -> None:
     """Another objective's prompt is nothing to it."""
     labels.write("prompts/label.prompt", "User: Please label {{ ticket }}\n")
-    proofmap(labels, "approve", "--by", "Ada", "--objective", "echo")
-    assert "prompt label changed" in proofmap(labels, "approve", "--by", "Ada", "--objective", "labels", status=1)
+    proofmap(labels, "approve", "--yes", "--by", "Ada", "--objective", "echo")
+    assert "prompt label changed" in proofmap(
+        labels, "approve", "--yes", "--by", "Ada", "--objective", "labels", status=1
+    )
 
 
 def test_sensitive_work_keeps_the_baseline_alone(labels: SmallProject) -> None:
     """Unless somebody allows more and says why."""
     labels.write("test_all.py", TESTS.replace('objective="echo"', 'objective="echo", sensitive=True'))
     labels.run("-q")
-    proofmap(labels, "approve", "--by", "Ada")
+    proofmap(labels, "approve", "--yes", "--by", "Ada")
     lock = locked(labels)
     assert [lock.runtimes[key].name for key in lock.routes["echo"].chain] == ["gpt"]
     assert "is sensitive" in proofmap(
-        labels, "approve", "--by", "Ada", "--objective", "echo", "--chain", "mini,gpt", status=1
+        labels, "approve", "--yes", "--by", "Ada", "--objective", "echo", "--chain", "mini,gpt", status=1
     )
-    assert "needs --reason" in proofmap(labels, "approve", "--by", "Ada", "--allow-sensitive", status=2)
-    proofmap(labels, "approve", "--by", "Ada", "--allow-sensitive", "--reason", "no personal data left")
+    assert "needs --reason" in proofmap(labels, "approve", "--yes", "--by", "Ada", "--allow-sensitive", status=2)
+    proofmap(labels, "approve", "--yes", "--by", "Ada", "--allow-sensitive", "--reason", "no personal data left")
     lock = locked(labels)
     assert [lock.runtimes[key].name for key in lock.routes["echo"].chain] == ["mini", "gpt"]
 
@@ -204,8 +242,8 @@ def test_a_dirty_working_tree_is_noted_or_refused(labels: SmallProject) -> None:
     artifact = json.loads(labels.artifact.read_text())
     artifact["run"]["git"] = {"commit": "0" * 40, "dirty": True}
     labels.artifact.write_text(json.dumps(artifact))
-    assert "was dirty" in proofmap(labels, "approve", "--by", "Ada", "--require-clean", status=1)
-    assert "note: the working tree was dirty" in proofmap(labels, "approve", "--by", "Ada")
+    assert "was dirty" in proofmap(labels, "approve", "--yes", "--by", "Ada", "--require-clean", status=1)
+    assert "note: the working tree was dirty" in proofmap(labels, "approve", "--yes", "--by", "Ada")
 
 
 def test_verify_holds_and_is_silent_about_it(approved: SmallProject) -> None:
@@ -232,7 +270,7 @@ def test_an_edited_prompt_makes_its_routes_stale_and_nothing_else(approved: Smal
     assert "the routes labels, labels/language=en, labels/language=fr are stale: prompt label changed" in text
     assert "proofmap approve .proofmap/evidence.json --objective labels" in text
     assert "route echo" not in text
-    proofmap(approved, "approve", "--by", "Ada", "--objective", "labels")
+    proofmap(approved, "approve", "--yes", "--by", "Ada", "--objective", "labels")
     assert approved.run("-q").ret == pytest.ExitCode.OK
 
 
@@ -271,9 +309,27 @@ def test_a_regression_of_an_approved_primary_fails_the_run(approved: SmallProjec
     assert "the approved primary mini of the route labels/language=fr has regressed" in text
 
 
+def test_a_prompt_with_which_the_primary_regressed_is_to_be_reverted(approved: SmallProject) -> None:
+    """The edit is named with the regression, and taking it back is offered, not approving what is worse."""
+    approved.write("prompts/label.prompt", "User: Label briefly {{ ticket }}\n")
+    result = approved.run("-q")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    text = " ".join(result.stdout.str().split())
+    assert "primary mini of the route labels has regressed since prompt label changed" in text
+    assert "next: revert prompts/label.prompt (git log -p prompts/label.prompt)" in text
+    assert "stale" not in text
+    assert "proofmap approve .proofmap/evidence.json --objective labels" not in text
+    shown = proofmap(approved, "approve", "--by", "Ada", "--objective", "labels", "--dry-run")
+    assert "the challenger mini no longer serves it first" in shown
+    assert "! the approved primary mini of the route labels has regressed since prompt label changed" in shown
+    assert "instead: revert prompts/label.prompt" in shown
+    approved.write("prompts/label.prompt", "User: Label {{ ticket }}\n")
+    assert approved.run("-q").ret == pytest.ExitCode.OK
+
+
 def test_a_regression_of_a_fallback_is_reported(labels: SmallProject) -> None:
     """It is no reason to stop what production runs on."""
-    proofmap(labels, "approve", "--by", "Ada", "--chain", "gpt,mini")
+    proofmap(labels, "approve", "--yes", "--by", "Ada", "--chain", "gpt,mini")
     result = regress(labels)
     assert result.ret == pytest.ExitCode.OK
     assert "the approved fallback mini of the route echo has regressed" in " ".join(result.stdout.str().split())
@@ -310,8 +366,10 @@ def test_an_edit_by_hand_is_found(approved: SmallProject) -> None:
     edit(approved, lambda lock: lock["routes"]["echo"]["chain"].reverse())
     assert "was edited by hand" in proofmap(approved, "verify", status=1)
     assert approved.run("-q").ret == pytest.ExitCode.TESTS_FAILED
-    assert "was edited by hand" in proofmap(approved, "approve", "--by", "Ada", "--objective", "labels", status=2)
-    proofmap(approved, "approve", "--by", "Ada", "--objective", "echo")
+    assert "was edited by hand" in proofmap(
+        approved, "approve", "--yes", "--by", "Ada", "--objective", "labels", status=2
+    )
+    proofmap(approved, "approve", "--yes", "--by", "Ada", "--objective", "echo")
     assert "4 of 4 routes hold" in proofmap(approved, "verify")
 
 
@@ -336,17 +394,17 @@ def test_broken_locks(labels: SmallProject, text: str, problem: str) -> None:
     """Each has a clear error, and nothing is written over it."""
     path = labels.folder / "proofmap.lock"
     path.write_bytes(text.encode(errors="surrogateescape"))
-    for command in (("verify",), ("approve", "--by", "Ada")):
+    for command in (("verify",), ("approve", "--yes", "--by", "Ada")):
         assert problem in proofmap(labels, *command, status=2)
     assert path.read_bytes() == text.encode(errors="surrogateescape")
 
 
 def test_expiry(approved: SmallProject) -> None:
     """An approval that has ended is a finding, one that ends soon a warning."""
-    proofmap(approved, "approve", "--by", "Ada", "--expires", "7")
+    proofmap(approved, "approve", "--yes", "--by", "Ada", "--expires", "7")
     shown = json.loads(proofmap(approved, "verify", "--json"))
     assert {each["kind"] for each in shown["warnings"]} == {"expires"}
-    proofmap(approved, "approve", "--by", "Ada", "--expires", "30")
+    proofmap(approved, "approve", "--yes", "--by", "Ada", "--expires", "30")
     assert json.loads(proofmap(approved, "verify", "--json"))["warnings"] == []
     assert "no calendar goes that far" in proofmap(approved, "approve", "--expires", "99999999", status=2)
 
@@ -372,7 +430,7 @@ def branch_by_branch(project: SmallProject, file: str) -> None:
     git(project, "commit", "-m", "start")
     for branch, objective in (("one", "echo"), ("two", "labels")):
         git(project, "checkout", "-b", branch, "main")
-        proofmap(project, "approve", "--by", branch, "--objective", objective)
+        proofmap(project, "approve", "--yes", "--by", branch, "--objective", objective)
         git(project, "add", "proofmap.lock")
         git(project, "commit", "-m", branch)
 
@@ -406,7 +464,7 @@ def test_a_run_ends_with_the_command_that_approves(labels: SmallProject) -> None
     """As long as something would move; afterwards there is nothing to approve."""
     command = "next: proofmap approve .proofmap/evidence.json"
     labels.run("-v").stdout.fnmatch_lines([command])
-    proofmap(labels, "approve", "--by", "Ada")
+    proofmap(labels, "approve", "--yes", "--by", "Ada")
     labels.run("-v").stdout.no_fnmatch_line(command)
     labels.run("-v", "-k", "echo").stdout.no_fnmatch_line(command)
 
@@ -420,7 +478,7 @@ def test_a_renamed_objective_is_found(approved: SmallProject) -> None:
     assert "the route echo is not evaluated any more: its criteria moved to another objective" in text
     assert "approve what took its place and delete the route echo from the lock" in text
 
-    proofmap(approved, "approve", "--by", "Ada")
+    proofmap(approved, "approve", "--yes", "--by", "Ada")
     path = approved.folder / "proofmap.lock"
     content = json.loads(path.read_text(encoding="utf-8"))
     del content["routes"]["echo"]

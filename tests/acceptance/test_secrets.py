@@ -135,7 +135,7 @@ COMMANDS = [
     ["decide", "EVIDENCE"],
     ["whatif", "EVIDENCE", "--down", "openai"],
     ["merge", "shard.json", "-o", "merged.json"],
-    ["approve", "EVIDENCE", "--objective", "served", "--by", "Ada", "--reason", "looked at it"],
+    ["approve", "EVIDENCE", "--yes", "--objective", "served", "--by", "Ada", "--reason", "looked at it"],
     ["verify"],
     ["export", "litellm", "-o", "router.json"],
     ["export", "litellm-proxy", "-o", "proxy.yaml", "--api-key", "mini=os.environ/LOGIN"],

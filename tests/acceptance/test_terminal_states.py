@@ -142,7 +142,7 @@ def unwritable(project: SmallProject) -> None:
 
 LOCKED: tuple[tuple[str, ...], ...] = (
     ("pytest", "--proofmap", "-q"),
-    ("proofmap", "approve", "--by", "Ada", "--reason", "cheaper"),
+    ("proofmap", "approve", "--yes", "--by", "Ada", "--reason", "cheaper"),
 )
 
 STATES: dict[str, State] = {
