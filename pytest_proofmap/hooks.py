@@ -89,6 +89,10 @@ class ControllerHooks:
         except ProofmapError as error:
             raise pytest.UsageError(str(error)) from error
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Take in what a worker could not collect: that is all that it sends before its tests run."""
+        self.run.selection.take(report, self.run.config)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in what a worker sent."""
@@ -130,6 +134,15 @@ class RunHooks:
             problem = str(error)
         if problem is not None:  # Raised outside of the handler, else pytest shows the problem twice.
             pytest.fail(problem, pytrace=False)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Take in which files were collected."""
+        report = yield
+        self.run.selection.take(report, collector.config)
+        return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -188,8 +201,7 @@ class RunHooks:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
         """Decide, and write the evidence and the reports."""
-        finish(self.run, session, exitstatus)
-        write_report_files(self.run, session)
+        finish(self.run, session, exitstatus, write_report_files)
         add_suite_properties(session.config)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

@@ -71,9 +71,10 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--proofmap-json",
-        default=".proofmap/evidence.json",
+        default=None,
         metavar="PATH",
-        help="Where to write the evidence (default: %(default)s).",
+        help="Where to write the evidence (default: .proofmap/evidence.json; where the run does not hold all of "
+        "the tests, .proofmap/partial.json).",
     )
     group.addoption(
         "--proofmap-no-texts",

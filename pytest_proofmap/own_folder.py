@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["FOLDER_NAME", "create_folder"]
+__all__ = ["EVIDENCE_FILE", "FOLDER_NAME", "PARTIAL_FILE", "create_folder"]
 
 FOLDER_NAME = ".proofmap"
+
+EVIDENCE_FILE = f"{FOLDER_NAME}/evidence.json"
+"""Where the evidence of the last whole run is, from the project's root."""
+
+PARTIAL_FILE = f"{FOLDER_NAME}/partial.json"
+"""Where the evidence of the last run is that did not hold all of the tests."""
 
 _GITIGNORE = "# Created by ProofMap: answers and evidence of local runs are not committed.\n*\n"
 _CACHEDIR_TAG = (

@@ -7,7 +7,7 @@ import glob
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -18,10 +18,15 @@ _LEFT_AFTER_S = 3600.0
 
 
 @contextlib.contextmanager
-def write_whole(path: Path) -> Iterator[IO[str]]:
+def write_whole(path: Path, written: Callable[[Path], None] | None = None) -> Iterator[IO[str]]:
     """Open a text file that takes its place only when it was written to the end.
 
     A reader sees the old file or the new one, never a part. The folder is created where it is missing.
+
+    Args:
+        path: The file.
+        written: Is given the whole file before it takes its place: from then on another process may replace it.
+            The file takes its place whatever becomes of that.
 
     Raises:
         OSError: The file could not be written; the old one is untouched.
@@ -38,7 +43,11 @@ def write_whole(path: Path) -> Iterator[IO[str]]:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, mode)
-        os.replace(temporary, path)
+        try:
+            if written is not None:
+                written(Path(temporary))
+        finally:
+            os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)

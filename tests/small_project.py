@@ -200,8 +200,19 @@ class SmallProject:
 
     @property
     def artifact(self) -> Path:
-        """Where the evidence is written when no option says otherwise."""
+        """The evidence that the last run wrote when no option says otherwise: whole or partial."""
+        written = [path for path in (self.whole, self.partial) if path.exists()]
+        return max(written, key=lambda path: path.stat().st_mtime_ns, default=self.whole)
+
+    @property
+    def whole(self) -> Path:
+        """Where the evidence of a whole run is written."""
         return self.folder / ".proofmap" / "evidence.json"
+
+    @property
+    def partial(self) -> Path:
+        """Where the evidence of a partial run is written."""
+        return self.folder / ".proofmap" / "partial.json"
 
     def evidence(self) -> Evidence:
         """Return the evidence that the last run wrote, checked by the models."""

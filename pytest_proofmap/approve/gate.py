@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pytest_proofmap.approve.chains import packages, prompt_of
@@ -31,9 +31,9 @@ def check_routes(
     objectives: Iterable[Objective],
     present: Fingerprints,
     *,
-    whole: bool,
+    whole: Collection[str],
     strict: bool = False,
-    evidence: str = "EVIDENCE",
+    evidence: str | None = "EVIDENCE",
 ) -> Iterator[GateFinding]:
     """Yield what speaks against the routes that a run has to do with.
 
@@ -44,9 +44,10 @@ def check_routes(
         lock: The approved routes.
         objectives: The objectives of the run with their verdicts.
         present: The fingerprints that now hold.
-        whole: Whether all of the objectives' samples are in: else what is missing may only not have been selected.
+        whole: The criteria that were collected and selected whole: of others, what is missing may only not have
+            been selected.
         strict: Whether thin evidence fails too.
-        evidence: The artifact's path, for the command to go on with.
+        evidence: The artifact's path, for the command to go on with; None: it is incomplete and bears no approval.
     """
     by_name = {objective.name: objective for objective in objectives}
     stale: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
@@ -54,7 +55,11 @@ def check_routes(
     for name, route in lock.routes.items():
         objective_name, slice_name = route_parts(name)
         objective = by_name.get(objective_name)
-        moved = list(changes(claims_of_route(route, lock), present))
+        moved = [
+            change
+            for change in changes(claims_of_route(route, lock), present)
+            if change.part != "cases" or change.name in whole
+        ]
         gone = [each.name for each in moved if each.kind == "criterion" and each.new is None]
         if objective is None and not gone and selected.isdisjoint(route.criteria):
             continue
@@ -64,7 +69,8 @@ def check_routes(
             continue
         again = _again(evidence, objective_name)
         judged = _Judged(name, route, lock, objective, slice_name, moved)
-        told, undo = list(judged.findings(again, whole=whole, strict=strict)), judged.undo()
+        all_in = set(whole).issuperset(objective.criteria)
+        told, undo = list(judged.findings(again, whole=all_in, strict=strict)), judged.undo()
         yield from told
         # A finding on the primary that names the edit says all that the stale route would say.
         if moved and not (undo and any(each.fails for each in told)):
@@ -75,7 +81,9 @@ def check_routes(
         yield GateFinding(names[0], f"the {which} stale: {'; '.join(texts)}", next_step, True)
 
 
-def _again(evidence: str, objective: str) -> str:
+def _again(evidence: str | None, objective: str) -> str:
+    if evidence is None:
+        return f"run all of it and approve anew: pytest --proofmap; then: proofmap approve --objective {objective}"
     return f"look at the evidence and approve anew: proofmap approve {evidence} --objective {objective}"
 
 

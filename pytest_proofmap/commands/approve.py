@@ -25,7 +25,6 @@ __all__ = ["approve"]
 
 EXIT_FINDING = 1
 EXIT_USAGE = 2
-EVIDENCE_FILE = ".proofmap/evidence.json"
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -96,12 +95,13 @@ def approve(
         resolve_conflicts(path, dry_run=dry_run)
         return
     from pytest_proofmap.approve.proposal import Wish, approved_routes, chosen_objectives, replace_objectives
+    from pytest_proofmap.commands.stored_file import last_whole_run
     from pytest_proofmap.evidence.artifact import artifact_sha256, read_evidence
 
     if allow_sensitive and not reason:
         raise click.UsageError("--allow-sensitive needs --reason=...: who reads the lock must learn why.")
     wish = Wish(objectives, chain, allow_sensitive)
-    source = evidence or configuration.rootdir / EVIDENCE_FILE
+    source = evidence or last_whole_run(configuration.rootdir)
     stored = read_evidence(source)
     chosen = [each.name for each in chosen_objectives(stored, objectives)]
     present = _present(path, chosen)
@@ -218,10 +218,12 @@ def _regressions(present: Lock, stored: Evidence, page: Page) -> Iterator[str]:
     """Yield which approved runtimes an edit has made worse, and how to take it back."""
     from pytest_proofmap.approve.gate import check_routes
     from pytest_proofmap.approve.staleness import EvidenceFingerprints
+    from pytest_proofmap.decide.coverage import whole_criteria
     from pytest_proofmap.decide.decision import decide_evidence
 
     objectives = decide_evidence(stored).objectives if present.routes else []
-    for found in check_routes(present, objectives, EvidenceFingerprints(stored), whole=stored.run.complete):
+    whole = whole_criteria(stored.run, stored.criteria, stored.objectives)
+    for found in check_routes(present, objectives, EvidenceFingerprints(stored), whole=whole):
         if found.can_be_undone:
             yield from (page.paint(line, "red") for line in page.wrap(f"! {found.text}", "", "  "))
             yield from page.wrap(f"instead: {found.next_step}", "  ", "    ")

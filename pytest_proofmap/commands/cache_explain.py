@@ -13,6 +13,7 @@ import click
 
 from pytest_proofmap.commands.printing import say
 from pytest_proofmap.commands.project import load_configuration, open_cache, open_recordings, rootdir_option
+from pytest_proofmap.commands.stored_file import last_run
 from pytest_proofmap.errors import EvidenceError, RequestError, did_you_mean
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class _Question:
 @click.option(
     "--evidence",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The run to look at; default: .proofmap/evidence.json.",
+    help="The run to look at; default: the last one, whole or partial.",
 )
 @rootdir_option
 def explain(
@@ -75,7 +76,7 @@ def explain(
         if request_file is not None:
             question = _from_file(request_file)
         else:
-            path = evidence or configuration.rootdir / ".proofmap" / "evidence.json"
+            path = evidence or last_run(configuration.rootdir)
             known = _from_stores(key, store, recordings) if key and not path.exists() else None
             question = known or _from_evidence(path, configuration, criterion, case, runtime, key)
         is_stored = _show_whether_stored(question, store, recordings)

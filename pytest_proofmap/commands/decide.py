@@ -55,7 +55,7 @@ def _is_confidence(number: float) -> bool:
 
 
 @click.command()
-@click.argument("evidence", type=click.Path(path_type=Path))
+@click.argument("evidence", required=False, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the artifact here.")
 @click.option(
     "--margin",
@@ -93,7 +93,7 @@ def _is_confidence(number: float) -> bool:
 @click.option("-v", "--verbose", count=True, help="More cases, all slices and reasons; -vv: every case.")
 @click.option("-q", "--quiet", is_flag=True, help="Totals, recommendations and findings only.")
 def decide(
-    evidence: Path,
+    evidence: Path | None,
     output: Path | None,
     margin: Any,
     min_pass_rate: Any,
@@ -109,7 +109,7 @@ def decide(
     verbose: int,
     quiet: bool,
 ) -> None:
-    """Decide anew on the artifact EVIDENCE, without any call.
+    """Decide anew on the artifact EVIDENCE (default: that of the last whole run), without any call.
 
     Bars, confidence and what to optimize for hold for every criterion and objective. A margin alone takes
     the place of "every case must pass"; with --min-pass-rate both must hold. A challenger that is left out
@@ -119,11 +119,12 @@ def decide(
     the evidence is incomplete, or with --lock an approved route is stale or has regressed; 2 bad input.
     """
     from pytest_proofmap.commands.revision import mark_left_out, only_objectives, recounted, refingerprinted
+    from pytest_proofmap.commands.stored_file import last_whole_run
     from pytest_proofmap.decide.decision import decide_evidence
     from pytest_proofmap.decide.whatif import BarChanges, rebar, reprice, without_runtimes
     from pytest_proofmap.evidence.artifact import read_evidence
 
-    stored = only_objectives(read_evidence(evidence), objectives)
+    stored = only_objectives(read_evidence(evidence or last_whole_run()), objectives)
     complete = stored.run.complete
     changes = BarChanges(margin, min_pass_rate, max_failure_rate, confidence)
     if changes != BarChanges():

@@ -22,7 +22,7 @@ TITLE = "proofmap diff"
 
 @click.command()
 @click.argument("old", type=click.Path(path_type=Path))
-@click.argument("new", type=click.Path(path_type=Path))
+@click.argument("new", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--fail-on",
     type=click.Choice(["regression", "drift"]),
@@ -38,9 +38,17 @@ TITLE = "proofmap diff"
 )
 @click.option("-v", "--verbose", count=True, help="Every flip, gap and criterion; -vv: every case.")
 def diff(
-    old: Path, new: Path, fail_on: str | None, as_json: bool, as_html: bool, output: Path | None, verbose: int
+    old: Path,
+    new: Path | None,
+    fail_on: str | None,
+    as_json: bool,
+    as_html: bool,
+    output: Path | None,
+    verbose: int,
 ) -> None:
     """Compare two artifacts, or two locks: what got worse, what was lost, what moved.
+
+    Without NEW: with the evidence of the last whole run.
 
     On artifacts a regression is a verdict that got worse, lost coverage, or a pass rate that dropped beyond
     chance; drift is also a pass rate that rose, cost or latency beyond their intervals, and another model that
@@ -49,7 +57,7 @@ def diff(
 
     Exit status: 0 it holds; 1 with --fail-on, what it names was found; 2 bad input.
     """
-    from pytest_proofmap.commands.stored_file import read_evidence_or_lock
+    from pytest_proofmap.commands.stored_file import last_whole_run, read_evidence_or_lock
     from pytest_proofmap.errors import EvidenceError
     from pytest_proofmap.evidence.models import Evidence
 
@@ -57,6 +65,7 @@ def diff(
         raise click.UsageError("Choose one of --json and --html.")
     if output is not None and not as_html:
         raise click.UsageError("-o says where to write the page: add --html.")
+    new = new or last_whole_run()
     before, after = read_evidence_or_lock(old), read_evidence_or_lock(new)
     found: Drift | LockDifference
     if isinstance(before, Evidence) and isinstance(after, Evidence):

@@ -16,8 +16,10 @@ __all__ = ["report"]
 
 
 @click.command()
-@click.argument("evidence", type=click.Path(path_type=Path))
-@click.option("--text", "form", flag_value="text", help="The summary that pytest prints at the end of a run.")
+@click.argument("evidence", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--text", "form", flag_value="text", help="The summary that pytest prints at the end of a run (default)."
+)
 @click.option("--md", "form", flag_value="md", help="Markdown, short enough for a pull-request comment.")
 @click.option("--html", "form", flag_value="html", help="One HTML page that needs no network.")
 @click.option(
@@ -29,19 +31,20 @@ __all__ = ["report"]
 )
 @click.option("-v", "--verbose", count=True, help="With --text: more cases, slices and reasons; -vv: every case.")
 @click.option("-q", "--quiet", is_flag=True, help="With --text: totals, recommendations and findings only.")
-def report(evidence: Path, form: str | None, output: Path | None, verbose: int, quiet: bool) -> None:
-    """Show the artifact EVIDENCE as it was decided.
+def report(evidence: Path | None, form: str | None, output: Path | None, verbose: int, quiet: bool) -> None:
+    """Show the artifact EVIDENCE as it was decided; default: that of the last whole run.
 
     An artifact without verdicts is decided first, by its own bars; one shard of a run has none.
     """
+    from pytest_proofmap.commands.stored_file import last_whole_run
     from pytest_proofmap.commands.written import write_report
     from pytest_proofmap.decide.decision import decide_evidence
     from pytest_proofmap.evidence.artifact import read_evidence
 
-    if form is None:
-        raise click.UsageError("Say in which form to show it: --text, --md or --html.")
+    form = form or "text"
     if form != "text" and (verbose or quiet):
         raise click.UsageError(f"-v and -q are for --text; --{form} shows what there is room for.")
+    evidence = evidence or last_whole_run()
     stored = read_evidence(evidence)
     if not stored.run.shard and not any(criterion.cells for criterion in stored.criteria):
         stored = decide_evidence(stored)

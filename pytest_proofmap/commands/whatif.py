@@ -22,15 +22,17 @@ TITLE = "proofmap whatif"
 
 
 @click.command()
-@click.argument("file", metavar="EVIDENCE|LOCK", type=click.Path(path_type=Path))
+@click.argument("file", metavar="[EVIDENCE|LOCK]", required=False, type=click.Path(path_type=Path))
 @click.option("--down", multiple=True, metavar="PROVIDER|RUNTIME", help="It is down; several are down together.")
 @price_option
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Name every route.")
 def whatif(
-    file: Path, down: tuple[str, ...], prices: tuple[PriceOption, ...], as_json: bool, verbose: bool
+    file: Path | None, down: tuple[str, ...], prices: tuple[PriceOption, ...], as_json: bool, verbose: bool
 ) -> None:
     """Walk every route of EVIDENCE or LOCK when something goes down, or decide at other prices.
+
+    Without a file: the evidence of the last whole run.
 
     With --down: who takes over, whether that runtime is qualified, how good and how dear it is, and which routes
     are left with nothing. With --price, on evidence only: who would then be recommended. With neither: each
@@ -39,12 +41,13 @@ def whatif(
     Exit status: 0 it holds; 1 a route would be left with nothing; 2 bad input.
     """
     from pytest_proofmap.approve.route_figures import approved_rungs
-    from pytest_proofmap.commands.stored_file import read_evidence_or_lock
+    from pytest_proofmap.commands.stored_file import last_whole_run, read_evidence_or_lock
     from pytest_proofmap.decide.outage import Outage, outages, routes_of, survivors
     from pytest_proofmap.decide.whatif import price_effects
     from pytest_proofmap.evidence.models import Evidence
     from pytest_proofmap.report.difference import has_estimates
 
+    file = file or last_whole_run()
     stored = read_evidence_or_lock(file)
     effects: list[PriceEffect] = []
     if prices:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from pytest_proofmap.evidence.models import Evidence, Sample
+from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, RunInfo, Sample
 
-__all__ = ["Gap", "GapKind", "gaps"]
+__all__ = ["Gap", "GapKind", "gaps", "whole_criteria"]
 
 GapKind = Literal["objective", "criterion", "slice", "runtime", "cases", "answers"]
 
@@ -53,21 +53,42 @@ class _Covered:
                 self.slices.add(sample.slice)
 
 
+def whole_criteria(run: RunInfo, criteria: Sequence[Criterion], objectives: Sequence[Objective]) -> set[str]:
+    """Return the criteria that a run collected and selected whole: every case, on every runtime of theirs."""
+    if run.complete:
+        return {criterion.id for criterion in criteria}
+    roles = {objective.name: objective for objective in objectives}
+    return {
+        criterion.id
+        for criterion in criteria
+        if criterion.objective in roles and _is_whole(criterion, roles[criterion.objective])
+    }
+
+
+def _is_whole(criterion: Criterion, objective: Objective) -> bool:
+    present = {cell.runtime: cell.cases for cell in criterion.cells if cell.slice is None}
+    wanted = (objective.baseline, *(criterion.challengers or objective.challengers))
+    return all(present.get(name, 0) >= len(criterion.collected) for name in wanted)
+
+
 def gaps(old: Evidence, new: Evidence) -> Iterator[Gap]:
     """Yield what ``old`` covers and ``new`` lacks; the cases and runtimes of a criterion that is gone go with it.
 
-    A case that adaptive sampling left out is not lost: the rule had decided without it.
+    A case that adaptive sampling left out is not lost: the rule had decided without it. Of an incomplete run only
+    the criteria that it selected whole say what is lost: the rest of it was left out on purpose.
     """
     kept = {objective.name for objective in new.objectives}
-    for objective in old.objectives:
-        if objective.name not in kept:
-            yield Gap("objective", objective.name)
     collected = {criterion.id: set(criterion.collected) for criterion in new.criteria}
+    if new.run.complete:
+        for objective in old.objectives:
+            if objective.name not in kept:
+                yield Gap("objective", objective.name)
+        for criterion in old.criteria:
+            if criterion.id not in collected:
+                yield Gap("criterion", criterion.id)
     before, after = _covered(old), _covered(new)
-    common = [criterion.id for criterion in old.criteria if criterion.id in collected]
-    for criterion in old.criteria:
-        if criterion.id not in collected:
-            yield Gap("criterion", criterion.id)
+    whole = whole_criteria(new.run, new.criteria, new.objectives)
+    common = [criterion.id for criterion in old.criteria if criterion.id in whole]
     gone = _runtimes(before, common) - _present(after, common)
     for name in sorted(gone):
         yield Gap("runtime", name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -52,13 +52,18 @@ class ArtifactParts:
     totals: Totals
 
 
-def write_evidence(path: Path, parts: ArtifactParts) -> None:
+def write_evidence(path: Path, parts: ArtifactParts, written: Callable[[Path], None] | None = None) -> None:
     """Write the artifact whole: a reader finds the old one or the new one, never half of one.
+
+    Args:
+        path: The artifact's file.
+        parts: What it holds.
+        written: Is given the whole file before it takes its place.
 
     Raises:
         OSError: The file cannot be written.
     """
-    with write_whole(path) as file:
+    with write_whole(path, written) as file:
         file.write(f'{{"schema": "{SCHEMA}",\n"run": {_json(parts.run)},\n"runtimes": {{')
         _write_joined(file, (f"{json.dumps(name)}: {_json(info)}" for name, info in parts.runtimes.items()))
         file.write(f'}},\n"prompts": {parts.prompts_json},\n"requests": {{')

@@ -10,7 +10,7 @@ from typing import IO, Any, NamedTuple
 from pytest_proofmap.errors import EvidenceError
 from pytest_proofmap.evidence.models import SCHEMA
 
-__all__ = ["Part", "read_parts"]
+__all__ = ["Part", "criteria_of_whole_run", "read_parts"]
 
 CHUNK = 1 << 20
 """Characters that are read at once."""
@@ -48,6 +48,22 @@ def read_parts(path: Path) -> Iterator[Part]:
             f"{str(path)!r} is not an artifact of the schema {SCHEMA!r}: {error}. "
             "Make a new one with: pytest --proofmap"
         ) from None
+
+
+def criteria_of_whole_run(path: Path) -> frozenset[str]:
+    """Return the ids of the criteria of an artifact; none where it is not the whole evidence of a run.
+
+    What stands behind the criteria, the samples above all, is not read.
+    """
+    try:
+        for part in read_parts(path):
+            if part.section == "run" and not part.value["complete"]:
+                break
+            if part.section == "criteria":
+                return frozenset(str(criterion["id"]) for criterion in part.value)
+    except (EvidenceError, LookupError, TypeError):
+        pass  # What cannot be read is no evidence.
+    return frozenset()
 
 
 def _sections(scanner: _Scanner) -> Iterator[Part]:

@@ -118,7 +118,8 @@ def evidence_notes(compared: Compared) -> Iterator[str]:
     for name, evidence in (("OLD", old), ("NEW", new)):
         if not evidence.run.complete:
             reasons = "; ".join(evidence.run.incomplete_reasons) or "some marked tests did not run"
-            yield f"{name} is incomplete: {reasons}"
+            judged = "" if name == "OLD" else "; lost coverage is judged on the criteria that it holds whole"
+            yield f"{name} is incomplete: {reasons}{judged}"
     if has_estimates(old) or has_estimates(new):
         yield "token counts are estimated, and so are the costs"
     if new.totals.calls and not new.totals.live and old.run.id != new.run.id:

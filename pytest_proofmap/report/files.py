@@ -16,13 +16,11 @@ from pytest_proofmap.evidence.artifact import artifact_sha256, read_evidence
 from pytest_proofmap.report.next_steps import next_steps
 from pytest_proofmap.report.summary import Summary, summarize_evidence
 from pytest_proofmap.run.findings import Finding
-from pytest_proofmap.run.finish import RESULT, fail_on_findings
 from pytest_proofmap.whole_file import write_whole
 
 if TYPE_CHECKING:
-    import pytest
-
     from pytest_proofmap.evidence.models import Evidence
+    from pytest_proofmap.run.finish import RunResult
     from pytest_proofmap.run.session import QualificationSession
 
 __all__ = ["STEP_SUMMARY", "write_report_files"]
@@ -31,29 +29,34 @@ STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable in which GitHub Actions names the file that a job's page shows."""
 
 
-def write_report_files(run: QualificationSession, session: pytest.Session) -> None:
-    """Write the reports that were asked for, and fail the session where one could not be written."""
-    result = session.config.stash.get(RESULT, None)
-    option = session.config.option
+def write_report_files(run: QualificationSession, result: RunResult, written: Path) -> None:
+    """Write the reports that were asked for; what could not be written is a finding.
+
+    Args:
+        run: The run.
+        result: What it came to.
+        written: The evidence as it was written, which takes the place of the artifact only after this.
+    """
+    option = run.config.option
     html, markdown = option.proofmap_html, option.proofmap_md
     # A shard has nothing to show: a job's page shows the joined evidence.
     step_summary = None if option.proofmap_shard else os.environ.get(STEP_SUMMARY)
-    if result is None or result.artifact is None or not (html or markdown or step_summary):
+    if not (html or markdown or step_summary):
         return
-    evidence = read_evidence(result.artifact)
+    evidence = read_evidence(written)
     summary = replace(
         summarize_evidence(evidence),
         warnings=tuple(result.warnings),
         findings=tuple(result.findings),
         next_steps=next_steps(run, result),
     )
-    folder = session.config.rootpath
+    folder = run.config.rootpath
     places = ((_write_html, html), (_write_markdown, markdown), (_append_step_summary, step_summary))
     for write, place in places:
         if not place:
             continue
         try:
-            write(folder / place, evidence, summary, result.artifact)
+            write(folder / place, evidence, summary, written)
         except OSError as error:
             result.findings.append(
                 Finding(
@@ -61,7 +64,6 @@ def write_report_files(run: QualificationSession, session: pytest.Session) -> No
                     "make room or choose another place; proofmap report makes it from the evidence",
                 )
             )
-    fail_on_findings(session, result)
 
 
 def _write_html(path: Path, evidence: Evidence, summary: Summary, artifact: Path) -> None:

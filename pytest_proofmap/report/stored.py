@@ -9,6 +9,7 @@ from pytest_proofmap.approve.gate import check_routes
 from pytest_proofmap.approve.lock import read_lock
 from pytest_proofmap.approve.models import route_parts
 from pytest_proofmap.approve.staleness import EvidenceFingerprints
+from pytest_proofmap.decide.coverage import whole_criteria
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.run.findings import Finding, baseline_findings, replay_findings, strict_findings
 from pytest_proofmap.run.miss import Miss
@@ -61,7 +62,7 @@ def lock_findings(
             lock,
             evidence.objectives,
             EvidenceFingerprints(evidence),
-            whole=evidence.run.complete,
+            whole=whole_criteria(evidence.run, evidence.criteria, evidence.objectives),
             strict=strict,
         )
     )

@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -34,7 +34,8 @@ from pytest_proofmap.evidence.models import (
     Totals,
     Versions,
 )
-from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
+from pytest_proofmap.evidence.stream import criteria_of_whole_run
+from pytest_proofmap.own_folder import EVIDENCE_FILE, FOLDER_NAME, create_folder
 from pytest_proofmap.run.facts import CriterionFacts, objectives_of
 from pytest_proofmap.run.findings import Finding, find
 from pytest_proofmap.run.gate import gate
@@ -46,7 +47,7 @@ from pytest_proofmap.runtime.prices import price_of
 from pytest_proofmap.runtime.prompts import PromptLibrary
 from pytest_proofmap.whole_file import write_whole
 
-__all__ = ["INTERRUPTED", "RESULT", "RunResult", "fail_on_findings", "finish"]
+__all__ = ["INTERRUPTED", "RESULT", "RunResult", "finish"]
 
 INTERRUPTED = "the run was interrupted"
 """How the reason begins that the evidence of an interrupted run is incomplete."""
@@ -76,7 +77,16 @@ RESULT = pytest.StashKey[RunResult]()
 """The result of the run, on ``config.stash``."""
 
 
-def finish(run: QualificationSession, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+WriteReports = Callable[[QualificationSession, RunResult, Path], None]
+"""Writes what is shown beside the evidence, which it finds in a file: from there another run cannot replace it."""
+
+
+def finish(
+    run: QualificationSession,
+    session: pytest.Session,
+    exitstatus: int | pytest.ExitCode,
+    write_reports: WriteReports,
+) -> None:
     """Decide on what came in, write the artifact and fail the session where the run has failed.
 
     Does nothing in a worker, and in a run without marked tests.
@@ -97,26 +107,24 @@ def finish(run: QualificationSession, session: pytest.Session, exitstatus: int |
     config.stash[RESULT] = result
     try:
         if has_samples:  # Else the evidence of an earlier run stays.
-            _write(run, result)
-            result.artifact = run.artifact_path
+            result.artifact = run.artifact_path_of(complete=result.run.complete)
+            if result.artifact != run.artifact_path:
+                result.warnings.append(_set_apart(run, result.artifact))
+            _write(run, result, result.artifact, lambda written: write_reports(run, result, written))
     except ProofmapError as error:
+        result.artifact = None
         result.findings.append(
             Finding(f"the evidence was not written: {error}", "mend it and run again: answers come from the cache")
         )
     except OSError as error:
-        recorder.failure = error
+        recorder.failure, result.artifact = error, None
         again = "again" if run.mode == "off" else "again: answers come from the cache"
         result.findings.append(
             Finding(
-                f"the evidence could not be written to {config.option.proofmap_json}: {error.strerror or error}",
+                f"the evidence could not be written to {_as_given(run, result)}: {error.strerror or error}",
                 f"make room or choose another place with --proofmap-json=PATH, and run {again}",
             )
         )
-    fail_on_findings(session, result)
-
-
-def fail_on_findings(session: pytest.Session, result: RunResult) -> None:
-    """Fail a session that would pass where its run has findings."""
     if result.findings and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -160,7 +168,25 @@ def _result(
     )
 
 
-def _write(run: QualificationSession, result: RunResult) -> None:
+def _set_apart(run: QualificationSession, artifact: Path) -> str:
+    """Return where partial evidence is, and what to do for evidence that counts."""
+    root = run.config.rootpath
+    stays = f"; {EVIDENCE_FILE} stays as it was" if run.artifact_path.exists() else ""
+    place = artifact.relative_to(root).as_posix()
+    if run.config.option.proofmap_shard:
+        return f"this shard is in {place}{stays}; the next one replaces it unless --proofmap-json=PATH says where"
+    return f"this partial run is in {place}{stays}; for evidence that counts run all of it: pytest --proofmap"
+
+
+def _as_given(run: QualificationSession, result: RunResult) -> str:
+    given = run.config.option.proofmap_json
+    if given:
+        return str(given)
+    path = run.artifact_path_of(complete=result.run.complete)
+    return path.relative_to(run.config.rootpath).as_posix()
+
+
+def _write(run: QualificationSession, result: RunResult, path: Path, written: Callable[[Path], None]) -> None:
     recorder = result.recorder
     if recorder.failure is not None:
         raise recorder.failure
@@ -174,20 +200,22 @@ def _write(run: QualificationSession, result: RunResult) -> None:
         samples=recorder.samples(),
         totals=result.totals,
     )
-    run.claim_artifact_folder()
+    run.claim_artifact_folder(path)
     if run.config.hook.pytest_proofmap_evidence.get_hookimpls():
-        _write_annotated(run, parts)
+        _write_annotated(run, parts, path, written)
     else:
-        write_evidence(run.artifact_path, parts)
+        write_evidence(path, parts, written)
 
 
-def _write_annotated(run: QualificationSession, parts: ArtifactParts) -> None:
+def _write_annotated(
+    run: QualificationSession, parts: ArtifactParts, path: Path, written: Callable[[Path], None]
+) -> None:
     """Let the project annotate or redact the evidence, check what it made of it, and write that alone.
 
     Raises:
         EvidenceError: The project's hook raised, or what it left is no evidence.
     """
-    with tempfile.TemporaryDirectory(prefix=".evidence-", dir=run.artifact_path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".evidence-", dir=path.parent) as folder:
         unedited = Path(folder) / "evidence.json"
         write_evidence(unedited, parts)
         evidence: dict[str, Any] = json.loads(unedited.read_bytes())
@@ -201,7 +229,7 @@ def _write_annotated(run: QualificationSession, parts: ArtifactParts) -> None:
         raise EvidenceError(f"pytest_proofmap_evidence left {where} wrong: {problem['msg']}") from error
     except Exception as error:
         raise EvidenceError(f"pytest_proofmap_evidence raised {type(error).__name__}: {error}") from error
-    with write_whole(run.artifact_path) as file:
+    with write_whole(path, written) as file:
         file.write(text)
 
 
@@ -212,6 +240,8 @@ def _incomplete(
     if shard:
         yield "it is a shard: 'proofmap merge' joins all shards and decides"
     restriction = run.config.option.proofmap_runtimes
+    yield from run.selection.reasons()
+    yield from () if shard else _not_collected(run, facts)
     used = {name for fact in facts for name in fact.runtimes}
     if restriction is not None and not shard and used - set(restriction):
         yield f"--proofmap-runtimes left out {', '.join(sorted(used - set(restriction)))}"
@@ -229,6 +259,22 @@ def _incomplete(
         yield INTERRUPTED + (f": {missing} of {count(expected, 'sample')} did not run" if missing else "")
     elif missing:
         yield f"{missing} of {count(expected, 'sample')} did not run: deselected or stopped"
+
+
+def _not_collected(run: QualificationSession, facts: list[CriterionFacts]) -> Iterator[str]:
+    """Yield that the evidence of a whole run holds criteria of files that this run did not look into.
+
+    A criterion that is gone from a file that was collected is gone; a file that was not may still hold it.
+    """
+    root, known = run.config.rootpath, {fact.criterion.id for fact in facts}
+    for path in dict.fromkeys((run.artifact_path, root / EVIDENCE_FILE)):
+        files = {criterion.partition("::")[0] for criterion in criteria_of_whole_run(path) - known}
+        left = sorted(file for file in files - run.selection.files if (root / file).is_file())
+        if left:
+            such = left[0] if len(left) == 1 else f"{count(len(left), 'file')} such as {left[0]}"
+            whole = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+            yield f"{such} was not collected, whose criteria the whole evidence in {whole} holds"
+            return
 
 
 def _interrupted(exitstatus: int | pytest.ExitCode) -> bool:

@@ -25,21 +25,23 @@ def gate(run: QualificationSession, result: RunResult) -> list[Finding]:
     from pytest_proofmap.approve.gate import check_routes
     from pytest_proofmap.approve.lock import read_lock
     from pytest_proofmap.approve.staleness import Project
+    from pytest_proofmap.decide.coverage import whole_criteria
 
     try:
         lock = read_lock(path)
     except LockError as error:
         return [Finding(str(error), "proofmap verify says what is wrong with the lock")]
     artifact, folder = run.artifact_path, run.config.invocation_params.dir
+    shown = str(artifact.relative_to(folder) if artifact.is_relative_to(folder) else artifact)
     project = Project(run.configuration, {each.id: each.fingerprint for each in result.criteria})
     findings = []
     for found in check_routes(
         lock,
         result.objectives,
         project,
-        whole=result.run.complete,
+        whole=whole_criteria(result.run, result.criteria, result.objectives),
         strict=bool(run.config.option.proofmap_strict),
-        evidence=str(artifact.relative_to(folder) if artifact.is_relative_to(folder) else artifact),
+        evidence=shown if result.run.complete else None,
     ):
         if found.fails:
             findings.append(Finding(found.text, found.next_step))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_proofmap.errors import ConfigurationError, MarkerError
-from pytest_proofmap.own_folder import FOLDER_NAME, create_folder
+from pytest_proofmap.own_folder import EVIDENCE_FILE, FOLDER_NAME, PARTIAL_FILE, create_folder
 from pytest_proofmap.run import xdist
 from pytest_proofmap.run.asserts import refuse_without_asserts
 from pytest_proofmap.run.criteria import RUNTIME_FIXTURE, CriteriaRegistry, SampleId
@@ -27,6 +27,7 @@ from pytest_proofmap.run.project import configuration_of, redactor_of, restricti
 from pytest_proofmap.run.recorder import Recorder, SamplePayload
 from pytest_proofmap.run.reruns import refuse_reruns
 from pytest_proofmap.run.sample import SampleRecord
+from pytest_proofmap.run.selection import Selection
 from pytest_proofmap.run.services import CallServices
 from pytest_proofmap.run.wire import ServiceSettings
 from pytest_proofmap.runtime.cache import DiskStore
@@ -74,6 +75,7 @@ class QualificationSession:
             runtimes=restriction_of(config, self.configuration),
             samples=config.option.proofmap_samples,
         )
+        self.selection = Selection()
         self.is_worker = xdist.is_worker(config)
         self.adaptive: AdaptiveSampler | None = None
         if config.option.proofmap_adaptive:
@@ -95,9 +97,13 @@ class QualificationSession:
 
     @property
     def artifact_path(self) -> Path:
-        """Where the artifact is written."""
-        path: Path = self.config.rootpath / self.config.option.proofmap_json
-        return path
+        """Where the artifact of a whole run is written."""
+        return self.config.rootpath / (self.config.option.proofmap_json or EVIDENCE_FILE)
+
+    def artifact_path_of(self, *, complete: bool) -> Path:
+        """Return where the artifact is written: one that is incomplete replaces no whole one, unless asked to."""
+        asked = complete or self.config.option.proofmap_json
+        return self.artifact_path if asked else self.config.rootpath / PARTIAL_FILE
 
     @property
     def concurrency(self) -> int:
@@ -157,6 +163,7 @@ class QualificationSession:
             RecordingsError: A recordings file cannot be read.
             StoreError: Answers could not be kept.
         """
+        self.selection.collect_left_out()
         self.registry.refuse_unqualified(session.items)
         marked = [item for item in session.items if self.registry.identify(item) is not None]
         if marked and not self.config.option.collectonly:
@@ -240,6 +247,7 @@ class QualificationSession:
         for fact in extra["criteria"]:
             facts = CriterionFacts.model_validate_json(fact)
             self.facts.setdefault(facts.criterion.id, facts)
+        self.selection.add(extra["selection"] or ())
         for warning in extra["warnings"]:
             self.warn(warning)
 
@@ -294,10 +302,11 @@ class QualificationSession:
             if len(self._finished) == TAKEN_TOGETHER:
                 self.take_finished()
             return
-        extra: dict[str, list[str]] = {"criteria": [], "warnings": list(self.warnings)}
+        extra: dict[str, Any] = {"criteria": [], "selection": None, "warnings": list(self.warnings)}
         if not self._announced:
             self._announced = True
             extra["criteria"] = [facts.model_dump_json() for facts in self.collected_facts().values()]
+            extra["selection"] = self.selection.to_json()
         setattr(report, PAYLOAD_ATTRIBUTE, json.dumps([self._payload(record).to_json(), extra]))
 
     def take_finished(self) -> None:
@@ -321,7 +330,7 @@ class QualificationSession:
         # Without evidence the tests go on, so that answers are kept; the end of the run tells it.
         if not recorder.samples_count:
             try:
-                self.claim_artifact_folder()
+                self.claim_artifact_folder(self.artifact_path)
             except OSError as error:
                 recorder.failure = error
         try:
@@ -329,13 +338,13 @@ class QualificationSession:
         except OSError as error:
             recorder.failure = recorder.failure or error
 
-    def claim_artifact_folder(self) -> None:
-        """Make the artifact's folder; ProofMap's own folder is kept out of version control.
+    def claim_artifact_folder(self, path: Path) -> None:
+        """Make the folder of an artifact; ProofMap's own folder is kept out of version control.
 
         Raises:
             OSError: It cannot be made.
         """
-        folder = self.artifact_path.parent
+        folder = path.parent
         if folder == self.config.rootpath / FOLDER_NAME:
             create_folder(folder)
         else:

@@ -62,11 +62,11 @@ def test_quiet_and_verbose(evidence: Path) -> None:
     assert proofmap("report", evidence, "--text", "-v").stdout.count("]: assert") == 20
 
 
-def test_a_form_is_needed(evidence: Path) -> None:
-    """Without a form nothing is guessed."""
+def test_text_is_the_default(evidence: Path) -> None:
+    """Without a form it is the text."""
     done = proofmap("report", evidence)
-    assert done.returncode == 2
-    assert "--text" in done.stderr
+    assert done.returncode == 0
+    assert done.stdout == proofmap("report", evidence, "--text").stdout
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
