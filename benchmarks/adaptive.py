@@ -88,8 +88,8 @@ def verdicts(
 ) -> list[str]:
     """Return the verdicts on all challengers."""
     baseline, *challengers = outcomes
-    _, judged = judge(rule, counted.view(None), None, baseline, challengers, memo, **more)
-    return [one.cell.status or "" for one in judged]
+    found = judge(rule, {None: counted.view(None)}, baseline, challengers, memo=memo, **more)
+    return [found.judged[None, name].cell.status or "" for name in challengers]
 
 
 def fixed(rule: Bar, outcomes: Outcomes, memo: dict[str, float]) -> Run:

@@ -131,11 +131,19 @@ class CriterionSettings(Table):
     samples: Count | None = None
     min_pass_rate: Rate | None = None
     max_failure_rate: Rate | None = None
-    margin: Rate | None = None
+    margin: Annotated[float, Field(strict=True)] | None = None
+    """Tolerated loss of pass rate: 0.05 is 5 points."""
     confidence: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] | None = None
     sensitive: StrictBool | None = None
     baseline_must_pass: StrictBool | None = None
     prefetch: StrictBool | None = None
+
+    @field_validator("margin")
+    @classmethod
+    def _check_margin(cls, margin: float | None) -> float | None:
+        if margin is not None and not 0.0 < margin < 1.0:
+            raise ValueError("must be greater than 0 and less than 1; 0.05 is 5 points")
+        return margin
 
     @field_validator("confidence")
     @classmethod

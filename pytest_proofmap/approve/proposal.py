@@ -106,6 +106,11 @@ def approved_routes(evidence: Evidence, wish: Wish, approval: Approval, sha256: 
     decided = decide_evidence(evidence)
     lock = Lock()
     for objective in chosen_objectives(decided, wish.objectives):
+        if objective.decision_error is not None:
+            raise ApprovalError(
+                f"{objective.name!r} could not be decided, so there is nothing to approve: "
+                f"{objective.decision_error}. Every answer is in the evidence: report this with it."
+            )
         chosen = _chosen_chain(wish, objective)
         chains = {each.slice: chosen or each.chain for each in objective.recommendations}
         promoted = any(chain[0] != objective.baseline for chain in chains.values())

@@ -43,11 +43,16 @@ def _number(rule: Callable[[float], bool], allowed: str, *, can_be_off: bool = F
 
 
 _RATE = "a number above 0 and up to 1"
+_MARGIN = "a number above 0 and below 1 (0.05 is 5 points)"
 _CONFIDENCE = "0 (decide on the observed rate) or a number of at least 0.5 and below 1"
 
 
 def _is_rate(number: float) -> bool:
     return 0 < number <= 1
+
+
+def _is_margin(number: float) -> bool:
+    return 0 < number < 1
 
 
 def _is_confidence(number: float) -> bool:
@@ -59,7 +64,7 @@ def _is_confidence(number: float) -> bool:
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the artifact here.")
 @click.option(
     "--margin",
-    callback=_number(_is_rate, _RATE, can_be_off=True),
+    callback=_number(_is_margin, _MARGIN, can_be_off=True),
     metavar="X|none",
     help="How much lower than the baseline's the pass rate may be.",
 )

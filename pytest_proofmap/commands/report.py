@@ -38,7 +38,7 @@ def report(evidence: Path | None, form: str | None, output: Path | None, verbose
     """
     from pytest_proofmap.commands.stored_file import last_whole_run
     from pytest_proofmap.commands.written import write_report
-    from pytest_proofmap.decide.decision import decide_evidence
+    from pytest_proofmap.decide.decision import decide_evidence, is_decided
     from pytest_proofmap.evidence.artifact import read_evidence
 
     form = form or "text"
@@ -46,7 +46,7 @@ def report(evidence: Path | None, form: str | None, output: Path | None, verbose
         raise click.UsageError(f"-v and -q are for --text; --{form} shows what there is room for.")
     evidence = evidence or last_whole_run()
     stored = read_evidence(evidence)
-    if not stored.run.shard and not any(criterion.cells for criterion in stored.criteria):
+    if not stored.run.shard and not is_decided(stored):
         stored = decide_evidence(stored)
     summary = _summary(stored, evidence)
     if form == "text":

@@ -111,7 +111,7 @@ def read_decided(path: Path) -> Evidence:
     Raises:
         EvidenceError: It cannot be read, or is one shard of a run.
     """
-    from pytest_proofmap.decide.decision import decide_evidence
+    from pytest_proofmap.decide.decision import decide_evidence, is_decided
     from pytest_proofmap.evidence.artifact import read_evidence
 
     evidence = read_evidence(path)
@@ -120,7 +120,7 @@ def read_decided(path: Path) -> Evidence:
             f"{str(path)!r} is one shard of a run and has no verdicts of its own. Join all shards first: "
             "proofmap merge"
         )
-    if not any(criterion.cells for criterion in evidence.criteria):
+    if not is_decided(evidence):
         return decide_evidence(evidence)
     return evidence
 

@@ -8,11 +8,14 @@ answer at all.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pytest_proofmap.decide.binomial import binomial_at_least, binomial_at_most
-from pytest_proofmap.decide.paired import Memo, p_unsafe_paired, p_worse_paired
+from pytest_proofmap.decide.paired import GAMMA, Memo, p_unsafe_paired, p_worse_paired
 from pytest_proofmap.decide.pairing import Pairs, pair
+from pytest_proofmap.decide.reasons import Reason
 from pytest_proofmap.decide.repeated import PairedTable
 from pytest_proofmap.decide.tally import View
 from pytest_proofmap.evidence.models import Bar
@@ -56,20 +59,32 @@ class Assessment(NamedTuple):
     failed_cases: tuple[str, ...]
     hard_failure: bool
     """A case failed where every case must pass."""
-    block: str | None
-    """Why no verdict is possible, in words."""
+    blocks: tuple[Reason, ...]
+    """Why no verdict is possible; the first is what the verdict says."""
     p_unsafe: float | None
     p_worse: float | None
     observed: bool | None
     """With confidence 0: whether the observed rate meets the bar (None: it hangs on missing outcomes)."""
+    p_better: float | None
+    """Where the baseline is no reference: the p-value of "not better than the baseline"."""
 
     @property
     def family_p(self) -> float:
         """The p-value that takes part in corrections: 1 for whoever can't be accepted anyway."""
-        if self.hard_failure or self.block or self.observed is not None:
+        if self.hard_failure or self.blocks or self.observed is not None:
             return 1.0
         # No failure rate is tolerated and none was seen: nothing is left to chance.
         return 0.0 if self.p_unsafe is None else self.p_unsafe
+
+    def without_figures(self) -> Assessment:
+        """Return it without p-values: they say nothing where a verdict is blocked."""
+        return self._replace(p_unsafe=1.0 if self.hard_failure else None, p_worse=None, p_better=None)
+
+    def lifted(self) -> Assessment:
+        """Return it without the block of a baseline that is no reference, of a challenger shown to be better."""
+        return self._replace(
+            blocks=tuple(block for block in self.blocks if block.code != "reference_unusable"), p_better=None
+        )
 
 
 def is_observed(bar: Bar) -> bool:
@@ -90,15 +105,31 @@ def absolute_rate(bar: Bar) -> float | None:
 
 
 def baseline_rate(view: View, baseline: str) -> float | None:
-    """Return the baseline's mean share of passed samples, errors as not passed; None without an outcome."""
-    found = view.found(baseline)
-    if not ("passed" in found or "failed" in found):
-        return None
+    """Return the baseline's mean share of passed samples over its answered cases; None without an outcome.
+
+    An error is no miss of the baseline: it asks for a rerun and makes nobody an unusable reference.
+    """
+    reference = _reference(view, baseline)
+    return reference.passed / reference.answered if reference.answered else None
+
+
+class _Reference(NamedTuple):
+    """What the baseline did, as a reference."""
+
+    passed: float
+    """Sum of the pass shares of the answered cases."""
+    answered: int
+    errors: int
+
+
+def _reference(view: View, baseline: str) -> _Reference:
     if view.plain(baseline):
-        return found.count("passed") / (len(found) - found.count("missing"))
+        found = view.found(baseline)
+        passed = found.count("passed")
+        return _Reference(passed, passed + found.count("failed"), found.count("error"))
     units = [view.unit(group, baseline) for group in view.groups(baseline)]
-    shares = [unit.share(False) for unit in units if unit.rows]
-    return sum(shares) / len(shares)
+    shares = [share for unit in units if (share := unit.answered_share()) is not None]
+    return _Reference(math.fsum(shares), len(shares), sum(1 for unit in units if unit.rows) - len(shares))
 
 
 def assess(
@@ -109,6 +140,8 @@ def assess(
     memo: Memo | None = None,
     *,
     reference_view: View | None = None,
+    gamma: float = GAMMA,
+    blocks: Sequence[Reason] = (),
 ) -> Assessment:
     """Assess one challenger on the cases of a view, before any correction for several challengers.
 
@@ -119,50 +152,56 @@ def assess(
         baseline: Name of the baseline.
         memo: Where p-values are kept.
         reference_view: The cases that the baseline was asked, if these are more.
+        gamma: The share of the error that pays for restricting the nuisance parameter of paired tests.
+        blocks: What blocks a verdict beside what is found here; it comes first.
     """
     counts, failed_cases = _count(view, challenger)
-    reference = baseline_rate(reference_view or view, baseline)
-    pairs = None if reference is None else pair(view, baseline, challenger)
-    rate = absolute_rate(bar)
-    hard = rate == 1.0 and counts.failed > 0
-    not_run = all(found == "missing" for found in view.found(challenger))
-    block = _block(bar, counts, not_run, reference, baseline)
+    reference = _reference(reference_view or view, baseline)
+    pairs = pair(view, baseline, challenger) if reference.answered else None
+    hard = absolute_rate(bar) == 1.0 and counts.failed > 0
+    found = Assessment(challenger, counts, pairs, failed_cases, hard, (), None, None, None, None)
+    blocks = (*blocks, *_blocks(bar, view, found, reference, baseline))
     if is_observed(bar):
-        observed = None if block else _observed(bar, counts, pairs)
-        return Assessment(
-            challenger, counts, pairs, failed_cases, hard, block or _undecided(observed), None, None, observed
-        )
+        observed = None if blocks else _observed(bar, counts, pairs)
+        if observed is None and not blocks:
+            blocks = (Reason("missing_outcomes", "the observed rate hangs on cases without an outcome"),)
+        return found._replace(blocks=tuple(blocks), observed=observed)
+    unsafe, worse = _p_values(bar, found, memo, gamma)
+    found = found._replace(blocks=tuple(blocks), p_unsafe=unsafe, p_worse=worse)
+    if not blocks:
+        return found
+    if hard or pairs is None or [block.code for block in blocks] != ["reference_unusable"]:
+        return found.without_figures()
+    tables = dict.fromkeys((pairs.safe_mean, pairs.safe_flips))
+    better = max(p_unsafe_paired(*table, 0.0, memo, gamma) for table in tables)
+    return found._replace(p_better=better)
+
+
+def _p_values(bar: Bar, found: Assessment, memo: Memo | None, gamma: float) -> tuple[float | None, float | None]:
+    """Return the p-values of "not acceptable" and of "acceptable".
+
+    Where two bars must hold, either may fail: the challenger is as unsafe as on the worse of them, and two tests
+    for "worse" share the error by Bonferroni's inequality.
+    """
+    counts, pairs, rate = found.counts, found.pairs, absolute_rate(bar)
     unsafe: list[float] = []
     worse: list[float] = []
-    if hard:
+    if found.hard_failure:
         unsafe.append(1.0)
-    if rate == 1.0 and not hard and bar.max_failure_rate is not None:
-        missing = counts.missing > 0
-        unsafe.append(1.0 if missing else (1.0 - bar.max_failure_rate) ** counts.total)
+    elif rate == 1.0 and bar.max_failure_rate is not None:
+        unsafe.append(1.0 if counts.missing else (1.0 - bar.max_failure_rate) ** counts.total)
     if rate is not None and rate < 1.0:
         unsafe.append(binomial_at_most(counts.failed + counts.missing, counts.total, 1.0 - rate))
         worse.append(binomial_at_least(counts.failed, counts.total, 1.0 - rate))
     if has_margin(bar) and pairs is not None and bar.margin is not None:
-        margin = bar.margin
         unsafe += [
-            p_unsafe_paired(*table, margin, memo) for table in dict.fromkeys((pairs.safe_mean, pairs.safe_flips))
+            p_unsafe_paired(*table, bar.margin, memo, gamma)
+            for table in dict.fromkeys((pairs.safe_mean, pairs.safe_flips))
         ]
-        worse.append(
-            max(
-                p_worse_paired(*table, margin, memo)
-                for table in dict.fromkeys((pairs.worse_mean, pairs.worse_flips))
-            )
-        )
-    return Assessment(
-        challenger,
-        counts,
-        pairs,
-        failed_cases,
-        hard,
-        block,
-        None if block and not hard else max(unsafe, default=None),
-        None if block else min(worse, default=None),
-        None,
+        worse.append(p_worse_paired(*pairs.worse, bar.margin, memo, gamma))
+    return (
+        max(unsafe, default=None),
+        min(1.0, len(worse) * min(worse)) if worse else None,
     )
 
 
@@ -189,28 +228,40 @@ def _count(view: View, runtime: str) -> tuple[Counts, tuple[str, ...]]:
     return Counts(passed, failed, total - passed - failed), names
 
 
-def _block(bar: Bar, counts: Counts, not_run: bool, reference: float | None, baseline: str) -> str | None:
-    """Return why no verdict is possible, or None when one is."""
+def _blocks(bar: Bar, view: View, found: Assessment, reference: _Reference, baseline: str) -> Iterator[Reason]:
+    """Yield why no verdict is possible, as far as the outcomes themselves say so."""
+    counts = found.counts
     if counts.total == 0:
-        return "no case was run"
-    if not_run:
-        return "it was not run on any of the cases"
-    if has_margin(bar):
-        if reference is None:
-            return f"the reference is missing: {baseline} has no outcome on any of the cases"
-        if reference < LEAST_BASELINE_RATE:
-            return f"{baseline} is not a usable reference: it passes only {reference:.0%} of the cases itself"
-    if absolute_rate(bar) == 1.0 and counts.failed == 0 and counts.missing > 0:
-        return (
+        yield Reason("no_cases", "no case was run")
+    elif all(outcome == "missing" for outcome in view.found(found.challenger)):
+        yield Reason("not_run", "it was not run on any of the cases")
+    elif has_margin(bar):
+        yield from _reference_blocks(bar, reference, baseline)
+    if counts.total and absolute_rate(bar) == 1.0 and counts.failed == 0 and counts.missing > 0:
+        yield Reason(
+            "missing_outcomes",
             f"{counts.missing} of the {counts.total} cases without an outcome (error or not run), "
-            "where all must pass"
+            "where all must pass",
         )
-    return None
 
 
-def _undecided(observed: bool | None) -> str | None:
-    """Return the block of an observed rate that hangs on missing outcomes."""
-    return "the observed rate hangs on cases without an outcome" if observed is None else None
+def _reference_blocks(bar: Bar, reference: _Reference, baseline: str) -> Iterator[Reason]:
+    """Yield what makes the baseline no reference for a margin."""
+    assert bar.margin is not None
+    errors = f"{reference.errors} case{'s' * (reference.errors != 1)}"
+    if not reference.answered:
+        text = f"the reference is missing: {baseline} has no outcome on any of the cases"
+        if reference.errors:
+            text += f" (it gave an error on {errors}: rerun them)"
+        yield Reason("reference_missing", text)
+    elif reference.passed < LEAST_BASELINE_RATE * reference.answered - 1e-9:
+        text = (
+            f"the baseline {baseline} passes {reference.passed:.4g} of {reference.answered} and is no reference "
+            f"for a margin of {100.0 * bar.margin:g} points"
+        )
+        if reference.errors:
+            text += f"; it gave an error on {errors} more: rerun them"
+        yield Reason("reference_unusable", text)
 
 
 def _observed(bar: Bar, counts: Counts, pairs: Pairs | None) -> bool | None:
@@ -223,7 +274,7 @@ def _observed(bar: Bar, counts: Counts, pairs: Pairs | None) -> bool | None:
         at_best &= counts.passed + counts.missing >= needed
     if has_margin(bar) and pairs is not None and bar.margin is not None:
         at_worst &= _difference(pairs.safe_mean) >= -bar.margin - 1e-9
-        at_best &= _difference(pairs.worse_mean) >= -bar.margin - 1e-9
+        at_best &= _difference(pairs.worse) >= -bar.margin - 1e-9
     if at_worst:
         return True
     return None if at_best else False

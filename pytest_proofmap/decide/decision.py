@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pytest_proofmap.collector import no_collection
 from pytest_proofmap.decide.attribution import attribute
+from pytest_proofmap.decide.multiplicity import DEFAULT_RULE
 from pytest_proofmap.decide.objective import CriterionVerdicts, judge_objective
 from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.decide.paired import Memo
+from pytest_proofmap.decide.reasons import Block, blocks_on
 from pytest_proofmap.decide.recommend import recommend
 from pytest_proofmap.decide.stopping import order_of
 from pytest_proofmap.decide.tally import CriterionTally, tally
-from pytest_proofmap.decide.verdict import Judged, judge
-from pytest_proofmap.evidence.models import Cell, Criterion, Evidence, Objective, RuntimeInfo
+from pytest_proofmap.decide.verdict import judge
+from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, RuntimeInfo
 
-__all__ = ["Decision", "decide", "decide_evidence"]
+__all__ = ["Decision", "decide", "decide_evidence", "is_decided"]
 
 
 class Decision(NamedTuple):
@@ -33,8 +36,12 @@ def decide(
     observations: Iterable[Observation],
     *,
     memo: Memo | None = None,
+    blocks: Sequence[Block] = (),
 ) -> Decision:
     """Decide on all challengers of all criteria and objectives.
+
+    No fault in here loses what was observed: an objective that cannot be decided says so in ``decision_error``,
+    has no verdicts, and leaves the others alone.
 
     Args:
         criteria: The criteria with their bars; what they hold of earlier decisions is replaced.
@@ -42,40 +49,37 @@ def decide(
         runtimes: The runtimes as configured.
         observations: What was observed, in any order.
         memo: Where p-values are kept, such as between runs; None: only within this process.
+        blocks: What blocks verdicts, beside what the observations say.
 
     Returns:
         The criteria with cells and attribution, and the objectives with verdicts and recommendations, in the
         order they came in.
     """
     with no_collection():
-        return _decide(criteria, objectives, runtimes, observations, memo)
+        try:
+            tallies = tally(observations, {criterion.id: criterion.collected for criterion in criteria})
+        except Exception as error:
+            return Decision(
+                [_undecided_criterion(criterion) for criterion in criteria],
+                [_undecided_objective(objective, error) for objective in objectives],
+            )
+        decided: dict[str, Criterion] = {}
+        judged = []
+        for objective in objectives:
+            own = [criterion for criterion in criteria if criterion.objective == objective.name]
+            try:
+                found = _decide_objective(objective, own, tallies, runtimes, memo, blocks)
+            except Exception as error:
+                found = Decision(
+                    [_undecided_criterion(criterion) for criterion in own],
+                    [_undecided_objective(objective, error)],
+                )
+            decided.update({criterion.id: criterion for criterion in found.criteria})
+            judged += found.objectives
+        return Decision([decided[criterion.id] for criterion in criteria], judged)
 
 
-def _decide(
-    criteria: Sequence[Criterion],
-    objectives: Sequence[Objective],
-    runtimes: Mapping[str, RuntimeInfo],
-    observations: Iterable[Observation],
-    memo: Memo | None,
-) -> Decision:
-    tallies = tally(observations, {criterion.id: criterion.collected for criterion in criteria})
-    by_name = {objective.name: objective for objective in objectives}
-    decided: list[Criterion] = []
-    verdicts: dict[str, CriterionVerdicts] = {}
-    for criterion in criteria:
-        objective = by_name[criterion.objective]
-        counted = tallies[criterion.id]
-        cells, found = _judge_criterion(criterion, objective, counted, memo)
-        verdicts[criterion.id] = found
-        names = (objective.baseline, *_family(criterion, objective))
-        differences = attribute(counted, names, runtimes, criterion.bar.confidence)
-        decided.append(criterion.model_copy(update={"cells": cells, "attribution": differences}))
-    return Decision(
-        decided, [_decide_objective(objective, verdicts, tallies, runtimes) for objective in objectives]
-    )
-
-
-def decide_evidence(evidence: Evidence, *, memo: Memo | None = None) -> Evidence:
+def decide_evidence(evidence: Evidence, *, memo: Memo | None = None, blocks: Sequence[Block] = ()) -> Evidence:
     """Return an artifact with its decisions made anew from its samples and bars, without any call."""
     repeated = {criterion.id for criterion in evidence.criteria if criterion.bar.samples > 1}
     decision = decide(
@@ -84,54 +88,77 @@ def decide_evidence(evidence: Evidence, *, memo: Memo | None = None) -> Evidence
         evidence.runtimes,
         observe(evidence.samples, repeated),
         memo=memo,
+        blocks=blocks,
     )
     return evidence.model_copy(update={"criteria": decision.criteria, "objectives": decision.objectives})
 
 
-def _family(criterion: Criterion, objective: Objective) -> Sequence[str]:
-    """Return the challengers that the criterion's mark names."""
-    return criterion.challengers or objective.challengers
+def is_decided(evidence: Evidence) -> bool:
+    """Return whether an artifact holds verdicts, or says why it has none."""
+    return any(criterion.cells for criterion in evidence.criteria) or any(
+        objective.decision_error is not None for objective in evidence.objectives
+    )
 
 
-def _judge_criterion(
-    criterion: Criterion, objective: Objective, counted: CriterionTally, memo: Memo | None
-) -> tuple[list[Cell], CriterionVerdicts]:
-    """Judge a criterion on all cases and on each of its slices."""
-    cells: list[Cell] = []
-    judged: dict[tuple[str | None, str], Judged] = {}
-    slices = counted.slices()
-    order = order_of(criterion)
-    for slice_name in (None, *slices):
-        baseline, found = judge(
-            criterion.bar,
-            counted.view(slice_name),
-            slice_name,
-            objective.baseline,
-            _family(criterion, objective),
-            memo,
-            order,
-        )
-        cells.append(baseline)
-        for one in found:
-            cells.append(one.cell)
-            judged[slice_name, one.cell.runtime] = one
-    return cells, CriterionVerdicts(criterion.id, criterion.bar, bool(slices), judged)
+def _undecided_criterion(criterion: Criterion) -> Criterion:
+    return criterion.model_copy(update={"cells": [], "attribution": []})
+
+
+def _undecided_objective(objective: Objective, error: Exception) -> Objective:
+    """Return an objective that could not be decided, with what went wrong and where."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    if frames:
+        name = frames[-1].filename.replace("\\", "/").rpartition("/")[2]
+        text += f" ({name}, line {frames[-1].lineno}, in {frames[-1].name})"
+    return objective.model_copy(update={"verdicts": [], "recommendations": [], "decision_error": text})
 
 
 def _decide_objective(
     objective: Objective,
-    verdicts: Mapping[str, CriterionVerdicts],
+    criteria: Sequence[Criterion],
     tallies: Mapping[str, CriterionTally],
     runtimes: Mapping[str, RuntimeInfo],
-) -> Objective:
-    """Judge an objective on all cases and on each slice of its criteria, and recommend."""
-    own = [verdicts[criterion] for criterion in objective.criteria if criterion in verdicts]
-    slices = sorted({name for criterion in own for name in tallies[criterion.id].slices()})
-    all_verdicts = []
+    memo: Memo | None,
+    blocks: Sequence[Block],
+) -> Decision:
+    """Judge an objective's criteria, then the objective itself on all cases and on each slice, and recommend."""
+    rule = objective.slices_rule or DEFAULT_RULE
+    decided, verdicts = [], []
+    for criterion in criteria:
+        counted = tallies[criterion.id]
+        names = criterion.challengers or objective.challengers
+        slices = counted.slices()
+        found = judge(
+            criterion.bar,
+            {name: counted.view(name) for name in (None, *slices)},
+            objective.baseline,
+            names,
+            rule,
+            memo=memo,
+            order=order_of(criterion),
+            blocks={name: blocks_on(blocks, criterion.id, name, objective.baseline) for name in names},
+        )
+        verdicts.append(CriterionVerdicts(criterion.id, criterion.bar, bool(slices), found.judged))
+        differences = attribute(counted, (objective.baseline, *names), runtimes, criterion.bar.confidence)
+        decided.append(criterion.model_copy(update={"cells": found.cells, "attribution": differences}))
+    listed = [one for one in verdicts if one.id in objective.criteria]
+    slices = sorted({name for one in listed for name in tallies[one.id].slices()})
+    together = judge_objective(objective, listed, slices)
     recommendations = []
-    for slice_name in (None, *slices):
-        found = judge_objective(objective, own, slice_name)
-        all_verdicts += found
-        views = [tallies[criterion.id].view(slice_name if criterion.sliced else None) for criterion in own]
-        recommendations.append(recommend(objective, own, found, slice_name, views, runtimes))
-    return objective.model_copy(update={"verdicts": all_verdicts, "recommendations": recommendations})
+    for name in (None, *slices):
+        views = [tallies[one.id].view(name if one.sliced else None) for one in listed]
+        recommendations.append(recommend(objective, listed, together, name, views, runtimes))
+    return Decision(
+        decided,
+        [
+            objective.model_copy(
+                update={
+                    "verdicts": [verdict for name in (None, *slices) for verdict in together.by_slice[name]],
+                    "recommendations": recommendations,
+                    "slices_rule": rule,
+                    "decision_error": None,
+                }
+            )
+        ],
+    )

@@ -3,8 +3,9 @@
 Up to 400 pairs the test is exact and unconditional: tables are ordered by Tango's score statistic (1998),
 and the p-value is the largest tail probability over the nuisance parameter, which the data restrict
 beforehand to a Clopper-Pearson interval at confidence 1 - gamma (Berger R.L. & Boos D.D. 1994, P values
-maximized over a confidence set for the nuisance parameter, JASA 89:1012-1016). Above 400 pairs the score
-statistic is taken with a continuity correction of one pair.
+maximized over a confidence set for the nuisance parameter, JASA 89:1012-1016). Above 800 pairs the score
+statistic is taken with a continuity correction of one pair, which is the more careful of the two; in between the
+one passes over into the other, so that no number of pairs is a step.
 
 With regressions b and improvements c swapped and the sign of the margin turned, the same test asks the
 opposite question, so that both p-values come from one function.
@@ -19,13 +20,31 @@ from functools import lru_cache
 from pytest_proofmap.decide.binomial import beta_quantile, binomial_at_most
 from pytest_proofmap.decide.tango import null_variance, tango_z
 
-__all__ = ["EXACT_LIMIT", "GAMMA", "Memo", "p_unsafe_paired", "p_worse_paired"]
+__all__ = ["EXACT_LIMIT", "GAMMA", "SCORE_LIMIT", "Memo", "gamma_of", "p_unsafe_paired", "p_worse_paired"]
 
 GAMMA = 0.0005
-"""The share of the error that pays for restricting the nuisance parameter (Berger and Boos)."""
+"""The largest share of the error that pays for restricting the nuisance parameter (Berger and Boos)."""
+
+
+def gamma_of(alpha: float, challengers: int, slices: int = 1) -> float:
+    """Return the share of the error that pays for restricting the nuisance parameter.
+
+    It is added to each p-value, so that where many challengers and slices share the error it must stay small
+    beside what is left for each.
+
+    Args:
+        alpha: The error.
+        challengers: How many challengers share it.
+        slices: How many slices share it.
+    """
+    return min(GAMMA, alpha / (100.0 * max(1, slices) * max(1, challengers)))
+
 
 EXACT_LIMIT = 400
-"""The largest number of pairs that is tested exactly."""
+"""Up to so many pairs the test is exact."""
+
+SCORE_LIMIT = 800
+"""From so many pairs on it is the score statistic's alone."""
 
 Memo = MutableMapping[str, float]
 """Where p-values are kept between runs: any mapping from a text key to a number."""
@@ -34,62 +53,88 @@ _TIE = 1e-7
 _GRID = 20
 
 
-def p_unsafe_paired(b: float, c: float, n: int, margin: float, memo: Memo | None = None) -> float:
+def p_unsafe_paired(
+    b: float, c: float, n: int, margin: float, memo: Memo | None = None, gamma: float = GAMMA
+) -> float:
     """Return the p-value of "the challenger is worse by the margin or more".
 
     Args:
         b: Regressions; fractional when cases were sampled more than once.
         c: Improvements.
         n: Pairs.
-        margin: The tolerated loss of pass rate, in (0, 1].
+        margin: The tolerated loss of pass rate, in [0, 1]; 0 asks whether the challenger is better.
         memo: Where to look the value up and keep it.
+        gamma: The share of the error that pays for restricting the nuisance parameter.
 
     Returns:
         A small number when the data speak for "no worse than the margin"; 1.0 when there are no pairs.
     """
-    return _remembered(b, c, n, margin, memo)
+    return _remembered(b, c, n, margin, memo, gamma)
 
 
-def p_worse_paired(b: float, c: float, n: int, margin: float, memo: Memo | None = None) -> float:
+def p_worse_paired(
+    b: float, c: float, n: int, margin: float, memo: Memo | None = None, gamma: float = GAMMA
+) -> float:
     """Return the p-value of "the challenger is worse by at most the margin": small when it is truly worse."""
-    return _remembered(c, b, n, -margin, memo)
+    return _remembered(c, b, n, -margin, memo, gamma)
 
 
-def _remembered(b: float, c: float, n: int, delta: float, memo: Memo | None) -> float:
+def _remembered(b: float, c: float, n: int, delta: float, memo: Memo | None, gamma: float) -> float:
     """Look the p-value up by its table, and compute and keep it when it is new."""
     if n <= 0:
         return 1.0
     # What averaging leaves of a whole number is one: the same table must have the same value and key.
     b, c = round(b, 9), round(c, 9)
-    if memo is None or n > EXACT_LIMIT:
-        return _p_value(b, c, n, delta)
-    key = f"tango-bb-1:{b:.12g},{c:.12g},{n},{delta:.12g}"
+    if memo is None or n >= SCORE_LIMIT:
+        return _p_value(b, c, n, delta, gamma)
+    key = f"tango-bb-2:{b:.12g},{c:.12g},{n},{delta:.12g},{gamma:.12g}"
     found = memo.get(key)
     if found is None:
-        found = memo[key] = _p_value(b, c, n, delta)
+        found = memo[key] = _p_value(b, c, n, delta, gamma)
     return found
 
 
 @lru_cache(maxsize=65_536)
-def _p_value(b: float, c: float, n: int, delta: float) -> float:
+def _p_value(b: float, c: float, n: int, delta: float, gamma: float) -> float:
     """Return the p-value of "P(improve) - P(regress) <= -delta" for a delta of either sign."""
-    if n > EXACT_LIMIT:
-        deviation = math.sqrt(n * null_variance(b, c, n, -delta))
-        distance = c - b + n * delta - 1.0
-        if deviation < 1e-12:
-            return 0.0 if distance > 0.0 else 1.0
-        return 0.5 * math.erfc(distance / deviation / math.sqrt(2.0))
+    if delta == 0.0 and b + c == 0.0:
+        return 1.0
+    if abs(delta) >= 1.0:
+        # Read from old artifacts. Nothing but "every pair regresses" is that much worse.
+        return gamma if delta > 0.0 and b < n else 1.0
+    if n >= SCORE_LIMIT:
+        return _score_p_value(b, c, n, delta)
+    exact = _exact_p_value(b, c, n, delta, gamma)
+    if n <= EXACT_LIMIT:
+        return exact
+    # By the square: past the border the score's value, mostly the larger one, comes in so slowly that more
+    # agreement does not count for less.
+    share = ((n - EXACT_LIMIT) / (SCORE_LIMIT - EXACT_LIMIT)) ** 2
+    return exact + share * (_score_p_value(b, c, n, delta) - exact)
+
+
+def _score_p_value(b: float, c: float, n: int, delta: float) -> float:
+    """Return the p-value of the score statistic with a continuity correction."""
+    deviation = math.sqrt(n * null_variance(b, c, n, -delta))
+    distance = c - b + n * delta - 1.0
+    if deviation < 1e-12:
+        return 0.0 if distance > 0.0 else 1.0
+    return 0.5 * math.erfc(distance / deviation / math.sqrt(2.0))
+
+
+def _exact_p_value(b: float, c: float, n: int, delta: float, gamma: float) -> float:
+    """Return the largest tail probability over what the data leave possible of the nuisance parameter."""
     z = tango_z(b, c, n, -delta)
-    low, high = _improvement_range(b + c, n, delta)
+    low, high = _improvement_range(b + c, n, delta, gamma)
     tail = _Tail(n, delta, z - _TIE, low, high)
-    return min(1.0, _largest(tail, low, high, *_possible_range(delta)) + GAMMA)
+    return min(1.0, _largest(tail, low, high, *_possible_range(delta), enough=1.0 - gamma) + gamma)
 
 
 @lru_cache(maxsize=65_536)
-def _disagreement_range(discordant: float, n: int) -> tuple[float, float]:
+def _disagreement_range(discordant: float, n: int, gamma: float) -> tuple[float, float]:
     """Return the Clopper-Pearson interval of the share of discordant pairs at confidence 1 - gamma."""
-    low = beta_quantile(GAMMA / 2.0, discordant, n - discordant + 1.0) if discordant > 0 else 0.0
-    high = beta_quantile(1.0 - GAMMA / 2.0, discordant + 1.0, n - discordant) if discordant < n else 1.0
+    low = beta_quantile(gamma / 2.0, discordant, n - discordant + 1.0) if discordant > 0 else 0.0
+    high = beta_quantile(1.0 - gamma / 2.0, discordant + 1.0, n - discordant) if discordant < n else 1.0
     return low, high
 
 
@@ -98,9 +143,9 @@ def _possible_range(delta: float) -> tuple[float, float]:
     return max(0.0, -delta), max(0.0, (1.0 - delta) / 2.0)
 
 
-def _improvement_range(discordant: float, n: int, delta: float) -> tuple[float, float]:
+def _improvement_range(discordant: float, n: int, delta: float, gamma: float) -> tuple[float, float]:
     """Return the rates of improvement to search, at which the rate of regression is that rate plus delta."""
-    low, high = _disagreement_range(discordant, n)
+    low, high = _disagreement_range(discordant, n, gamma)
     floor, ceiling = _possible_range(delta)
 
     def clip(rate: float) -> float:
@@ -266,15 +311,17 @@ class _Tail:
         return total
 
 
-def _largest(function: Callable[[float], float], low: float, high: float, floor: float, ceiling: float) -> float:
+def _largest(
+    function: Callable[[float], float], low: float, high: float, floor: float, ceiling: float, enough: float
+) -> float:
     """Return the largest value between low and high: a grid, then a search around its best local maxima.
 
     The grid is even in the arcsine of the square root of the rate's place between floor and ceiling, where rates
-    of the table vanish: on this scale a binomial tail is equally smooth everywhere. A value that already makes
+    of the table vanish: on this scale a binomial tail is equally smooth everywhere. A value that is enough to make
     the p-value 1 ends the search.
     """
     best = function(0.5 * (low + high))
-    if best >= 1.0 - GAMMA or high - low < 1e-12:
+    if best >= enough or high - low < 1e-12:
         return best
     width = ceiling - floor
     start, stop = (math.asin(math.sqrt(min(1.0, (rate - floor) / width))) for rate in (low, high))
@@ -286,7 +333,7 @@ def _largest(function: Callable[[float], float], low: float, high: float, floor:
     values = []
     for angle in angles:
         value = at(angle)
-        if value >= 1.0 - GAMMA:
+        if value >= enough:
             return value
         values.append(value)
     best = max(best, *values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from pytest_proofmap.decide.repeated import CasePair, PairedTable, flip_table, mean_table
+from pytest_proofmap.decide.repeated import CasePair, PairedTable, flip_table, mean_table, share_table
 from pytest_proofmap.decide.tally import View
 
 __all__ = ["Pairs", "answered_pairs", "pair"]
@@ -22,9 +22,8 @@ class Pairs(NamedTuple):
     safe_mean: PairedTable
     """The tables for asking "is it acceptable?", missing outcomes counted against it."""
     safe_flips: PairedTable
-    worse_mean: PairedTable
-    """The tables for asking "is it worse?", missing outcomes counted for it."""
-    worse_flips: PairedTable
+    worse: PairedTable
+    """The table for asking "is it worse?", missing outcomes counted for it: fractional and on the cases alone."""
 
     @property
     def total(self) -> int:
@@ -59,8 +58,7 @@ def pair(view: View, baseline: str, challenger: str) -> Pairs:
         compared,
         mean_table(safe),
         flip_table(safe),
-        mean_table(worse),
-        flip_table(worse),
+        share_table(worse),
     )
 
 
@@ -91,7 +89,6 @@ def _pair_plain(view: View, baseline: str, challenger: str) -> Pairs:
         compared,
         safe_table,
         safe_table,
-        worse_table,
         worse_table,
     )
 

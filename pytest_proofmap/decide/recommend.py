@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pytest_proofmap.decide.economics import Economics, OwnFigures, compare, own_figures
-from pytest_proofmap.decide.objective import CriterionVerdicts
+from pytest_proofmap.decide.objective import CriterionVerdicts, ObjectiveVerdicts
 from pytest_proofmap.decide.ratios import CASES_FOR_P95, Ratio
 from pytest_proofmap.decide.tally import View
 from pytest_proofmap.decide.wording import count
@@ -40,7 +40,7 @@ class _Candidate(NamedTuple):
 def recommend(
     objective: Objective,
     criteria: Sequence[CriterionVerdicts],
-    verdicts: Sequence[ObjectiveVerdict],
+    together: ObjectiveVerdicts,
     slice_name: str | None,
     views: Sequence[View],
     runtimes: Mapping[str, RuntimeInfo],
@@ -50,11 +50,12 @@ def recommend(
     Args:
         objective: The objective, with what it optimizes and its service ceilings.
         criteria: Its criteria's verdicts.
-        verdicts: Its own verdicts on this slice.
+        together: Its own verdicts.
         slice_name: The slice.
         views: The cases of each criterion that count towards the slice.
         runtimes: The runtimes as configured, for their providers.
     """
+    verdicts = together.by_slice[slice_name]
     confidence = criteria[0].bar.confidence if criteria else 0.95
     qualified = [
         _candidate(objective, criteria, name, slice_name, views, confidence)

@@ -1,9 +1,11 @@
-"""Several samples of each case: two paired tables that must both hold.
+"""Several samples of each case: two paired tables that must both hold, and one that speaks against.
 
 More samples tell more about the same cases but never stand for more cases. The *mean* table counts how far
 the pass shares of a case differ, on an effective number of cases that grows only as far as averaging really
-took noise away; the *flip* table counts the cases that changed sides. With one sample a case both are the
-ordinary table.
+took noise away; the *flip* table counts the cases that changed sides. Who is acceptable must be so on both. Who is
+worse is so by the *share* table alone, the differences in pass share over the cases: to ask for both there as well
+would find nobody from three samples on, for whoever fails now and then flips no case. With one sample a case all
+three are the ordinary table.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-__all__ = ["CasePair", "PairedTable", "flip_table", "mean_table", "pass_hat_k"]
+__all__ = ["CasePair", "PairedTable", "flip_table", "mean_table", "pass_hat_k", "share_table"]
 
 
 class CasePair(NamedTuple):
@@ -33,14 +35,19 @@ class PairedTable(NamedTuple):
     pairs: int
 
 
+def share_table(cases: Sequence[CasePair]) -> PairedTable:
+    """Return the table of the differences in pass share, on the cases as they are."""
+    differences = [case.challenger_rate - case.baseline_rate for case in cases]
+    regressions = math.fsum(-d for d in differences if d < 0.0)
+    return PairedTable(regressions, math.fsum(d for d in differences if d > 0.0), len(cases))
+
+
 def mean_table(cases: Sequence[CasePair]) -> PairedTable:
     """Return the table of the mean differences on the effective number of cases."""
-    n = len(cases)
+    regressions, improvements, n = share_table(cases)
     if n == 0:
         return PairedTable(0, 0, 0)
     differences = [case.challenger_rate - case.baseline_rate for case in cases]
-    regressions = math.fsum(-d for d in differences if d < 0.0)
-    improvements = math.fsum(d for d in differences if d > 0.0)
     if all(case.baseline_samples == 1 == case.challenger_samples for case in cases):
         return PairedTable(regressions, improvements, n)
     mean = math.fsum(differences) / n

@@ -20,7 +20,8 @@ from pytest_proofmap.decide.adaptive import (
     p_worse_adaptive,
 )
 from pytest_proofmap.decide.bars import LEAST_BASELINE_RATE, Assessment, assess, baseline_rate
-from pytest_proofmap.decide.paired import Memo, p_unsafe_paired
+from pytest_proofmap.decide.paired import GAMMA, Memo, p_unsafe_paired
+from pytest_proofmap.decide.reasons import Reason
 from pytest_proofmap.decide.tally import CaseTally, CriterionTally, View
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import Bar, Criterion
@@ -68,6 +69,9 @@ def assess_adaptively(
     baseline: str,
     challengers: int,
     memo: Memo | None = None,
+    *,
+    gamma: float = GAMMA,
+    blocks: Sequence[Reason] = (),
 ) -> Assessment:
     """Assess a challenger that may not have been asked all cases of a view.
 
@@ -79,17 +83,27 @@ def assess_adaptively(
         baseline: Name of the baseline.
         challengers: How many challengers share the error.
         memo: Where p-values are kept.
+        gamma: The share of the error that pays for restricting the nuisance parameter of paired tests.
+        blocks: What blocks a verdict beside what the outcomes say.
     """
     asked = view.asked(challenger)
-    found = assess(bar, asked, challenger, baseline, memo, reference_view=view)
+    found = assess(bar, asked, challenger, baseline, memo, reference_view=view, gamma=gamma, blocks=blocks)
     whole = asked is view
-    if found.hard_failure or found.block or (whole and not _is_margin(bar)):
+    if found.p_better is not None and not whole:
+        # Whether it is better than the baseline is a question to all cases.
+        return found.without_figures()
+    if found.hard_failure or (found.blocks and found.p_better is None) or (whole and not _is_margin(bar)):
         return found
     if not _is_margin(bar):
         left_out = len(view.cases) - len(asked.cases)
         return found._replace(
-            block=f"adaptive sampling left {count(left_out, 'case')} out, and what it asked decides no bar of "
-            "this kind: run it without --proofmap-adaptive",
+            blocks=(
+                Reason(
+                    "adaptive_left_out",
+                    f"adaptive sampling left {count(left_out, 'case')} out, and what it asked decides no bar of "
+                    "this kind: run it without --proofmap-adaptive",
+                ),
+            ),
             p_unsafe=None,
             p_worse=None,
             observed=None,
@@ -109,7 +123,7 @@ def is_futile(
     bar: Bar, view: View, order: CaseOrder, found: Assessment, challengers: int, memo: Memo | None = None
 ) -> bool:
     """Return whether cases were left out and agreement on all of them would not qualify a challenger."""
-    if found.block or found.pairs is None or not _is_margin(bar):
+    if found.blocks or found.pairs is None or not _is_margin(bar):
         return False
     table = found.pairs.safe_flips
     rule = margin_rule(bar, challengers, len(view.cases), early=order.early)

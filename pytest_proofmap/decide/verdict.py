@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pytest_proofmap.decide.bars import (
@@ -11,11 +12,12 @@ from pytest_proofmap.decide.bars import (
     Assessment,
     absolute_rate,
     assess,
+    baseline_rate,
     has_margin,
     is_observed,
 )
 from pytest_proofmap.decide.binomial import clopper_pearson
-from pytest_proofmap.decide.multiplicity import holm, holm_level
+from pytest_proofmap.decide.multiplicity import DEFAULT_RULE, correct, holm
 from pytest_proofmap.decide.needs import (
     best_all_pass,
     best_margin,
@@ -23,12 +25,14 @@ from pytest_proofmap.decide.needs import (
     typical_margin,
     typical_min_pass_rate,
 )
-from pytest_proofmap.decide.paired import Memo
+from pytest_proofmap.decide.paired import Memo, gamma_of
 from pytest_proofmap.decide.ratios import latency_figures
+from pytest_proofmap.decide.reasons import Reason, ReasonCode
 from pytest_proofmap.decide.repeated import pass_hat_k
 from pytest_proofmap.decide.stopping import CaseOrder, assess_adaptively, is_futile, share_spent_early
 from pytest_proofmap.decide.tally import View, answered_latencies
 from pytest_proofmap.decide.wording import (
+    Family,
     count,
     insufficient_reason,
     name_cases,
@@ -36,9 +40,9 @@ from pytest_proofmap.decide.wording import (
     percent,
     qualified_reason,
 )
-from pytest_proofmap.evidence.models import AdaptiveCell, Bar, Cell, Latency, Needs, Role, Status
+from pytest_proofmap.evidence.models import AdaptiveCell, Bar, Cell, Latency, Needs, Role, SlicesRule, Status
 
-__all__ = ["Judged", "baseline_meets_bar", "judge"]
+__all__ = ["Judged", "Verdicts", "baseline_meets_bar", "judge"]
 
 
 class Judged(NamedTuple):
@@ -46,96 +50,175 @@ class Judged(NamedTuple):
 
     cell: Cell
     assessment: Assessment
+    reason: Reason
+    """Of the cell."""
+
+
+class Verdicts(NamedTuple):
+    """The verdicts on one criterion."""
+
+    cells: list[Cell]
+    """By slice, the baseline's first."""
+    judged: dict[tuple[str | None, str], Judged]
+    """The challengers by slice and name."""
 
 
 def judge(
     bar: Bar,
-    view: View,
-    slice_name: str | None,
+    views: Mapping[str | None, View],
     baseline: str,
     challengers: Sequence[str],
+    rule: SlicesRule = DEFAULT_RULE,
+    *,
     memo: Memo | None = None,
     order: CaseOrder | None = None,
-) -> tuple[Cell, list[Judged]]:
-    """Judge all challengers of a criterion on one slice.
+    blocks: Mapping[str, Sequence[Reason]] = MappingProxyType({}),
+) -> Verdicts:
+    """Judge all challengers of a criterion on all cases and on each slice.
 
     Args:
         bar: The criterion's bar.
-        view: Its cases on the slice.
-        slice_name: The slice; None: all cases.
+        views: The criterion's cases, under None all of them, under each slice its own.
         baseline: Name of the baseline.
         challengers: The whole family that the mark names, whoever of it was run.
+        rule: How slices are corrected for each other.
         memo: Where p-values are kept.
         order: The order of the cases when sampling was adaptive; None: every case was asked.
-
-    Returns:
-        The baseline's cell, and the challengers' in their order.
+        blocks: What blocks the verdicts on a challenger, beside what its outcomes say.
     """
-    if order is None:
-        found = [assess(bar, view, challenger, baseline, memo) for challenger in challengers]
-    else:
-        found = [
-            assess_adaptively(bar, view, order, challenger, baseline, len(challengers), memo)
-            for challenger in challengers
-        ]
-    adjusted = holm([one.family_p for one in found])
-    alpha = 1.0 - bar.confidence
-    level = holm_level(adjusted, alpha)
-    if order is not None:
-        level *= 1.0 - share_spent_early(bar, view, order, len(challengers))
-    judged = []
-    for one, p_adjusted in zip(found, adjusted, strict=True):
-        status = _status(bar, one, p_adjusted, alpha)
-        needs = None
-        if status == "qualified":
-            reason = qualified_reason(bar, one, baseline)
-        elif status == "not_qualified":
-            reason = not_qualified_reason(bar, one, baseline)
-        else:
-            needs = _needs(bar, one, level, memo)
-            reason = insufficient_reason(bar, one, baseline, needs, level, len(challengers))
-        adaptive = None
-        if order is not None:
-            adaptive = AdaptiveCell(asked=len(view.asked(one.challenger).cases), cases=len(view.cases))
-            left = adaptive.cases - adaptive.asked
-            if status == "insufficient" and is_futile(bar, view, order, one, len(challengers), memo):
-                reason = f"not even agreement on the other {count(left, 'case')} would qualify it: {reason}"
-            if left:
-                reason += f"; adaptive: decided after {adaptive.asked} of {count(adaptive.cases, 'case')}"
-        observed = is_observed(bar)
-        cell = _cell(bar, view, slice_name, one.challenger, "challenger", status, reason).model_copy(
-            update={
-                "p_unsafe": one.p_unsafe,
-                "p_worse": one.p_worse,
-                "p_adjusted": None if observed else p_adjusted,
-                "regressions": None if one.pairs is None else len(one.pairs.regressed),
-                "improvements": None if one.pairs is None else len(one.pairs.improved),
-                "needs": needs,
-                "adaptive": adaptive,
-            }
+    task = _Task(bar, views, baseline, challengers, memo, order, blocks)
+    slices = [name for name in views if name is not None]
+    whole, parts = _judge_family(task, [None], "each"), _judge_family(task, slices, rule)
+    return Verdicts([*whole.cells, *parts.cells], {**whole.judged, **parts.judged})
+
+
+class _Task(NamedTuple):
+    """What there is to judge."""
+
+    bar: Bar
+    views: Mapping[str | None, View]
+    baseline: str
+    challengers: Sequence[str]
+    memo: Memo | None
+    order: CaseOrder | None
+    blocks: Mapping[str, Sequence[Reason]]
+
+    def assess(self, name: str | None, challenger: str, sharing: int, gamma: float) -> Assessment:
+        """Assess a challenger, whether every case was asked or sampling was adaptive."""
+        own = self.blocks.get(challenger, ())
+        view = self.views[name]
+        if self.order is None:
+            return assess(self.bar, view, challenger, self.baseline, self.memo, gamma=gamma, blocks=own)
+        return assess_adaptively(
+            self.bar,
+            view,
+            self.order,
+            challenger,
+            self.baseline,
+            sharing,
+            self.memo,
+            gamma=gamma,
+            blocks=own,
         )
-        judged.append(Judged(cell, one))
-    return _baseline_cell(bar, view, slice_name, baseline), judged
 
 
-def _status(bar: Bar, found: Assessment, p_adjusted: float, alpha: float) -> Status:
+def _judge_family(task: _Task, names: Sequence[str | None], rule: SlicesRule) -> Verdicts:
+    """Judge the challengers on slices that are corrected for each other (None: all cases)."""
+    alpha = 1.0 - task.bar.confidence
+    slices = 1 if rule == "each" else len(names)
+    sharing = len(task.challengers) * slices
+    gamma = gamma_of(alpha, len(task.challengers), slices)
+    found = [
+        _lift([task.assess(name, challenger, sharing, gamma) for challenger in task.challengers], alpha)
+        for name in names
+    ]
+    correction = correct([[one.family_p for one in row] for row in found], alpha, rule)
+    verdicts = Verdicts([], {})
+    for name, row, adjusted, next_level in zip(
+        names, found, correction.adjusted, correction.next_level, strict=True
+    ):
+        verdicts.cells.append(_baseline_cell(task.bar, task.views[name], name, task.baseline))
+        family = Family(task.baseline, len(task.challengers), slices, alpha, correction.level, next_level)
+        for one, p_adjusted in zip(row, adjusted, strict=True):
+            judged = _judge_one(task, name, one, p_adjusted, family)
+            verdicts.cells.append(judged.cell)
+            verdicts.judged[name, one.challenger] = judged
+    return verdicts
+
+
+def _lift(found: list[Assessment], alpha: float) -> list[Assessment]:
+    """Return the assessments, an unusable baseline blocking only those that are not shown to be better than it."""
+    adjusted = holm([1.0 if one.p_better is None else one.p_better for one in found])
+    return [
+        one if one.p_better is None else one.lifted() if p <= alpha else one.without_figures()
+        for one, p in zip(found, adjusted, strict=True)
+    ]
+
+
+def _judge_one(
+    task: _Task, slice_name: str | None, found: Assessment, p_adjusted: float, family: Family
+) -> Judged:
+    """Return a challenger's cell with its verdict and the reason for it."""
+    bar, order, memo, view = task.bar, task.order, task.memo, task.views[slice_name]
+    level = family.next_level
+    if order is not None:
+        level *= 1.0 - share_spent_early(bar, view, order, family.sharing)
+    status = _status(bar, found, p_adjusted, family)
+    needs = None
+    if status == "qualified":
+        reason = qualified_reason(bar, found, family.baseline)
+    elif status == "not_qualified":
+        reason = not_qualified_reason(bar, found, family.baseline)
+    else:
+        needs = _needs(bar, found, level, memo)
+        reason = insufficient_reason(bar, found, family, needs, level)
+        if p_adjusted <= family.alpha and not found.blocks:
+            reason = reason._replace(code="slices_together")
+    adaptive = None
+    if order is not None:
+        adaptive = AdaptiveCell(asked=len(view.asked(found.challenger).cases), cases=len(view.cases))
+        left = adaptive.cases - adaptive.asked
+        text = reason.text
+        if status == "insufficient" and is_futile(bar, view, order, found, family.sharing, memo):
+            others = count(left, "case")
+            reason = Reason("futile", f"not even agreement on the other {others} would qualify it: {text}")
+        if left:
+            decided = f"; adaptive: decided after {adaptive.asked} of {count(adaptive.cases, 'case')}"
+            reason = reason._replace(text=reason.text + decided)
+    observed = is_observed(bar)
+    cell = _cell(bar, view, slice_name, found.challenger, "challenger", status, reason).model_copy(
+        update={
+            "p_unsafe": found.p_unsafe,
+            "p_worse": found.p_worse,
+            "p_adjusted": None if observed else p_adjusted,
+            "level": None if observed else family.level,
+            "regressions": None if found.pairs is None else len(found.pairs.regressed),
+            "improvements": None if found.pairs is None else len(found.pairs.improved),
+            "needs": needs,
+            "adaptive": adaptive,
+        }
+    )
+    return Judged(cell, found, reason)
+
+
+def _status(bar: Bar, found: Assessment, p_adjusted: float, family: Family) -> Status:
     """Return the verdict: the first rule that applies."""
     if found.hard_failure:
         return "not_qualified"
-    if found.block:
+    if found.blocks:
         return "insufficient"
     if is_observed(bar):
         return "qualified" if found.observed else "not_qualified"
-    if p_adjusted <= alpha:
+    if p_adjusted <= family.level:
         return "qualified"
-    if found.p_worse is not None and found.p_worse <= alpha:
+    if found.p_worse is not None and found.p_worse <= family.alpha:
         return "not_qualified"
     return "insufficient"
 
 
 def _needs(bar: Bar, found: Assessment, level: float, memo: Memo | None) -> Needs | None:
     """Return how many additional cases a verdict takes, or None when cases are not what is missing."""
-    if found.block or is_observed(bar):
+    if found.blocks or is_observed(bar):
         return None
     counts = found.counts
     best, typical = 0, 0
@@ -173,7 +256,7 @@ def _cell(
     runtime: str,
     role: Role,
     status: Status | None,
-    reason: str,
+    reason: Reason,
 ) -> Cell:
     """Return a cell with its counts, rates, cost and latency."""
     samples, skipped = view.samples(runtime), view.skipped(runtime)
@@ -198,7 +281,8 @@ def _cell(
         skipped=skipped,
         pass_rate=passed / ran if ran else None,
         interval=clopper_pearson(passed, ran, bar.confidence or 0.95) if ran else None,
-        reason=reason,
+        reason=reason.text,
+        reason_code=reason.code,
         cost_usd=math.fsum(costs) if costs and len(costs) == len(samples) else None,
         latency_s=Latency(**latency_figures(answered_latencies(samples))._asdict()),
         pass_hat_k=pass_hat_k((one.passed, len(one.rows)) for one in present) if repeated else None,
@@ -207,21 +291,27 @@ def _cell(
 
 def _baseline_cell(bar: Bar, view: View, slice_name: str | None, baseline: str) -> Cell:
     """Return the baseline's cell, which says whether it meets the bar itself."""
-    cell = _cell(bar, view, slice_name, baseline, "baseline", None, "")
+    cell = _cell(bar, view, slice_name, baseline, "baseline", None, Reason("baseline", ""))
     found = zip(view.cases, view.found(baseline), strict=True)
     failed = [case for case, outcome in found if outcome == "failed"]
+    code: ReasonCode = "baseline"
     if cell.pass_rate is None:
-        reason = "it has no outcome on any of the cases"
+        code, text = "no_cases", "it has no outcome on any of the cases"
     else:
-        reason = f"{cell.passed}/{cell.cases - cell.skipped} cases pass"
+        text = f"{cell.passed}/{cell.cases - cell.skipped} cases pass"
         if failed:
-            reason += f"; it fails {name_cases(failed)}"
-        if has_margin(bar) and cell.pass_rate < LEAST_BASELINE_RATE:
-            reason += "; not a usable reference"
+            text += f"; it fails {name_cases(failed)}"
+        if cell.errors:
+            text += f"; it gave an error on {count(cell.errors, 'case')}"
+        rate = baseline_rate(view, baseline)
+        if has_margin(bar) and (rate is None or rate < LEAST_BASELINE_RATE):
+            code = "reference_missing" if rate is None else "reference_unusable"
+            text += "; it is no reference for a margin"
         elif not baseline_meets_bar(bar, cell):
-            rate = absolute_rate(bar)
-            reason += f"; its own bar is {percent(1.0 if rate is None else rate)}"
-    return cell.model_copy(update={"reason": reason})
+            code = "baseline_below_bar"
+            needed = absolute_rate(bar)
+            text += f"; its own bar is {percent(1.0 if needed is None else needed)}"
+    return cell.model_copy(update={"reason": text, "reason_code": code})
 
 
 def baseline_meets_bar(bar: Bar, cell: Cell) -> bool:
@@ -234,4 +324,5 @@ def baseline_meets_bar(bar: Bar, cell: Cell) -> bool:
     rate = absolute_rate(bar)
     if rate is not None and cell.pass_rate < rate - 1e-9:
         return False
-    return not has_margin(bar) or cell.pass_rate >= LEAST_BASELINE_RATE
+    answered = 1.0 - cell.errors / max(1, cell.cases - cell.skipped)
+    return not has_margin(bar) or (answered > 0.0 and cell.pass_rate >= LEAST_BASELINE_RATE * answered)

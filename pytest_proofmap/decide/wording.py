@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pytest_proofmap.decide.bars import Assessment, absolute_rate, has_margin, is_observed
 from pytest_proofmap.decide.binomial import all_pass_bound, lower_bound
 from pytest_proofmap.decide.loss import loss_bound
+from pytest_proofmap.decide.reasons import Reason
 from pytest_proofmap.evidence.models import Bar, Needs
 
 __all__ = [
     "FOOTER",
+    "Family",
     "count",
     "insufficient_reason",
     "name_cases",
@@ -55,13 +58,32 @@ def name_cases(cases: Sequence[str]) -> str:
     return f"{named} and {rest} more" if rest > 0 else named
 
 
-def qualified_reason(bar: Bar, found: Assessment, baseline: str) -> str:
+class Family(NamedTuple):
+    """What a challenger shares the error with, and what is left for it."""
+
+    baseline: str
+    challengers: int
+    slices: int
+    """How many slices share the error; 1 where each is decided by itself."""
+    alpha: float
+    level: float
+    """What the adjusted p-value must not exceed."""
+    next_level: float
+    """The raw p-value that would do, after correction."""
+
+    @property
+    def sharing(self) -> int:
+        """How many challengers and slices share the error."""
+        return self.challengers * self.slices
+
+
+def qualified_reason(bar: Bar, found: Assessment, baseline: str) -> Reason:
     """Return why a challenger qualifies."""
     counts = found.counts
     rate = absolute_rate(bar)
     parts = []
     if is_observed(bar):
-        return f"observed: {_observed(bar, found, baseline)}"
+        return Reason("observed", f"observed: {_observed(bar, found, baseline)}")
     if has_margin(bar) and bar.margin is not None:
         parts.append(
             f"no worse than {baseline} by more than {points(bar.margin)} points ({_confidence(bar)}): "
@@ -75,19 +97,19 @@ def qualified_reason(bar: Bar, found: Assessment, baseline: str) -> str:
             f"at least {percent(rate)} of the cases pass ({_confidence(bar)}): "
             f"{counts.passed}/{counts.total} passed, so at least {_rounded_down(low)} do"
         )
-    return "; ".join(parts) + _missing(found)
+    return Reason("qualified", "; ".join(parts) + _missing(found))
 
 
-def not_qualified_reason(bar: Bar, found: Assessment, baseline: str) -> str:
+def not_qualified_reason(bar: Bar, found: Assessment, baseline: str) -> Reason:
     """Return why a challenger is not acceptable, with the cases that show it."""
     counts = found.counts
     failed = f"{counts.failed} of {count(counts.total, 'case')} fail: {name_cases(found.failed_cases)}"
     if found.hard_failure:
-        return failed
+        return Reason("failed_cases", failed)
     if is_observed(bar):
         regressed = found.pairs.regressed if found.pairs and has_margin(bar) else found.failed_cases
         names = f": {name_cases(regressed)}" if regressed else ""
-        return f"observed: {_observed(bar, found, baseline)}{names}"
+        return Reason("observed", f"observed: {_observed(bar, found, baseline)}{names}")
     rate = absolute_rate(bar)
     below = None
     if rate is not None and rate < 1.0:
@@ -98,25 +120,22 @@ def not_qualified_reason(bar: Bar, found: Assessment, baseline: str) -> str:
             f"{_disagreement(found)} in {count(_pairs(found), 'case')}: {name_cases(found.pairs.regressed)}"
         )
         if below is None or not _falls_below(bar, found, rate):
-            return worse
-    return below or failed
+            return Reason("worse", worse)
+    return Reason("below_rate", below or failed)
 
 
-def insufficient_reason(
-    bar: Bar, found: Assessment, baseline: str, needs: Needs | None, level: float, challengers: int
-) -> str:
+def insufficient_reason(bar: Bar, found: Assessment, family: Family, needs: Needs | None, level: float) -> Reason:
     """Return why there is no verdict yet, and what would bring one.
 
     Args:
         bar: The criterion's bar.
         found: What was assessed.
-        baseline: Name of the baseline.
+        family: What it shares the error with.
         needs: Additional cases for a verdict.
-        level: The p-value that would do, after correction for several challengers.
-        challengers: How many challengers share the error.
+        level: The p-value that would do, after correction for several challengers and slices.
     """
-    if found.block:
-        return found.block
+    if found.blocks:
+        return found.blocks[0]
     counts = found.counts
     rate = absolute_rate(bar)
     parts = []
@@ -137,9 +156,18 @@ def insufficient_reason(
             text += f"; {total} would, if all {'others ' if _disagrees(found) else ''}agree"
         else:
             text += f"; {total} would do, if all {'others ' if counts.failed else ''}pass"
-        if challengers > 1:
-            text += f" (one of {challengers} challengers)"
-    return text + _missing(found)
+        text += _shared(family)
+    return Reason("too_few_cases", text + _missing(found))
+
+
+def _shared(family: Family) -> str:
+    """Return what a challenger shares the error with, in brackets."""
+    parts = []
+    if family.challengers > 1:
+        parts.append(f"one of {family.challengers} challengers")
+    if family.slices > 1:
+        parts.append(f"one of {family.slices} slices")
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _falls_below(bar: Bar, found: Assessment, rate: float | None) -> bool:

@@ -10,9 +10,9 @@ it unknown; fields that came later have defaults, so that an older artifact stay
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 __all__ = [
     "SCHEMA",
@@ -52,6 +52,8 @@ Outcome = Literal["passed", "failed", "error", "skipped"]
 Role = Literal["baseline", "challenger"]
 Source = Literal["live", "cache", "recording"]
 Status = Literal["qualified", "not_qualified", "insufficient"]
+SlicesRule = Literal["fdr", "all", "each"]
+"""Of the slices promoted at most alpha expected to be wrong; no error anywhere; each slice by itself."""
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -85,6 +87,21 @@ class Model(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="ignore", protected_namespaces=(), defer_build=True, allow_inf_nan=False
     )
+
+
+class GrowingModel(Model):
+    """A model with fields that came after its first version: those are left out where they are unset."""
+
+    added: ClassVar[frozenset[str]] = frozenset()
+    """Names of these fields."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = serialize(self)
+        for name in self.added:
+            if fields.get(name) is None:
+                fields.pop(name, None)
+        return fields
 
 
 class Versions(Model):
@@ -276,13 +293,16 @@ class Bar(Model):
     min_pass_rate: Share | None
     max_failure_rate: Share | None
     margin: Share | None
+    """Tolerated loss of pass rate against the baseline; 1 is read from old artifacts and decides nothing."""
     confidence: Annotated[float, Field(ge=0.0, lt=1.0)]
     samples: Annotated[int, Field(ge=1, le=10**6)]
     baseline_must_pass: bool = True
 
 
-class Cell(Model):
+class Cell(GrowingModel):
     """The evidence of one runtime on one criterion and slice, and its verdict."""
+
+    added = frozenset({"level", "reason_code"})
 
     runtime: str
     role: Role
@@ -312,6 +332,10 @@ class Cell(Model):
     """Probability that all of a case's samples pass, where a case has several; null otherwise."""
     adaptive: AdaptiveCell | None = None
     """How far adaptive sampling went; null where every case was asked for."""
+    level: Amount | None = None
+    """What ``p_adjusted`` must not exceed to qualify; null where no p-value decides."""
+    reason_code: str | None = None
+    """What the reason says, for tools."""
 
 
 class AttributedDifference(Model):
@@ -345,8 +369,10 @@ class Criterion(Model):
     """The rule of adaptive sampling; null where every case was asked for."""
 
 
-class ObjectiveVerdict(Model):
+class ObjectiveVerdict(GrowingModel):
     """Verdict on a challenger over all criteria of an objective."""
+
+    added = frozenset({"level", "reason_code"})
 
     runtime: str
     slice: str | None
@@ -354,6 +380,10 @@ class ObjectiveVerdict(Model):
     reason: str
     p_unsafe: Amount | None = None
     p_adjusted: Amount | None = None
+    level: Amount | None = None
+    """What ``p_adjusted`` must not exceed to qualify; null where no p-value decides."""
+    reason_code: str | None = None
+    """What the reason says, for tools."""
 
 
 class FallbackFigures(Model):
@@ -364,8 +394,10 @@ class FallbackFigures(Model):
     rescued: Count
 
 
-class Recommendation(Model):
+class Recommendation(GrowingModel):
     """The chain proposed for an objective or one of its slices."""
+
+    added = frozenset({"reason_code"})
 
     slice: str | None
     chain: Annotated[list[str], Field(min_length=1)]
@@ -382,10 +414,14 @@ class Recommendation(Model):
     outage_proof: bool | None = None
     """False when one provider's outage would empty the chain."""
     warnings: list[str] = []
+    reason_code: str | None = None
+    """What the reason says, for tools."""
 
 
-class Objective(Model):
+class Objective(GrowingModel):
     """The job that production routes, with its verdicts and recommendations."""
+
+    added = frozenset({"decision_error", "slices_rule"})
 
     name: str
     baseline: str
@@ -399,6 +435,10 @@ class Objective(Model):
     """Service ceiling in seconds: a runtime above it is not recommended."""
     max_cost_per_1k_usd: Amount | None = None
     """Service ceiling in USD for 1,000 cases: a runtime above it is not recommended."""
+    slices_rule: SlicesRule | None = None
+    """How the verdicts on several slices are corrected for each other; null: decided before there was a choice."""
+    decision_error: str | None = None
+    """Why deciding failed, in words: there are no verdicts then, and everything that was observed is kept."""
 
 
 class AuxiliaryTotals(Model):

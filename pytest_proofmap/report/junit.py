@@ -116,6 +116,8 @@ def _of_run(result: RunResult) -> Iterator[Property]:
     if totals.unpriced:
         yield "proofmap.unpriced_answers", str(totals.unpriced)
     for objective in result.objectives:
+        if objective.decision_error is not None:
+            yield f"proofmap.decision_error[{objective.name}]", objective.decision_error
         for verdict in objective.verdicts:
             where = _route(objective.name, verdict.slice)
             yield f"proofmap.verdict[{where}][{verdict.runtime}]", verdict.status

@@ -11,7 +11,13 @@ from pytest_proofmap.approve.models import route_parts
 from pytest_proofmap.approve.staleness import EvidenceFingerprints
 from pytest_proofmap.decide.coverage import whole_criteria
 from pytest_proofmap.evidence.models import Evidence
-from pytest_proofmap.run.findings import Finding, baseline_findings, replay_findings, strict_findings
+from pytest_proofmap.run.findings import (
+    Finding,
+    baseline_findings,
+    decision_findings,
+    replay_findings,
+    strict_findings,
+)
 from pytest_proofmap.run.miss import Miss
 
 __all__ = ["failing_baselines", "lock_findings", "stored_findings"]
@@ -27,7 +33,11 @@ def stored_findings(
         strict: The option that demands that every challenger qualifies; None: nothing does.
         left_out: Challengers that this demand does not concern.
     """
-    findings = [*replay_findings(_errors(evidence)), *baseline_findings(evidence.criteria)]
+    findings = [
+        *decision_findings(evidence.objectives),
+        *replay_findings(_errors(evidence)),
+        *baseline_findings(evidence.criteria),
+    ]
     if strict is not None:
         shown = (
             objective.model_copy(

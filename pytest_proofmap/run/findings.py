@@ -18,6 +18,7 @@ __all__ = [
     "Finding",
     "baseline_findings",
     "baseline_misses_bar",
+    "decision_findings",
     "find",
     "replay_findings",
     "strict_findings",
@@ -34,6 +35,7 @@ class Finding(NamedTuple):
 def find(run: QualificationSession, result: RunResult) -> list[Finding]:
     """Return why the run fails at its end."""
     findings = [
+        *decision_findings(result.objectives),
         *replay_findings(result.recorder.misses),
         *_unkept(result),
         *_over_budget(run, result),
@@ -75,6 +77,17 @@ def baseline_misses_bar(criterion: Criterion, cell: Cell) -> bool:
     if confidence == 0:
         return cell.pass_rate < rate
     return binomial_at_least(cell.failed, cell.passed + cell.failed, 1 - rate) <= 1 - confidence
+
+
+def decision_findings(objectives: Iterable[Objective]) -> Iterator[Finding]:
+    """Yield the objectives that could not be decided: what was observed is kept, and no verdict is made up."""
+    for objective in objectives:
+        if objective.decision_error is not None:
+            yield Finding(
+                f"{objective.name} could not be decided: {objective.decision_error}",
+                "every answer is in the evidence: report this with it, and decide again once it is mended: "
+                "proofmap decide EVIDENCE",
+            )
 
 
 def replay_findings(misses: Iterable[Miss]) -> Iterator[Finding]:

@@ -103,7 +103,16 @@ def finish(
         run.notice = paid_ahead(run, recorder)
         return
     result = _result(run, recorder, list(facts.values()), interrupted=_interrupted(exitstatus))
-    result.findings = [*find(run, result), *gate(run, result)]
+    try:
+        result.findings = [*find(run, result), *gate(run, result)]
+    except Exception as error:
+        # Whatever goes wrong in telling what fails the run, the evidence that was paid for is written.
+        result.findings = [
+            Finding(
+                f"what fails the run could not be told: {type(error).__name__}: {error}",
+                "every answer is in the evidence: report this with it",
+            )
+        ]
     config.stash[RESULT] = result
     try:
         if has_samples:  # Else the evidence of an earlier run stays.

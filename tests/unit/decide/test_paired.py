@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_proofmap.decide.paired import GAMMA, p_unsafe_paired, p_worse_paired
+from pytest_proofmap.decide.paired import (
+    EXACT_LIMIT,
+    GAMMA,
+    SCORE_LIMIT,
+    gamma_of,
+    p_unsafe_paired,
+    p_worse_paired,
+)
 from pytest_proofmap.decide.tango import tango_interval, tango_z
 
 MARGINS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.4]
@@ -59,6 +66,43 @@ def dense_p_value(b: float, c: float, n: int, delta: float) -> float:
 def test_reference_values(b: int, c: int, n: int, margin: float, p: float) -> None:
     """Reference p-values come out to two millionths."""
     assert p_unsafe_paired(b, c, n, margin) == pytest.approx(p, abs=2e-6)
+
+
+@pytest.mark.parametrize("border", [EXACT_LIMIT, SCORE_LIMIT])
+@pytest.mark.parametrize("gamma", [GAMMA, 1e-5])
+@pytest.mark.parametrize("margin", MARGINS[:5])
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (2, 1), (4, 4), (8, 2), (20, 20), (5, 30), (60, 40)])
+def test_no_jump(b: int, c: int, margin: float, gamma: float, border: int) -> None:
+    """Where one method passes over into the other a pair more changes p no more than before it."""
+    for ask in (p_unsafe_paired, p_worse_paired):
+        before, at, after = (ask(b, c, border + step, margin, None, gamma) for step in (-1, 0, 1))
+        assert abs(after - at) <= 2.0 * abs(at - before) + 0.03 * at + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("challengers", "slices", "gamma"), [(1, 1, 0.0005), (2, 1, 0.00025), (10, 1, 5e-5), (3, 12, 0.05 / 3600)]
+)
+def test_gamma(challengers: int, slices: int, gamma: float) -> None:
+    """What the restriction costs stays a hundredth of what is left for each challenger and slice."""
+    assert gamma_of(0.05, challengers, slices) == pytest.approx(gamma)
+    assert p_unsafe_paired(0, 0, 400, 0.05, None, gamma) == pytest.approx(0.95**400 + gamma, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("b", "c", "n", "p"), [(0, 0, 60, 1.0), (0, 0, 1000, 1.0), (3, 3, 60, 0.6), (0, 8, 60, 0.01)]
+)
+def test_margin_of_zero(b: int, c: int, n: int, p: float) -> None:
+    """At a margin of 0 the question is whether the challenger is better, which agreement alone never shows."""
+    found = p_unsafe_paired(b, c, n, 0.0)
+    assert found == 1.0 if p == 1.0 else found == pytest.approx(stats.binom.sf(c - 1, b + c, 0.5), rel=0.9)
+    assert (found < 0.05) is (p < 0.05)
+
+
+def test_margin_of_one() -> None:
+    """A margin of 1, which old artifacts may hold, is a question with an answer and no crash."""
+    assert p_unsafe_paired(3, 0, 10, 1.0) == GAMMA
+    assert p_unsafe_paired(10, 0, 10, 1.0) == 1.0
+    assert p_worse_paired(10, 0, 10, 1.0) == 1.0
 
 
 @pytest.mark.parametrize(

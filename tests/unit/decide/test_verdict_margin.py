@@ -74,18 +74,60 @@ def test_all_fail() -> None:
     assert versus("P" * 20, "F" * 20).status == "not_qualified"
     cell = versus("F" * 200, "F" * 200)
     assert cell.status == "insufficient"
-    assert cell.reason == "base is not a usable reference: it passes only 0% of the cases itself"
+    assert cell.reason == "the baseline base passes 0 of 200 and is no reference for a margin of 5 points"
+    assert cell.reason_code == "reference_unusable"
     assert cell.needs is None
     assert cell.p_unsafe is None
 
 
 def test_unusable_baseline() -> None:
-    """A baseline below one half is no reference, at one half it is; its own cell says it loudly."""
-    scene = Scene().saw("base", "P" * 49 + "F" * 51).saw("mini", "P" * 100)
-    assert scene.decide().cell().status == "insufficient"
-    assert "not a usable reference" in scene.decide().cell("base").reason
-    assert "not a usable reference" in scene.decide().verdict().reason
+    """A baseline below one half is no reference, at one half it is; its cell says so, and no case is asked for."""
+    scene = Scene().saw("base", "P" * 49 + "F" * 51).saw("mini", "P" * 49 + "F" * 50 + "P")
+    cell = scene.decide().cell()
+    assert (cell.status, cell.reason_code, cell.needs) == ("insufficient", "reference_unusable", None)
+    assert cell.reason == "the baseline base passes 49 of 100 and is no reference for a margin of 5 points"
+    assert (cell.p_unsafe, cell.p_worse) == (None, None)
+    assert "no reference for a margin" in scene.decide().cell("base").reason
+    assert scene.decide().cell("base").reason_code == "reference_unusable"
+    assert scene.decide().verdict().reason == cell.reason
     assert versus("P" * 50 + "F" * 50, "P" * 100).status == "qualified"
+
+
+@pytest.mark.parametrize(
+    ("improvements", "challengers", "status"),
+    [
+        (5, 1, "qualified"),
+        (2, 1, "insufficient"),
+        (4, 3, "insufficient"),
+        (8, 3, "qualified"),
+        (0, 1, "insufficient"),
+    ],
+)
+def test_better_than_an_unusable_baseline(improvements: int, challengers: int, status: str) -> None:
+    """Whoever is shown to be better than a baseline that is no reference, after Holm, is not blocked by it."""
+    names = [f"m{i}" for i in range(challengers)]
+    scene = Scene(bar(margin=0.1), names).saw("base", "P" * 20 + "F" * 40)
+    for name in names:
+        better = improvements if name == "m0" else 0
+        scene.saw(name, "P" * (20 + better) + "F" * (40 - better))
+    cell = scene.decide().cell("m0")
+    assert cell.status == status
+    assert (cell.reason_code == "reference_unusable") is (status == "insufficient")
+
+
+def test_errors_make_no_baseline_unusable() -> None:
+    """The baseline's rate is that of its answers; its errors are named as errors, with what to do about them."""
+    assert versus("P" * 40 + "E" * 60, "P" * 100, margin=0.2).status == "qualified"
+    cell = versus("P" * 12 + "F" * 28 + "E" * 4, "P" * 12 + "F" * 28 + "P" * 4)
+    assert cell.reason == (
+        "the baseline base passes 12 of 40 and is no reference for a margin of 5 points; it gave an error on "
+        "4 cases more: rerun them"
+    )
+    missing = versus("E" * 44, "P" * 44).reason
+    assert missing == (
+        "the reference is missing: base has no outcome on any of the cases "
+        "(it gave an error on 44 cases: rerun them)"
+    )
 
 
 def test_missing_reference() -> None:
