@@ -134,6 +134,10 @@ class CriterionSettings(Table):
     margin: Annotated[float, Field(strict=True)] | None = None
     """Tolerated loss of pass rate: 0.05 is 5 points."""
     confidence: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] | None = None
+    slices: Literal["fdr", "all", "each"] | None = None
+    """How the verdicts on several slices are corrected for each other."""
+    looks: Literal[1, 2, 3, "open"] | None = None
+    """How often a verdict may be looked for, with more cases each time."""
     sensitive: StrictBool | None = None
     baseline_must_pass: StrictBool | None = None
     prefetch: StrictBool | None = None
@@ -144,6 +148,13 @@ class CriterionSettings(Table):
         if margin is not None and not 0.0 < margin < 1.0:
             raise ValueError("must be greater than 0 and less than 1; 0.05 is 5 points")
         return margin
+
+    @field_validator("looks", mode="before")
+    @classmethod
+    def _check_looks(cls, looks: object) -> object:
+        if isinstance(looks, bool | float):
+            raise ValueError('must be 1, 2, 3 or "open"')
+        return looks
 
     @field_validator("confidence")
     @classmethod

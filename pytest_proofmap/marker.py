@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from pytest_proofmap.config import Configuration, CriterionSettings, explain_validation
+from pytest_proofmap.decide.multiplicity import DEFAULT_RULE
 from pytest_proofmap.errors import ConfigurationError, MarkerError, did_you_mean
-from pytest_proofmap.evidence.models import Bar, BarKind
+from pytest_proofmap.evidence.models import Bar, BarKind, Looks, SlicesRule
 from pytest_proofmap.visible import visible
 
 __all__ = ["DEFAULTS", "CriterionPlan", "resolve"]
@@ -22,6 +23,8 @@ DEFAULTS: dict[str, Any] = {
     "samples": 1,
     "max_failure_rate": 0.25,
     "confidence": 0.95,
+    "slices": DEFAULT_RULE,
+    "looks": 1,
     "sensitive": False,
     "baseline_must_pass": True,
     "prefetch": True,
@@ -37,6 +40,8 @@ class CriterionPlan:
     objective: str | None
     """None: named after the test module."""
     slice_by: tuple[str, ...]
+    slices: SlicesRule
+    looks: Looks
     sensitive: bool
     prefetch: bool
     bar: Bar
@@ -75,11 +80,18 @@ def resolve(
         settings["samples"] = samples
     baseline, challengers = _roles(settings, configuration, where)
     slice_by = settings.get("slice_by") or ()
+    if settings["looks"] == "open" and settings.get("margin") is None:
+        raise MarkerError(
+            f'{where}: qualify(): looks="open" needs a margin: what is carried from run to run are bets on the '
+            "difference to the baseline. Give one, such as qualify(margin=0.05), or plan them: qualify(looks=2)."
+        )
     return CriterionPlan(
         baseline=baseline,
         challengers=challengers,
         objective=settings.get("objective"),
         slice_by=(slice_by,) if isinstance(slice_by, str) else tuple(slice_by),
+        slices=settings["slices"],
+        looks=settings["looks"],
         sensitive=settings["sensitive"],
         prefetch=settings["prefetch"],
         bar=_bar(settings),

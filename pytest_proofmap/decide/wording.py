@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pytest_proofmap.decide.bars import Assessment, absolute_rate, has_margin, is_observed
 from pytest_proofmap.decide.binomial import all_pass_bound, lower_bound
 from pytest_proofmap.decide.loss import loss_bound
 from pytest_proofmap.decide.reasons import Reason
-from pytest_proofmap.evidence.models import Bar, Needs
+from pytest_proofmap.evidence.models import Bar, Criterion, Needs, Objective, SlicesRule
 
 __all__ = [
-    "FOOTER",
     "Family",
+    "assumptions",
     "count",
     "insufficient_reason",
     "name_cases",
@@ -24,12 +24,41 @@ __all__ = [
     "qualified_reason",
 ]
 
-FOOTER = (
-    "These verdicts assume that the cases resemble production and that no prompt was tuned on them.",
-    "The stated confidence holds per slice, not for all slices together.",
-    "Adding cases after a look at the verdict is a second look and adds to the error.",
+_RESEMBLANCE = "These verdicts assume that the cases resemble production and that no prompt was tuned on them."
+_SLICES: dict[SlicesRule, str] = {
+    "fdr": "Of the slices that move to a challenger, at most {error} are expected to be wrong.",
+    "all": "The stated confidence holds for all slices of an objective together.",
+    "each": (
+        "Each slice is decided by itself (slices = each): the stated confidence holds per slice, not for all "
+        "together, and of sets of 12 slices one in three holds an error."
+    ),
+}
+_SECOND_LOOK = (
+    "Adding cases after a look at the verdict is a second look and adds to the error, unless looks were planned."
 )
-"""What every report says below its verdicts."""
+
+
+def assumptions(
+    objectives: Iterable[Objective], criteria: Iterable[Criterion], *, everything: bool = False
+) -> list[str]:
+    """Return what the verdicts rest on, as far as it bears on them.
+
+    Args:
+        objectives: The decided objectives.
+        criteria: Their criteria, for the confidence.
+        everything: Whether to say of what bears on nothing here too.
+    """
+    verdicts = [(objective, verdict) for objective in objectives for verdict in objective.verdicts]
+    parts = [_RESEMBLANCE]
+    confidence = min((one.bar.confidence for one in criteria if one.bar.confidence), default=0.95)
+    rules = {objective.slices_rule for objective, verdict in verdicts if verdict.slice is not None}
+    for rule in ("fdr", "all", "each"):
+        if rule in rules:
+            parts.append(_SLICES[rule].format(error=percent(1.0 - confidence)))
+    if everything or any(verdict.status == "insufficient" for _, verdict in verdicts):
+        parts.append(_SECOND_LOOK)
+    return parts
+
 
 _NAMED = 3
 

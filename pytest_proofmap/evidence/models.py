@@ -54,6 +54,8 @@ Source = Literal["live", "cache", "recording"]
 Status = Literal["qualified", "not_qualified", "insufficient"]
 SlicesRule = Literal["fdr", "all", "each"]
 """Of the slices promoted at most alpha expected to be wrong; no error anywhere; each slice by itself."""
+Looks = Literal[1, 2, 3, "open"]
+"""How often a verdict may be looked for, with more cases each time."""
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -421,7 +423,7 @@ class Recommendation(GrowingModel):
 class Objective(GrowingModel):
     """The job that production routes, with its verdicts and recommendations."""
 
-    added = frozenset({"decision_error", "slices_rule"})
+    added = frozenset({"decision_error", "looks", "slices_rule"})
 
     name: str
     baseline: str
@@ -437,6 +439,8 @@ class Objective(GrowingModel):
     """Service ceiling in USD for 1,000 cases: a runtime above it is not recommended."""
     slices_rule: SlicesRule | None = None
     """How the verdicts on several slices are corrected for each other; null: decided before there was a choice."""
+    looks: Looks | None = None
+    """How often a verdict may be looked for, with more cases each time; null: once."""
     decision_error: str | None = None
     """Why deciding failed, in words: there are no verdicts then, and everything that was observed is kept."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_proofmap.decide.wording import FOOTER
+from pytest_proofmap.decide.wording import assumptions
 from pytest_proofmap.report.markdown_sections import Section, sections
 from pytest_proofmap.report.markdown_text import clip, code, prose
 from pytest_proofmap.report.summary import Summary
@@ -117,8 +117,8 @@ def _foot(summary: Summary) -> list[str]:
     facts.append(f"run {code(clip(run.id, 12))}, finished {code(clip(run.finished_at, 40))}")
     facts.append(f"ProofMap {code(clip(run.versions.proofmap, 40))}")
     steps = [f"next: {code(clip(step, 400))}" for step in summary.next_steps]
-    assumptions = [] if run.shard else [" ".join(FOOTER)]
-    return ["---", *(["<br>".join(steps)] if steps else []), " · ".join(facts), *assumptions]
+    notes = [] if run.shard else [" ".join(assumptions(summary.objectives, summary.criteria, everything=True))]
+    return ["---", *(["<br>".join(steps)] if steps else []), " · ".join(facts), *notes]
 
 
 def _joined(blocks: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_proofmap.decide.bars import LEAST_BASELINE_RATE, has_margin
-from pytest_proofmap.decide.wording import FOOTER
+from pytest_proofmap.decide.wording import assumptions
 from pytest_proofmap.report.criteria_table import BASELINE_SIGN, criteria_table
 from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.misses import MissedCase, MissKind
@@ -289,14 +289,7 @@ def _warnings(summary: Summary, page: Page) -> list[str]:
 
 def _assumptions(summary: Summary, page: Page) -> list[str]:
     """Return what the verdicts rest on, as far as it bears on the ones that are shown."""
-    verdicts = [verdict for objective in summary.objectives for verdict in objective.verdicts]
-    alone, per_slice, second_look = FOOTER
-    parts = [alone]
-    if any(verdict.slice is not None for verdict in verdicts):
-        parts.append(per_slice)
-    if any(verdict.status == "insufficient" for verdict in verdicts):
-        parts.append(second_look)
-    return page.wrap(" ".join(parts))
+    return page.wrap(" ".join(assumptions(summary.objectives, summary.criteria)))
 
 
 def finding_lines(summary: Summary, page: Page) -> list[str]:

@@ -241,6 +241,8 @@ def _check_same_objective(criterion: CollectedCriterion, other: CollectedCriteri
     for attribute, mine, theirs in (
         ("baseline", criterion.plan.baseline, other.plan.baseline),
         ("confidence", criterion.plan.bar.confidence, other.plan.bar.confidence),
+        ("slices", criterion.plan.slices, other.plan.slices),
+        ("looks", criterion.plan.looks, other.plan.looks),
     ):
         if mine != theirs:
             raise MarkerError(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pytest_proofmap.config import Configuration, ObjectiveConfig
 from pytest_proofmap.evidence.fingerprint import bar_fingerprint, cases_fingerprint, criterion_fingerprint
-from pytest_proofmap.evidence.models import AdaptiveSampling, Criterion, Objective
+from pytest_proofmap.evidence.models import AdaptiveSampling, Criterion, Looks, Objective, SlicesRule
 from pytest_proofmap.evidence.source import SourceFingerprints
 from pytest_proofmap.run.criteria import CollectedCriterion, CriteriaRegistry
 
@@ -23,6 +23,8 @@ class CriterionFacts(BaseModel):
     baseline: str
     challengers: list[str]
     sensitive: bool
+    slices_rule: SlicesRule
+    looks: Looks
     slices: dict[str, str | None]
     """Slice of each case."""
 
@@ -73,6 +75,8 @@ def objectives_of(facts: Iterable[CriterionFacts], configuration: Configuration)
                 challengers=list(dict.fromkeys(each for fact in members for each in fact.challengers)),
                 sensitive=any(fact.sensitive for fact in members),
                 criteria=[fact.criterion.id for fact in members],
+                slices_rule=members[0].slices_rule,
+                looks=None if members[0].looks == 1 else members[0].looks,
                 optimize=settings.optimize,
                 p95_latency_s=settings.p95_latency_s,
                 max_cost_per_1k_usd=settings.max_cost_per_1k_usd,
@@ -103,5 +107,7 @@ def _facts(
         baseline=plan.baseline,
         challengers=list(plan.challengers),
         sensitive=plan.sensitive,
+        slices_rule=plan.slices,
+        looks=plan.looks,
         slices=criterion.slices,
     )

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from pytest_proofmap.decide.ratios import CASES_FOR_P95
-from pytest_proofmap.decide.wording import FOOTER
+from pytest_proofmap.decide.wording import assumptions
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.report.difference import Compared, evidence_notes, sections, summary_of
 from pytest_proofmap.report.html.carried import to_json
@@ -79,7 +79,7 @@ def html_report(
         "notices": _notices(summary, compared),
         "difference": _difference(compared),
         "routes": routes(evidence),
-        "undecided": "it is one shard of a run" if evidence.run.shard else "no criterion ran",
+        "undecided": _undecided(evidence),
         "runtimes": runtimes_shown(evidence.objectives),
         "baselines": {objective.baseline for objective in evidence.objectives},
         "slices": _slices(evidence),
@@ -94,7 +94,7 @@ def html_report(
         "next_steps": summary.next_steps,
         "rows_shown": _ROWS_SHOWN,
         "cases_for_p95": CASES_FOR_P95,
-        "footer": " ".join(FOOTER),
+        "footer": " ".join(assumptions(evidence.objectives, evidence.criteria, everything=True)),
     }
     licences = Markup('<script type="text/plain" id="licences">') + _inert(_read("vendor", "LICENSES.txt"))
     # The cases get the room that all else leaves, so all else is made first.
@@ -185,6 +185,14 @@ def _elements(name: str, contents: Sequence[str]) -> Iterator[str]:
 def _inert(text: str) -> str:
     """Return a text that cannot end the element that holds it, nor start another."""
     return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _undecided(evidence: Evidence) -> str:
+    """Return why nothing is decided, where nothing is."""
+    if evidence.run.shard:
+        return "it is one shard of a run"
+    failed = any(objective.decision_error is not None for objective in evidence.objectives)
+    return "deciding failed" if failed else "no criterion ran"
 
 
 def _slices(evidence: Evidence) -> list[str]:
