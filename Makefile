@@ -1,15 +1,18 @@
 # On a fresh machine with Python 3.10 or newer, git and make:
 #   make demo   runs the examples, offline
 #   make test   runs the tests
-# Everything is installed into .venv; a second run installs nothing. Choose a Python with PYTHON=python3.12.
+# Everything is installed into .venv, in the versions of .ci/constraints; a second run installs nothing. Choose a Python
+# with PYTHON=python3.12.
 
 VENV := .venv
 BIN := $(VENV)/bin
 CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10)
+CONSTRAINTS := .ci/constraints
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+INSTALL_PROJECT := $(INSTALL) --build-constraint $(CONSTRAINTS)/build.txt
 IS_NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 10))'
 
-.PHONY: help demo test lint types benchmarks dependencies clean
+.PHONY: help demo test lint types benchmarks constraints dependencies clean
 
 help:
 	@echo "make demo        run the examples, offline"
@@ -17,6 +20,7 @@ help:
 	@echo "make lint        check style and format"
 	@echo "make types       check types"
 	@echo "make benchmarks  measure what ProofMap adds to pytest's time and memory"
+	@echo "make constraints resolve anew with which versions this project itself is installed"
 	@echo "make dependencies  write a bill of materials and an audit of what users install"
 	@echo "make clean       remove $(VENV) and everything that was built"
 
@@ -35,6 +39,10 @@ types: $(VENV)/.installed-dev
 
 benchmarks: $(VENV)/.installed-dev
 	@$(BIN)/python benchmarks/run.py
+
+constraints: $(BIN)/python
+	@$(INSTALL) uv
+	@UV=$(BIN)/uv $(CONSTRAINTS)/renew
 
 dependencies: $(BIN)/python
 	@$(BIN)/python .ci/dependencies build/dependencies
@@ -62,14 +70,17 @@ $(BIN)/python:
 	fi
 	@touch -c $@
 
-$(VENV)/.installed: pyproject.toml pytest_proofmap/_version.py | $(BIN)/python
-	@echo "Installing pytest-proofmap into $(VENV)"
-	@$(INSTALL) --editable .
+# Older ones know neither dependency groups nor constraints of what builds.
+$(VENV)/.pip: $(CONSTRAINTS)/build.txt | $(BIN)/python
+	@$(INSTALL) --constraint $(CONSTRAINTS)/build.txt 'pip>=25.3'
 	@touch $@
 
-# Dependency groups are known to pip from 25.1 on.
-$(VENV)/.installed-dev: pyproject.toml pytest_proofmap/_version.py | $(BIN)/python
+$(VENV)/.installed: pyproject.toml pytest_proofmap/_version.py $(CONSTRAINTS)/demo.txt $(VENV)/.pip
+	@echo "Installing pytest-proofmap into $(VENV)"
+	@$(INSTALL_PROJECT) --constraint $(CONSTRAINTS)/demo.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml pytest_proofmap/_version.py $(CONSTRAINTS)/test.txt $(VENV)/.pip
 	@echo "Installing pytest-proofmap and what its development needs into $(VENV)"
-	@$(INSTALL) 'pip>=25.1'
-	@$(INSTALL) --group dev --editable .
+	@$(INSTALL_PROJECT) --constraint $(CONSTRAINTS)/test.txt --group dev --editable .
 	@touch $@ $(VENV)/.installed

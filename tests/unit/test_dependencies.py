@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -65,3 +67,69 @@ def test_licences(name: str) -> None:
     said = [text for text in texts if not text.startswith("License") or "OSI Approved" in text]
     licence = documented()[name]
     assert any(licence.split("-")[0].lower() in text.lower() for text in said), (licence, said[:3])
+
+
+CONSTRAINTS = ROOT / ".ci" / "constraints"
+RESOLVED = {
+    "demo": ((), ()),
+    "test": (("dev",), ()),
+    "everyday": (("everyday",), ()),
+    "proxy": (("dev",), ("proxy",)),
+    "lowest": (("dev",), ("redis",)),
+}
+"""Groups and extras that each set of constraints is made for, beside the dependencies."""
+
+
+def of_group(name: str) -> list[Requirement]:
+    """Return the requirements of a dependency group."""
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    requirements: list[Requirement] = []
+    for entry in table[name]:
+        requirements += of_group(entry["include-group"]) if isinstance(entry, dict) else [Requirement(entry)]
+    return requirements
+
+
+def constraints(name: str) -> dict[str, list[Requirement]]:
+    """Return the versions of a set of constraints, by package; several where Pythons have different ones."""
+    versions: dict[str, list[Requirement]] = {}
+    for line in (CONSTRAINTS / f"{name}.txt").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            requirement = Requirement(line)
+            versions.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return versions
+
+
+@pytest.mark.parametrize("name", RESOLVED)
+def test_constraints_fit_what_is_required(name: str) -> None:
+    """Every requirement has a version that it allows; after a change of pyproject.toml: ``make constraints``."""
+    groups, extras = RESOLVED[name]
+    table = project()
+    required = [Requirement(line) for line in table["dependencies"]]
+    required += [Requirement(line) for extra in extras for line in table["optional-dependencies"][extra]]
+    required += [requirement for group in groups for requirement in of_group(group)]
+    fixed = constraints(name)
+    for requirement in required:
+        versions = fixed[canonicalize_name(requirement.name)]
+        for version in versions:
+            [exact] = version.specifier
+            assert requirement.specifier.contains(exact.version, prereleases=True), (requirement, version)
+
+
+def test_lowest_constraints_are_the_lower_bounds() -> None:
+    """The job with the lowest dependencies has what ``pyproject.toml`` promises to work."""
+    fixed = constraints("lowest")
+    bounds = {}
+    for line in project()["dependencies"]:
+        requirement = Requirement(line)
+        [bound] = [each.version for each in requirement.specifier if each.operator == ">="]
+        bounds[requirement.name] = Version(bound)
+    lowest = {name: {Version(next(iter(each.specifier)).version) for each in fixed[name]} for name in bounds}
+    assert lowest == {name: {bound} for name, bound in bounds.items()}
+
+
+def test_a_demo_has_the_versions_of_the_tests() -> None:
+    """Whoever tries the examples has what was tested, and installs nothing twice."""
+    tested = constraints("test")
+    assert {name: [str(each.specifier) for each in tested[name]] for name in constraints("demo")} == {
+        name: [str(each.specifier) for each in versions] for name, versions in constraints("demo").items()
+    }

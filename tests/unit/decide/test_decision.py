@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from importlib import metadata
 from typing import Any
 
 import pytest
@@ -55,6 +56,10 @@ def test_no_sample_at_all() -> None:
     assert decided.objectives[0].recommendations[0].chain == ["base"]
 
 
+@pytest.mark.skipif(
+    metadata.version("pydantic").startswith("2.9."),
+    reason="pydantic 2.9 keeps the variables of a function that first uses a model",
+)
 def test_counts_do_not_outlive_the_decision() -> None:
     """They hold every sample: that memory is free again without a search for cycles."""
     evidence = artifact([sample(runtime, index) for runtime in ("base", "mini") for index in range(3)])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -58,7 +59,12 @@ def litellm_messages(folder: Path, name: str, variables: Mapping[str, object]) -
         from litellm.integrations.dotprompt import DotpromptManager
 
         manager: Any = DotpromptManager(prompt_directory=str(folder))
-        compiled: Messages = manager._compile_prompt_helper(name, None, dict(variables), {})["prompt_template"]
+        # By name: what stands between the two became more from 1.80 to 1.110.
+        compile_ = manager._compile_prompt_helper
+        more = {"prompt_spec": None} if "prompt_spec" in inspect.signature(compile_).parameters else {}
+        compiled: Messages = compile_(
+            prompt_id=name, prompt_variables=dict(variables), dynamic_callback_params={}, **more
+        )["prompt_template"]
     return compiled
 
 
