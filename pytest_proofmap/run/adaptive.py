@@ -26,8 +26,8 @@ from pytest_proofmap.decide.stopping import stop_of
 from pytest_proofmap.decide.tally import CriterionTally
 from pytest_proofmap.evidence.models import AdaptiveSampling
 from pytest_proofmap.marker import CriterionPlan
+from pytest_proofmap.prefetch.scopes import outermost_scope
 from pytest_proofmap.run.criteria import CriteriaRegistry, SampleId
-from pytest_proofmap.run.prefetch import scope_of
 from pytest_proofmap.run.sample import SampleRecord
 
 __all__ = ["AdaptiveSampler"]
@@ -260,4 +260,4 @@ def _block_of(item: pytest.Item) -> Hashable:
         for name, scope in callspec._arg2scope.items()
         if scope is not Scope.Function and name in callspec.indices
     )
-    return scope_of(item), tuple(shared)
+    return outermost_scope(item), tuple(shared)

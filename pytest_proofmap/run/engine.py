@@ -23,12 +23,12 @@ from pytest_proofmap.errors import (
     RequestError,
 )
 from pytest_proofmap.evidence.models import Price, PromptRef
+from pytest_proofmap.prefetch.suspension import let_siblings_ask, wait, wait_async
 from pytest_proofmap.run.connection import CallResult, Connection, LiveCall
 from pytest_proofmap.run.handle import RenderedMessages
 from pytest_proofmap.run.hooked import HookClient
 from pytest_proofmap.run.plan import Found, Plan
 from pytest_proofmap.run.sample import CallRecord, SampleRecord
-from pytest_proofmap.run.suspension import Suspended
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.prices import cost_usd, price_of
 from pytest_proofmap.runtime.prompts import PromptLibrary
@@ -86,8 +86,6 @@ class Engine:
         self.prompts = PromptLibrary(configuration.prompts_path, rootdir=configuration.rootdir)
         self.lock = threading.Lock()
         """Held while calls are looked up or begun: a test may ask from threads of its own."""
-        self.exploring = False
-        """True during the prefetch pass: a miss suspends the test and does not wait."""
         self.plan: Plan | None = None
         """Where requests are written down in place of being sent, in a run that only plans."""
         self._run = run
@@ -97,8 +95,8 @@ class Engine:
         self._connection: Connection | None = None
         self._hook = hook
         self.warn = warn
-        self._flights: dict[str, Future[CallResult]] = {}
-        self._landed: dict[str, Answer] = {}
+        self._pending: dict[str, Future[CallResult]] = {}
+        self._fresh: dict[str, Answer] = {}
         self._unkept: dict[str, Answer] = {}
         """Answers that were paid and could not be kept: this run at least uses them."""
         self._prices: dict[str, Price | None] = {}
@@ -143,15 +141,11 @@ class Engine:
         """Give a call its answer or its failure, waiting for the model if need be.
 
         Raises:
-            Suspended: This is the prefetch pass and the answer is on its way.
+            Suspended: This is a dry run and the answer is on its way.
         """
-        flight = self._depart(call, runtime, transport, record)
-        if flight is None:
-            return
-        if self.exploring:
-            record.suspended = True
-            raise Suspended
-        self._arrive(call, runtime, record, flight.result())
+        pending = self.ask(call, runtime, transport, record)
+        if pending is not None:
+            self._take(call, runtime, record, wait(pending, record.dry_run))
 
     async def afetch(
         self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
@@ -166,19 +160,31 @@ class Engine:
                 "acomplete and arun need a running asyncio event loop, which other async libraries such as trio "
                 "do not have. Ask with complete or run, or run the test on asyncio."
             ) from None
-        # The calls that a test gathers must all have begun before the first one ends: they are one round,
-        # and in the prefetch pass they are all asked for before the test is suspended.
-        for _ in range(TURNS_FOR_SIBLINGS):
-            await asyncio.sleep(0)
-        flight = self._depart(call, runtime, transport, record)
-        if flight is None:
-            return
-        if self.exploring:
-            for _ in range(TURNS_FOR_SIBLINGS):
-                await asyncio.sleep(0)
-            record.suspended = True
-            raise Suspended
-        self._arrive(call, runtime, record, await asyncio.wrap_future(flight))
+        await let_siblings_ask()
+        pending = self.ask(call, runtime, transport, record)
+        if pending is not None:
+            self._take(call, runtime, record, await wait_async(pending, record.dry_run))
+
+    def ask(
+        self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
+    ) -> Future[CallResult] | None:
+        """Look a call's answer up, and ask the model where there is none.
+
+        Returns:
+            What the answer will come with; None when the call has its answer or its failure already.
+
+        Raises:
+            Suspended: This is a dry run whose request must not be sent.
+        """
+        dry_run = record.dry_run
+        with self.lock:
+            if dry_run is not None:
+                dry_run.meet()
+            if self._lookup(call, runtime, record):
+                return None
+            if dry_run is not None:
+                dry_run.admit(call.key, record.position(call))
+            return self._submit(call, runtime, transport, record)
 
     def find(self, key: str) -> Found | None:
         """Return the answer of a key from this run, the recordings or the cache, or None."""
@@ -188,7 +194,7 @@ class Engine:
             if recorded is not None:
                 self._free.add(key)
                 return Found(recorded, "recording")
-        answer = self._unkept.get(key) or self._landed.pop(key, None) or self._store.get(key)
+        answer = self._unkept.get(key) or self._fresh.pop(key, None) or self._store.get(key)
         paid_now = answer is not None and answer.run == self._run
         if answer is None or not (looks_back or paid_now):
             return None
@@ -224,33 +230,24 @@ class Engine:
             self._hook.close()
         self._store.close()
 
-    def _depart(
-        self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
-    ) -> Future[CallResult] | None:
-        """Return the flight of a call, or None when the call has its answer or its failure already."""
+    def _take(self, call: CallRecord, runtime: RuntimeConfig, record: SampleRecord, result: CallResult) -> None:
+        """Give a call what it waited for."""
         with self.lock:
-            if self._settle(call, runtime, record):
-                return None
-            return self._fly(call, runtime, transport, record)
+            self._keep(call.key, result)
+            self._lookup(call, runtime, record)
 
-    def _arrive(self, call: CallRecord, runtime: RuntimeConfig, record: SampleRecord, result: CallResult) -> None:
-        """Give a call what came of its flight."""
-        with self.lock:
-            self._land(call.key, result)
-            self._settle(call, runtime, record)
-
-    def _settle(self, call: CallRecord, runtime: RuntimeConfig, record: SampleRecord) -> bool:
+    def _lookup(self, call: CallRecord, runtime: RuntimeConfig, record: SampleRecord) -> bool:
         """Finish a call from what is known; return False when the model must be asked."""
         if call.done:
             return True
-        flight = self._flights.get(call.key)
-        if flight is not None and flight.done():
-            self._land(call.key, flight.result())
+        pending = self._pending.get(call.key)
+        if pending is not None and pending.done():
+            self._keep(call.key, pending.result())
         failed = self.tally.failed.get(call.key)
         if failed is not None:
             record.fail(call, failed[0], attempts=failed[1])
             return True
-        if call.key in self._flights:
+        if call.key in self._pending:
             return False
         found = self.find(call.key)
         if self.plan is not None:
@@ -264,22 +261,15 @@ class Engine:
             record.unkept = self.tally.unkept
         return True
 
-    def _fly(
+    def _submit(
         self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
     ) -> Future[CallResult]:
-        """Return the flight of a call, asking the model unless that is under way.
-
-        Raises:
-            Suspended: The test was suspended before, so what it asks now may rest on nothing.
-        """
-        if record.suspended or self.plan is not None:
-            record.suspended = True
-            raise Suspended
-        if call.key not in self._flights:
-            self._flights[call.key] = self._ask(call, runtime, transport)
-        flight = self._flights[call.key]
-        record.awaited.append(flight)
-        return flight
+        """Return what the answer of a call will come with, asking the model unless that is under way."""
+        if call.key not in self._pending:
+            self._pending[call.key] = self._ask(call, runtime, transport)
+        pending = self._pending[call.key]
+        (record.awaited if record.dry_run is None else record.dry_run.pending).append(pending)
+        return pending
 
     def _note(self, plan: Plan, call: CallRecord, runtime: RuntimeConfig, found: Found | None) -> None:
         price = self.price(runtime)
@@ -314,9 +304,9 @@ class Engine:
             hook=self._hook,
         )
 
-    def _land(self, key: str, result: CallResult) -> None:
-        """Take in what came of a flight."""
-        if self._flights.pop(key, None) is None:
+    def _keep(self, key: str, result: CallResult) -> None:
+        """Keep what came of a call for those who ask for it."""
+        if self._pending.pop(key, None) is None:
             return
         if result.kind == "store":
             self.tally.unkept = result.message
@@ -327,13 +317,10 @@ class Engine:
             error_type = _ERROR_TYPES.get(result.kind, CallError)
             self.tally.failed[key] = (error_type(result.error_class, result.message), result.attempts)
             return
-        self._landed[key] = result.answer
+        self._fresh[key] = result.answer
         if self.mode == "off":
             self._store.put(key, result.answer)
 
-
-TURNS_FOR_SIBLINGS = 3
-"""Turns of the event loop that sibling tasks get to make their own calls."""
 
 _ERROR_TYPES: dict[str, type[CallError]] = {"replay": ReplayMissError, "budget": BudgetError}
 

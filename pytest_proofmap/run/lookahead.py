@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import zip_longest
+from typing import Any
 
 import pytest
 
 from pytest_proofmap.collector import set_aside
+from pytest_proofmap.prefetch.item_copy import DryRunner
+from pytest_proofmap.prefetch.prefetch import Asked, Prefetcher
+from pytest_proofmap.prefetch.quiet import quiet_suspensions
+from pytest_proofmap.prefetch.scopes import Scopes
+from pytest_proofmap.prefetch.suspension import DryRun
 from pytest_proofmap.run import xdist
 from pytest_proofmap.run.plan import Plan
-from pytest_proofmap.run.prefetch import Prefetcher
 from pytest_proofmap.run.progress import Progress
-from pytest_proofmap.run.sample import SampleRecord
 from pytest_proofmap.run.session import RECORD, SHOWS_SETUP, QualificationSession
-from pytest_proofmap.run.shadow import ShadowRunner
 
-__all__ = ["LookAhead", "make_plan"]
+__all__ = ["LookAhead", "describe_difference", "make_plan"]
 
 
 class LookAhead:
@@ -33,29 +36,26 @@ class LookAhead:
 
     @contextmanager
     def around_tests(self, session: pytest.Session) -> Iterator[None]:
-        """Look ahead for the first time, and stop to do so after the last test.
-
-        Raises:
-            KeyboardInterrupt: The user wants to stop.
-        """
+        """Make calls ahead until the last test has run."""
         run = self._run
         set_aside()
         items = self._items(session)
-        if items:
-            self._prefetcher = Prefetcher(
-                session,
-                run.engine,
-                items,
-                identify=run.registry.identify,
-                record_of=_record_of,
-                window=self._window(session),
-                progress=Progress(run.config, run.engine.status, run.engine.free_count),
-                gate=run.adaptive.gate if run.adaptive is not None else None,
-            )
-            self._prefetcher.probe()
-        try:
+        if not items:
             yield
+            return
+        self._prefetcher = Prefetcher(
+            session,
+            self,
+            items,
+            window=self._window(session),
+            progress=Progress(run.config, run.engine.status, run.engine.free_count),
+            may_run=run.adaptive.gate if run.adaptive is not None else None,
+        )
+        try:
+            with quiet_suspensions():
+                yield
         finally:
+            self._prefetcher.close()
             self._prefetcher = None
 
     def before(self, item: pytest.Item) -> None:
@@ -72,10 +72,43 @@ class LookAhead:
     def after(self, item: pytest.Item) -> None:
         """Learn from an item that has run."""
         if self._prefetcher is not None:
-            self._prefetcher.after(item, _record_of(item))
+            record = item.stash.get(RECORD, None)
+            self._prefetcher.after(item, has_waited=record is not None and bool(record.awaited))
+
+    def kind_of(self, item: pytest.Item) -> tuple[str, str]:
+        """Return the criterion and the runtime of an item."""
+        sample = self._run.registry.identify(item)
+        return (sample.criterion, sample.runtime) if sample is not None else (item.nodeid, "")
+
+    def asked_by(self, item: pytest.Item) -> list[Asked] | None:
+        """Return what an item, or a copy of it, has asked, in its order; None when it has not run."""
+        record = item.stash.get(RECORD, None)
+        if record is None:
+            return None
+        return [Asked(call.key, call.request, call.auxiliary is not None) for call in record.calls]
+
+    def has_asked(self) -> bool:
+        """Return whether a request of this process was ever not answered from what was there."""
+        return self._run.engine.has_asked
+
+    def warn(self, message: str) -> None:
+        """Keep a warning for the summary, once."""
+        self._run.warn(message)
+
+    def warn_unstable(self, item: pytest.Item, first: Any, then: Any) -> None:
+        """Say that an item asks something else each time, with two of its requests."""
+        shown = describe_difference(first.content(), then.content()) if self._run.keeps_texts else "left out"
+        criterion, _ = self.kind_of(item)
+        self._run.warn(
+            f"{item.nodeid} is unstable: it asks something else each time it runs, so that its calls (and those "
+            f"of other cases of {criterion}, where they do so too) are not made ahead, and are paid again in each "
+            f"run. Requests of two dry runs, the difference marked: {shown}. Freeze the source (a clock, ids, "
+            "temporary paths, random numbers), or have the hook pytest_proofmap_key(request) take the difference "
+            "out of the key, or mark the test qualify(prefetch=False)."
+        )
 
     def _window(self, session: pytest.Session) -> int | None:
-        """Return how many tests are explored ahead, where the run may end early or need not all of them."""
+        """Return how many tests are run dry ahead, where the run may end early or need not all of them."""
         run = self._run
         if run.config.getoption("maxfail", 0):
             return max(1, run.concurrency)
@@ -92,7 +125,7 @@ class LookAhead:
             return []
         if xdist.is_controller(run.config) or any(getattr(option, name, False) for name in SHOWS_SETUP):
             return []
-        items = _explorable(run, session.items)
+        items = _may_run_dry(run, session.items)
         place = xdist.place_of(run.config)
         if items and place is not None and place.is_apart and run.configuration.cache_url is None:
             # What it asked for would be asked again by the worker that runs the test.
@@ -105,29 +138,28 @@ class LookAhead:
 
 
 def make_plan(run: QualificationSession, session: pytest.Session) -> Plan:
-    """Find out what a run would call, by exploring every test without calling.
+    """Find out what a run would call, by a dry run of every test that calls nothing.
 
     Raises:
         KeyboardInterrupt: The user wants to stop.
     """
     marked = [item for item in session.items if run.registry.identify(item) is not None]
-    items = _explorable(run, marked)
+    items = _may_run_dry(run, marked)
     plan = run.engine.plan = Plan(unexplored=len(marked) - len(items))
-    runner = ShadowRunner(session)
-    run.engine.exploring = True
-    for item, following in zip_longest(items, items[1:]):
-        record = _record_of(runner.explore(item, following))
-        if record is not None and record.suspended:
-            plan.open_ended.add(item.nodeid)
-    run.engine.exploring = False
+    runner = DryRunner(session)
+    scopes = Scopes(session, runner.quiet, run.warn)
+    with quiet_suspensions():
+        for item in items:
+            scopes.leave_for(item)
+            dry_run = DryRun(sends=False)
+            runner.run(item, dry_run)
+            if dry_run.suspended:
+                plan.open_ended.add(item.nodeid)
+    runner.quiet.close()
     return plan
 
 
-def _record_of(item: pytest.Item) -> SampleRecord | None:
-    return item.stash.get(RECORD, None)
-
-
-def _explorable(run: QualificationSession, items: Iterable[pytest.Item]) -> list[pytest.Function]:
+def _may_run_dry(run: QualificationSession, items: Iterable[pytest.Item]) -> list[pytest.Function]:
     """Return the items that may run more than once."""
     return [
         item
@@ -136,3 +168,31 @@ def _explorable(run: QualificationSession, items: Iterable[pytest.Item]) -> list
         and (sample := run.registry.identify(item)) is not None
         and run.registry.plan_of(sample).prefetch
     ]
+
+
+MARKED_AROUND = 30
+"""How many characters around a difference are shown."""
+MARKED_AT_MOST = 60
+
+
+def describe_difference(first: Any, then: Any) -> str:
+    """Return two values in the same words, with what differs in double angle brackets."""
+    one, other = (json.dumps(each, ensure_ascii=False, default=str, sort_keys=True) for each in (first, then))
+    start = _common(one, other)
+    end = _common(one[start:][::-1], other[start:][::-1])
+    return " and ".join(_marked(text, start, len(text) - end) for text in (one, other))
+
+
+def _common(one: str, other: str) -> int:
+    """Return the length of the beginning that two texts share."""
+    return next(
+        (at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
+        min(len(one), len(other)),
+    )
+
+
+def _marked(text: str, start: int, end: int) -> str:
+    before, marked, after = text[max(0, start - MARKED_AROUND) : start], text[start:end], text[end:]
+    if len(marked) > MARKED_AT_MOST:
+        marked = marked[: MARKED_AT_MOST - 3] + "..."
+    return f"{before}\u00ab{marked}\u00bb{after[:MARKED_AROUND]}"

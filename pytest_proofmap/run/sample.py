@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_proofmap.errors import CallError
 from pytest_proofmap.evidence.models import Outcome, PromptRef, Source
+from pytest_proofmap.prefetch.suspension import DryRun
 from pytest_proofmap.run.criteria import SampleId
 from pytest_proofmap.run.left_out import answer_left_out
 from pytest_proofmap.runtime.answer import NO_USAGE, Answer, Usage
@@ -120,12 +121,14 @@ class SampleRecord:
     """True when adaptive sampling had decided before: the test was skipped."""
     fixture_failed: bool = False
     """True when a fixture of the project failed: pytest reports that as usual."""
-    suspended: bool = False
-    """True once a call suspended the test in the prefetch pass: whatever else it asks is ignored."""
+    dry_run: DryRun | None = None
+    """The dry run that this record is of; None when the test runs for real."""
+    asked_in_dry_run: bool = False
+    """Whether a dry run of the test asked the runtime under test, whatever the real run then does."""
     unkept: str | None = None
     """Why an answer that it used could not be kept, when that is so."""
     awaited: list[Future[Any]] = field(default_factory=list)
-    """The flights that this sample has waited for."""
+    """The answers that the real run had to wait for."""
     _pending: int = 0
     _round: int = -1
     _has_failed: bool = False
@@ -157,6 +160,15 @@ class SampleRecord:
             self._pending -= 1
             call.error, call.attempts = error, attempts
             self._has_failed = True
+
+    def position(self, call: CallRecord) -> int:
+        """Return how many other calls the sample began before a call."""
+        return next(position for position, known in enumerate(self.calls) if known is call)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the sample asked the runtime under test."""
+        return any(call.auxiliary is None for call in self.calls)
 
     @property
     def error(self) -> CallError | None:

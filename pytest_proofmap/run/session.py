@@ -14,6 +14,8 @@ import pytest
 
 from pytest_proofmap.errors import ConfigurationError, MarkerError
 from pytest_proofmap.own_folder import EVIDENCE_FILE, FOLDER_NAME, PARTIAL_FILE, create_folder
+from pytest_proofmap.prefetch.item_copy import DRY_RUN
+from pytest_proofmap.prefetch.prefetch import ASKED_IN_DRY_RUN
 from pytest_proofmap.run import xdist
 from pytest_proofmap.run.asserts import refuse_without_asserts
 from pytest_proofmap.run.criteria import RUNTIME_FIXTURE, CriteriaRegistry, SampleId
@@ -171,9 +173,13 @@ class QualificationSession:
             refuse_reruns(self.config, marked)
             self._check_plan()
             self._check_budget()
-            assert self.engine is not None
+            self._open_engine()
             if self.adaptive is not None:
                 self.adaptive.arrange(session.items)
+
+    def _open_engine(self) -> Engine:
+        """Open recordings and cache: where they cannot be read, the run ends before it has spent anything."""
+        return self.engine
 
     def _check_plan(self) -> None:
         if self.config.option.proofmap_plan and self.is_worker:
@@ -202,7 +208,11 @@ class QualificationSession:
         """
         sample = self.registry.identify(item)
         if sample is not None:
-            record = item.stash[RECORD] = SampleRecord(sample)
+            record = item.stash[RECORD] = SampleRecord(
+                sample,
+                dry_run=item.stash.get(DRY_RUN, None),
+                asked_in_dry_run=item.stash.get(ASKED_IN_DRY_RUN, False),
+            )
             if self.adaptive is not None:
                 self.adaptive.spare(record)
             self._hand_over(item, sample)

@@ -10,7 +10,7 @@ import pytest
 from fake_provider import FakeProvider
 from small_project import CONFIGURATION, SmallProject, echo_hook
 
-from pytest_proofmap.run import shadow
+from pytest_proofmap.prefetch import quiet
 
 EVENTS = """
 from pathlib import Path
@@ -474,7 +474,7 @@ def test_an_exploration_that_does_not_end_is_given_up(
     project: SmallProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body that hangs while it is explored is left alone after a limit of its own."""
-    monkeypatch.setattr(shadow, "EXPLORATION_LIMIT_S", 0.3)
+    monkeypatch.setattr(quiet, "DRY_RUN_LIMIT_S", 0.3)
     noting(
         project,
         """

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest_proofmap
 
 PACKAGE = Path(pytest_proofmap.__file__).parent
-LAYERS = ["evidence", "runtime", "decide", "approve", "run", "report", "commands"]
+LAYERS = ["evidence", "runtime", "decide", "approve", "prefetch", "run", "report", "commands"]
 """Each folder may import those before it."""
 
 FOUNDATIONS = ["_version", "collector", "environment", "errors", "limited_file", "own_folder", "whole_file"]
