@@ -13,6 +13,7 @@ __all__ = [
     "expand_environment",
     "holds_reference",
     "is_environment_reference",
+    "references_in",
     "with_known_references",
 ]
 
@@ -31,6 +32,15 @@ def holds_reference(value: object) -> bool:
     if isinstance(value, list):
         return any(holds_reference(item) for item in value)
     return is_environment_reference(value)
+
+
+def references_in(value: object) -> set[str]:
+    """Return the names of the variables that a value, or what is inside of its lists and tables, refers to."""
+    if isinstance(value, dict):
+        return {name for item in value.values() for name in references_in(item)}
+    if isinstance(value, list):
+        return {name for item in value for name in references_in(item)}
+    return {str(value)[len(ENVIRONMENT_PREFIX) :]} if is_environment_reference(value) else set()
 
 
 def expand_environment(value: object, where: str, environment: Mapping[str, str] | None = None) -> object:

@@ -8,22 +8,22 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
 from pytest_proofmap.errors import CallError, StoreError
 from pytest_proofmap.run.link import Link, connect
 from pytest_proofmap.run.service_process import ServiceProcess
-from pytest_proofmap.run.wire import ServiceSettings, decode, encode, encode_call
+from pytest_proofmap.run.wire import ServiceSettings, changes, decode, encode, encode_call
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import LiveCall
 from pytest_proofmap.runtime.redaction import Redactor
 from pytest_proofmap.runtime.request import canonical_json, describe_secret
 
-__all__ = ["CallResult", "Connection", "HookRunner", "LiveCall", "ResultKind", "ServiceSettings"]
+__all__ = ["FORKED", "CallResult", "Connection", "HookRunner", "LiveCall", "ResultKind", "ServiceSettings"]
 
 HookRunner = Callable[[LiveCall], "Answer | None"]
 """Answers a call by the user's own client; None passes it on to LiteLLM. Runs in a thread of its own."""
@@ -32,6 +32,11 @@ ResultKind = Literal["answer", "call", "budget", "store", "circuit", "replay"]
 
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 10.0
+FORKED = (
+    "asked in a process that the test has forked: calls from there would be counted by nobody and be in no "
+    "evidence. Ask in the test's own process and hand the answers over, or use threads in place of processes."
+)
+
 _NOT_SHARED = frozenset({"PYTEST_CURRENT_TEST", "PYTEST_VERSION"})
 """Names that pytest changes at every test and no client reads."""
 
@@ -51,20 +56,40 @@ class CallResult:
     """What this call cost; None when it is unknown or the answer is shared."""
     unkept: Answer | None = None
     """The answer that was paid and could not be kept (kind ``store``)."""
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    """The variables that a failure rests on, as they were when it was asked; None for one that was not set."""
+
+    def holds(self, environment: Mapping[str, str] | None = None) -> bool:
+        """Return whether a failure would be the same under an environment; default: this process's own, now."""
+        now = os.environ if environment is None else environment
+        return all(now.get(name) == value for name, value in self.environment.items())
 
     @classmethod
-    def failed(cls, error_class: str, message: str, *, kind: ResultKind = "call", attempts: int = 0) -> CallResult:
+    def failed(
+        cls,
+        error_class: str,
+        message: str,
+        *,
+        kind: ResultKind = "call",
+        attempts: int = 0,
+        environment: Mapping[str, str | None] | None = None,
+    ) -> CallResult:
         """Return the result of a call without an answer."""
-        return cls(None, kind, error_class, message, attempts)
+        return cls(None, kind, error_class, message, attempts, environment=environment or {})
 
 
 class Connection:
     """A connection to a call service.
 
     Use :meth:`start` in the process that owns the run and :meth:`join` in the others.
+
+    What a call takes from the environment is decided when it is asked: each call carries what differs from the
+    environment that the connection began with. A connection serves the process that made it and none that a test
+    forks from there: what such a process asked would be in nobody's evidence.
     """
 
     def __init__(self, open_socket: Callable[[], Link], redactor: Redactor) -> None:
+        self._owner = os.getpid()
         self._open_socket = open_socket
         self._redactor = redactor
         self._lock = threading.Lock()
@@ -75,21 +100,29 @@ class Connection:
         self._next = 0
         self._ended: str | None = None
         self._closing = False
-        self._environment = _environment()
+        self._held = _held_environment()
+        self._environment = self._last = _decoded(self._held)
+        self._differs: dict[str, Any] = {}
+        """What differs between the two."""
+        self._has_changed = False
         self._ready: Future[str] = Future()
         self._process: ServiceProcess | None = None
         self._reader = threading.Thread(target=self._read, name="proofmap-calls", daemon=True)
 
     @classmethod
-    def start(cls, settings: ServiceSettings, redactor: Redactor | None = None) -> Connection:
+    def start(
+        cls, settings: ServiceSettings, redactor: Redactor | None = None, process: ServiceProcess | None = None
+    ) -> Connection:
         """Start a call service and connect to it; returns at once, the service comes up meanwhile.
 
         Args:
             settings: What the service needs to know.
             redactor: Knows the secrets of this process; default: those of the environment.
+            process: A process that was started for it before; default: it is started now.
         """
         redactor = redactor or Redactor(os.environ)
-        process = ServiceProcess(settings, redactor)
+        process = process or ServiceProcess()
+        process.serve(settings, redactor)
         connection = cls(process.connect, redactor)
         connection._process = process
         connection._begin()
@@ -117,32 +150,46 @@ class Connection:
         """
         return self._ready.result(_START_TIMEOUT_S)
 
-    def submit(self, call: LiveCall, *, hook: HookRunner | None = None) -> Future[CallResult]:
+    def submit(
+        self, call: LiveCall, *, hook: HookRunner | None = None, references: Iterable[str] = ()
+    ) -> Future[CallResult]:
         """Ask for a call.
 
         Args:
             call: What to ask.
             hook: The user's own client, which is asked in place of LiteLLM.
+            references: Variables whose values the call holds already; a failure rests on them as well.
 
         Returns:
-            A future that always gets a result and never an exception.
+            A future that always gets a result, never an exception, and that cannot be cancelled.
         """
+        if os.getpid() != self._owner:
+            return _settled(CallResult.failed("ForkedProcessError", FORKED))
         future: Future[CallResult] = Future()
+        # The answer is everybody's who asks for it: one of them that is cancelled, as wait_for and gather do, must
+        # not take it from the others.
+        future.set_running_or_notify_cancel()
         with self._lock:
             if self._ended is not None or self._closing:
-                future.set_result(
-                    CallResult.failed("CallServiceError", self._ended or "the call service is closed")
-                )
-                return future
-            if self._send_environment():
+                return _settled(CallResult.failed("CallServiceError", self._ended or "the call service is closed"))
+            self._look_at_environment()
+            if self._has_changed:
+                self._has_changed = False
                 origin = self._redactor.secret_in(canonical_json(call.request))
                 if origin is not None:
-                    future.set_result(CallResult.failed("RequestError", describe_secret(origin)))
-                    return future
+                    return _settled(CallResult.failed("RequestError", describe_secret(origin)))
             self._next += 1
-            self._pending[self._next] = _Pending(future, partial(hook, call) if hook is not None else None)
-            self._send(encode_call(self._next, call, hooked=hook is not None))
+            run_hook = partial(hook, call) if hook is not None else None
+            self._pending[self._next] = _Pending(future, run_hook, self._last, tuple(references))
+            self._send(encode_call(self._next, call, hooked=hook is not None, environment=self._differs))
         return future
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What calls that are asked now are asked under; the same object until something in it changes."""
+        with self._lock:
+            self._look_at_environment()
+            return self._last
 
     def warm(self) -> None:
         """Have the service import LiteLLM now, because calls will come."""
@@ -155,6 +202,9 @@ class Connection:
         The result is empty when the service has ended.
         """
         future: Future[dict[str, Any]] = Future()
+        if os.getpid() != self._owner:
+            future.set_result({})
+            return future
         with self._lock:
             if self._ended is not None or self._closing:
                 future.set_result({})
@@ -164,7 +214,12 @@ class Connection:
         return future
 
     def close(self) -> None:
-        """Leave the service; the one who started it ends it. What is under way may still be kept."""
+        """Leave the service; the one who started it ends it. What is under way may still be kept.
+
+        In a process that a test has forked this does nothing: the socket is the parent's.
+        """
+        if os.getpid() != self._owner:
+            return
         with self._lock:
             if self._closing:
                 return
@@ -185,21 +240,19 @@ class Connection:
         """Tell the service first of all what it must not repeat, then whatever is asked."""
         secrets, declared = sorted(self._redactor.values), sorted(self._redactor.declared)
         self._queued.append(encode({"op": "hide", "secrets": secrets, "declared": declared}))
+        self._queued.append(encode({"op": "environment", "variables": self._environment}))
         self._reader.start()
 
-    def _send_environment(self) -> bool:
-        """Tell the service what changed in the environment, such as a key that a test has set."""
-        now = _environment()
-        if now == self._environment:
-            return False
-        changed = {
-            _text(name): _text(value) for name, value in now.items() if self._environment.get(name) != value
-        }
-        removed = [_text(name) for name in self._environment if name not in now]
-        self._environment = now
-        self._redactor.add_environment(changed)
-        self._send(encode({"op": "env", "set": changed, "unset": removed}))
-        return True
+    def _look_at_environment(self) -> None:
+        """Take in what a test has changed in the environment, such as a key."""
+        held = _held_environment()
+        if held == self._held:
+            return
+        self._has_changed = True
+        self._held = held
+        self._last = _decoded(held)
+        self._differs = changes(self._environment, self._last)
+        self._redactor.add_environment(self._differs.get("set", {}))
 
     def _send(self, line: bytes) -> None:
         """Send a line, or keep it until the service is up; the caller holds the lock."""
@@ -262,7 +315,7 @@ class Connection:
         with self._lock:
             pending = self._pending.pop(number, None)
         if pending is not None:
-            pending.future.set_result(_result(message))
+            pending.future.set_result(_result(message, pending))
 
     def _run_hook(self, number: int, pending: _Pending) -> None:
         """Run the user's hook and send what it gave."""
@@ -299,9 +352,12 @@ class Connection:
 class _Pending:
     future: Future[CallResult]
     hook: Callable[[], Answer | None] | None
+    environment: Mapping[str, str]
+    """What it was asked under."""
+    references: tuple[str, ...]
 
 
-def _result(message: dict[str, Any]) -> CallResult:
+def _result(message: dict[str, Any], pending: _Pending) -> CallResult:
     content = message.get("answer")
     answer = None if content is None else Answer.from_content(content)
     if message["op"] == "answer":
@@ -315,17 +371,26 @@ def _result(message: dict[str, Any]) -> CallResult:
         message["message"],
         message["attempts"],
         unkept=answer,
+        environment={
+            name: pending.environment.get(name) for name in (*message["environment"], *pending.references)
+        },
     )
 
 
-def _environment() -> dict[Any, Any]:
+def _held_environment() -> dict[Any, Any]:
     """Return a copy of the environment as Python holds it inside: this is asked before every call."""
-    environment: dict[Any, Any] = dict(getattr(os.environ, "_data", os.environ))
+    held: dict[Any, Any] = dict(getattr(os.environ, "_data", os.environ))
     for name in _NOT_SHARED:
-        environment.pop(name, None)
-        environment.pop(name.encode(), None)
-    return environment
+        held.pop(name, None)
+        held.pop(name.encode(), None)
+    return held
 
 
-def _text(value: str | bytes) -> str:
-    return os.fsdecode(value)
+def _decoded(held: dict[Any, Any]) -> dict[str, str]:
+    return {os.fsdecode(name): os.fsdecode(value) for name, value in held.items()}
+
+
+def _settled(result: CallResult) -> Future[CallResult]:
+    future: Future[CallResult] = Future()
+    future.set_result(result)
+    return future

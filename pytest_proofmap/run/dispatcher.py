@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -56,11 +57,38 @@ class Progress:
     done: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Basis:
+    """What a failure rests on; it tells nothing of a call for which any of that is different."""
+
+    transport: Mapping[str, Any]
+    environment: Mapping[str, str | None]
+
+    @classmethod
+    def of(cls, call: LiveCall) -> _Basis:
+        """Return what a call has rested on so far."""
+        return cls(_way(call), dict(call.environment.looked_at) if call.environment is not None else {})
+
+    def holds(self, call: LiveCall) -> bool:
+        """Return whether it is the same for a call."""
+        if self.transport != _way(call):
+            return False
+        variables = call.environment.variables if call.environment is not None else self.environment
+        return all(variables.get(name) == value for name, value in self.environment.items())
+
+
+def _way(call: LiveCall) -> dict[str, Any]:
+    """Return how a model is reached, without how long that may take."""
+    return {name: value for name, value in call.transport.items() if name != "timeout_s"}
+
+
+@dataclass(slots=True, eq=False)
 class _Flight:
-    landing: asyncio.Future[Landing]
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt]
     """The ways to make the call; the second is for when the first one's client is gone."""
+    landing: asyncio.Task[Landing] = field(init=False)
+    basis: _Basis | None = None
+    """What its failure rests on, once it has failed."""
 
 
 class AttemptGoneError(AttemptError):
@@ -119,8 +147,8 @@ class Dispatcher:
         self._random = rng
         self._flights: dict[str, _Flight] = {}
         self._answered: set[str] = set()
-        self._stopped: dict[str, Failure] = {}
-        self._failed: dict[str, Landing] = {}
+        self._stopped: dict[str, list[tuple[_Basis, Failure]]] = {}
+        self._failed: dict[str, list[tuple[_Basis | None, Landing]]] = {}
         self._unkept: str | None = None
         self._settled = asyncio.Event()
         self._store_threads = (
@@ -132,47 +160,53 @@ class Dispatcher:
     async def call(self, call: LiveCall, attempt: Attempt | None = None) -> Landing:
         """Answer a call: by the flight of its key that is under way, from the store, or live.
 
+        Nobody owns the flight that it waits for: a caller that is cancelled leaves it to the others.
+
         Args:
             call: What to ask.
             attempt: Another way than the dispatcher's own to send it.
         """
-        flight = self._flights.get(call.key)
-        if flight is not None:
+        while (flight := self._flights.get(call.key)) is not None:
             if attempt is not None:
                 flight.attempts.append(attempt)
             landing = await asyncio.shield(flight.landing)
-            return replace(landing, shared=landing.answer is not None, cost_usd=None)
-        if call.key in self._failed:
-            return self._failed[call.key]
-        flight = _Flight(asyncio.get_running_loop().create_future(), [attempt or self._attempt])
-        self._flights[call.key] = flight
+            # Without the other's key or address this call may well be answered.
+            if landing.failure is None or flight.basis is None or flight.basis.holds(call):
+                return replace(landing, shared=landing.answer is not None, cost_usd=None)
+        for basis, failed in self._failed.get(call.key, ()):
+            if basis is None or basis.holds(call):
+                return failed
+        flight = self._flights[call.key] = _Flight([attempt or self._attempt])
         self.progress.waiting += 1
+        flight.landing = asyncio.get_running_loop().create_task(self._land(call, flight))
+        return await asyncio.shield(flight.landing)
+
+    async def _land(self, call: LiveCall, flight: _Flight) -> Landing:
+        """Fly, and take down what came of it; never raises."""
         try:
             landing = await self._fly(call, flight)
+            await self._give_back(call, landing)
         except StoreError as error:
             self._unkept = f"the answers cannot be shared: {error}"
             landing = Landing(None, Failure("store", "StoreError", str(error)))
-        except BaseException as error:
-            flight.landing.set_result(
-                Landing(None, Failure("call", type(error).__name__, f"the call service failed: {error}"))
-            )
-            raise
+        except Exception as error:
+            # A fault of our own: the callers must not wait for ever, and the log tells where it was.
+            traceback.print_exc()
+            reason = f"the call service failed: {type(error).__name__}: {error}"
+            landing = Landing(None, Failure("call", "CallServiceError", reason))
         finally:
             del self._flights[call.key]
             self.progress.waiting -= 1
             self.progress.done += 1
-        if landing.failure is not None and (landing.failure.kind == "call" or landing.answer is not None):
+        failure = landing.failure
+        if failure is not None and failure.kind in ("call", "circuit"):
+            basis = flight.basis = flight.basis or _Basis.of(call)
+            landing = replace(landing, failure=replace(failure, environment=tuple(basis.environment)))
+        if failure is not None and (failure.kind == "call" or landing.answer is not None):
             # Another worker that asks for it must not send it again with all its retries, and gets what could
             # not be kept from here alone.
-            self._failed[call.key] = landing
-        flight.landing.set_result(landing)
-        await self._give_back(call, landing)
+            self._failed.setdefault(call.key, []).append((flight.basis, landing))
         return landing
-
-    def forget_failures(self) -> None:
-        """Call stopped runtimes and failed requests again: what they were told to use has changed."""
-        self._stopped.clear()
-        self._failed = {key: landing for key, landing in self._failed.items() if landing.answer is not None}
 
     async def drain(self, timeout_s: float) -> None:
         """Start nothing more and wait for what is under way, so that what is paid is kept."""
@@ -199,7 +233,7 @@ class Dispatcher:
             await self.limits.acquire(call.provider, tokens, again=attempts > 0)
             held = True
             try:
-                refusal = self._refusal(call, attempts)
+                refusal = self._refusal(call, flight, attempts)
                 if refusal is not None:
                     return Landing(None, refusal)
                 if not await self._claim(call):
@@ -355,15 +389,16 @@ class Dispatcher:
             self._settled.clear()
             await self._settled.wait()
 
-    def _refusal(self, call: LiveCall, attempts: int) -> Failure | None:
+    def _refusal(self, call: LiveCall, flight: _Flight, attempts: int) -> Failure | None:
         """Return why a call is not to be made now, or None."""
         if self.closing:
             return Failure("call", "CallServiceError", "not called: the run is over", attempts)
         if self._unkept is not None:
             return Failure("store", "StoreError", f"not called: {self._unkept}", attempts)
-        stopped = self._stopped.get(call.runtime)
-        if stopped is not None:
-            return stopped
+        for basis, stopped in self._stopped.get(call.runtime, ()):
+            if basis.holds(call):
+                flight.basis = basis
+                return stopped
         closed = self.limits.provider(call.provider).closed
         if closed is not None:
             return Failure("circuit", "ProviderUnavailableError", closed, attempts)
@@ -377,7 +412,8 @@ class Dispatcher:
                 f"not called: runtime {call.runtime!r} was stopped by its first {error.error_class}: "
                 f"{error.message}"
             )
-            self._stopped.setdefault(call.runtime, Failure("circuit", error.error_class, message))
+            stopped = Failure("circuit", error.error_class, message)
+            self._stopped.setdefault(call.runtime, []).append((_Basis.of(call), stopped))
         return Failure("call", error.error_class, error.message, attempts)
 
     def _typical_tokens(self, call: LiveCall) -> int:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pytest_proofmap.config import Configuration, RuntimeConfig
-from pytest_proofmap.environment import expand_environment, holds_reference
+from pytest_proofmap.environment import expand_environment, holds_reference, references_in
 from pytest_proofmap.errors import (
     BudgetError,
     CallError,
@@ -24,7 +25,7 @@ from pytest_proofmap.errors import (
 )
 from pytest_proofmap.evidence.models import Price, PromptRef
 from pytest_proofmap.prefetch.suspension import let_siblings_ask, wait, wait_async
-from pytest_proofmap.run.connection import CallResult, Connection, LiveCall
+from pytest_proofmap.run.connection import FORKED, CallResult, Connection, LiveCall
 from pytest_proofmap.run.handle import RenderedMessages
 from pytest_proofmap.run.hooked import HookClient
 from pytest_proofmap.run.plan import Found, Plan
@@ -45,8 +46,8 @@ CacheMode = Literal["auto", "replay", "refresh", "off"]
 class Tally:
     """What a process has called so far."""
 
-    failed: dict[str, tuple[CallError, int]] = field(default_factory=dict)
-    """Failure and attempts by key: a failed request is not sent again in the same run."""
+    failed: dict[str, tuple[CallError, CallResult]] = field(default_factory=dict)
+    """Failures by key: a failed request is not sent again in the same run, where what it rests on is the same."""
     unkept: str | None = None
     """Why answers cannot be kept, once that has happened."""
 
@@ -95,7 +96,10 @@ class Engine:
         self._connection: Connection | None = None
         self._hook = hook
         self.warn = warn
+        self._owner = os.getpid()
         self._pending: dict[str, Future[CallResult]] = {}
+        self._asked_under: dict[str, Mapping[str, str]] = {}
+        """The environment that each of them was asked under: elsewhere its failure tells nothing."""
         self._fresh: dict[str, Answer] = {}
         self._unkept: dict[str, Answer] = {}
         """Answers that were paid and could not be kept: this run at least uses them."""
@@ -135,6 +139,15 @@ class Engine:
             self.warn(f"{template.file}: {settings} in the front matter is ignored: the runtime decides it.")
         return RenderedMessages(template.render(variables), PromptRef(name=package, variant=template.variant))
 
+    def refuse_forked(self) -> None:
+        """Refuse to ask in a process that the test has forked, also for what is cached: the sample is elsewhere.
+
+        Raises:
+            RequestError: This is such a process.
+        """
+        if os.getpid() != self._owner:
+            raise RequestError(FORKED)
+
     def fetch(
         self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
     ) -> None:
@@ -145,7 +158,8 @@ class Engine:
         """
         pending = self.ask(call, runtime, transport, record)
         if pending is not None:
-            self._take(call, runtime, record, wait(pending, record.dry_run))
+            with self._waiting(call, record):
+                self._take(call, runtime, record, wait(pending, record.dry_run))
 
     async def afetch(
         self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
@@ -163,7 +177,8 @@ class Engine:
         await let_siblings_ask()
         pending = self.ask(call, runtime, transport, record)
         if pending is not None:
-            self._take(call, runtime, record, await wait_async(pending, record.dry_run))
+            with self._waiting(call, record):
+                self._take(call, runtime, record, await wait_async(pending, record.dry_run))
 
     def ask(
         self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
@@ -230,11 +245,26 @@ class Engine:
             self._hook.close()
         self._store.close()
 
+    @contextmanager
+    def _waiting(self, call: CallRecord, record: SampleRecord) -> Iterator[None]:
+        """Take a call out of its sample when all who waited for it have given up."""
+        with self.lock:
+            call.waiters += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                call.waiters -= 1
+                if not call.done and not call.waiters and record.dry_run is None:
+                    record.withdraw(call)
+
     def _take(self, call: CallRecord, runtime: RuntimeConfig, record: SampleRecord, result: CallResult) -> None:
         """Give a call what it waited for."""
         with self.lock:
             self._keep(call.key, result)
-            self._lookup(call, runtime, record)
+            if not self._lookup(call, runtime, record):
+                # Asked under what the test has changed since: it is this call's failure all the same.
+                record.fail(call, _error_of(result), attempts=result.attempts)
 
     def _lookup(self, call: CallRecord, runtime: RuntimeConfig, record: SampleRecord) -> bool:
         """Finish a call from what is known; return False when the model must be asked."""
@@ -244,8 +274,9 @@ class Engine:
         if pending is not None and pending.done():
             self._keep(call.key, pending.result())
         failed = self.tally.failed.get(call.key)
-        if failed is not None:
-            record.fail(call, failed[0], attempts=failed[1])
+        # A dry run need not know better: where the environment differs each time it would ask without end.
+        if failed is not None and (record.dry_run is not None or failed[1].holds()):
+            record.fail(call, failed[0], attempts=failed[1].attempts)
             return True
         if call.key in self._pending:
             return False
@@ -265,8 +296,11 @@ class Engine:
         self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
     ) -> Future[CallResult]:
         """Return what the answer of a call will come with, asking the model unless that is under way."""
-        if call.key not in self._pending:
+        under = self._connection.environment if self._connection is not None else None
+        if call.key not in self._pending or self._asked_under.get(call.key) is not under:
             self._pending[call.key] = self._ask(call, runtime, transport)
+            if self._connection is not None:
+                self._asked_under[call.key] = self._connection.environment
         pending = self._pending[call.key]
         (record.awaited if record.dry_run is None else record.dry_run.pending).append(pending)
         return pending
@@ -285,10 +319,12 @@ class Engine:
             return _settled(_replay_miss(call, runtime))
         if self.tally.unkept is not None:
             return _settled(CallResult.failed("StoreError", f"not called: {self.tally.unkept}", kind="store"))
+        references = references_in([runtime.api_base, transport, call.request.params])
         try:
             expanded = _expanded(call, runtime, transport)
         except ConfigurationError as error:
-            return _settled(CallResult.failed("ConfigurationError", str(error)))
+            unset = {name: os.environ.get(name) for name in references}
+            return _settled(CallResult.failed("ConfigurationError", str(error), environment=unset))
         self.redactor.add(*secrets_of_transport(expanded))
         if self._connection is None:
             self._connection = self._connect()
@@ -302,20 +338,21 @@ class Engine:
                 price=self.price(runtime),
             ),
             hook=self._hook,
+            references=references,
         )
 
     def _keep(self, key: str, result: CallResult) -> None:
         """Keep what came of a call for those who ask for it."""
         if self._pending.pop(key, None) is None:
             return
+        self._asked_under.pop(key, None)
         if result.kind == "store":
             self.tally.unkept = result.message
         if result.unkept is not None:
             self._unkept[key] = result.unkept
             return
         if result.answer is None:
-            error_type = _ERROR_TYPES.get(result.kind, CallError)
-            self.tally.failed[key] = (error_type(result.error_class, result.message), result.attempts)
+            self.tally.failed[key] = (_error_of(result), result)
             return
         self._fresh[key] = result.answer
         if self.mode == "off":
@@ -323,6 +360,10 @@ class Engine:
 
 
 _ERROR_TYPES: dict[str, type[CallError]] = {"replay": ReplayMissError, "budget": BudgetError}
+
+
+def _error_of(result: CallResult) -> CallError:
+    return _ERROR_TYPES.get(result.kind, CallError)(result.error_class, result.message)
 
 
 def _expanded(call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_proofmap.config import RuntimeConfig
 from pytest_proofmap.errors import PromptError, RefusalError, RequestError
@@ -169,6 +169,7 @@ class Runtime:
         return request, transport, response_class
 
     def _begin(self, request: Request, package: PromptRef | None) -> CallRecord:
+        self._engine.refuse_forked()
         try:
             key, text = request.identity()
         except (TypeError, ValueError) as error:
@@ -188,6 +189,13 @@ class Runtime:
         if answer.refusal is not None:
             raise RefusalError(f"{answer.refusal.error_class}: {answer.refusal.message}")
         return Reply(answer, cached=call.source != "live", cost_usd=call.cost_usd, response_class=response_class)
+
+    def __reduce__(self) -> NoReturn:
+        raise RequestError(
+            f"the runtime {self.name!r} cannot be handed to another process: calls from there would be counted by "
+            "nobody and be in no evidence. Ask in the test's own process and hand the answers over, or use "
+            "threads."
+        )
 
     def __repr__(self) -> str:
         return f"<Runtime {self.name!r} ({self.role}) {self.model}>"

@@ -21,6 +21,8 @@ class Failure:
     error_class: str
     message: str
     attempts: int = 0
+    environment: tuple[str, ...] = ()
+    """Names of the variables that it rests on: where one of them is different, it tells nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ class CallRecord:
     usage: Usage = NO_USAGE
     cost_usd: float | None = None
     error: CallError | None = None
+    waiters: int = 0
+    """How many of the test's threads and tasks wait for it now."""
 
     @property
     def done(self) -> bool:
@@ -169,6 +171,11 @@ class SampleRecord:
     def asks(self) -> bool:
         """Whether the sample asked the runtime under test."""
         return any(call.auxiliary is None for call in self.calls)
+
+    def withdraw(self, call: CallRecord) -> None:
+        """Forget a call that the test gave up waiting for: what comes of it is no part of the sample."""
+        self._pending -= 1
+        self.calls.remove(call)
 
     @property
     def error(self) -> CallError | None:

@@ -1,8 +1,10 @@
 """The call service: one process that makes all live calls of a run.
 
-``python -m pytest_proofmap.run.service`` reads its settings as one JSON line from standard input, answers
-with one line that holds its address, and serves the run's processes over a socket until standard input ends:
-that pipe is the parent's lifeline, so the service never outlives a parent, however it died.
+:func:`main` is given its settings as one JSON line that came from standard input
+(:mod:`pytest_proofmap.run.service_process`), answers with one line that holds its address, and serves the run's
+processes over a socket until standard input ends: that pipe is the parent's lifeline, so the service never
+outlives a parent, however it died. On Linux the system besides ends it with its parent, also when its interpreter
+is too busy to look at the pipe.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from pytest_proofmap.run.landing import Failure, Landing
 from pytest_proofmap.run.wire import MAX_LINE, decode, decode_call, encode, encode_landing
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
+from pytest_proofmap.runtime.call_environment import answer_by_call
 from pytest_proofmap.runtime.client import DEFAULT_TIMEOUT_S, LiteLLMClient
 from pytest_proofmap.runtime.redaction import Redactor
 from pytest_proofmap.runtime.store import AnswerStore, MemoryStore
@@ -41,18 +44,30 @@ DRAIN_S = 5.0
 STARTED_PER_SLOT = 4
 """Calls to one provider that are started for each that may be under way: some of them wait to be tried again."""
 
+FIRST_LINE = 1024
+"""Longest line that is read from a client that has not shown the token, in bytes."""
+
+FIRST_LINE_S = 5.0
+"""How long such a client may take for it."""
+
 _FORCE_EXIT_S = 3.0
 _PARENT_LOOK_S = 2.0
+_PR_SET_PDEATHSIG = 1
 
 
-def main() -> None:
-    """Serve until the parent is gone."""
+def main(line: bytes) -> None:
+    """Serve until the parent is gone.
+
+    Args:
+        line: The settings, as the parent sent them.
+    """
     # Ctrl-C goes to the whole terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ready = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    settings = decode(sys.stdin.buffer.readline())
-    os.chdir(settings["cwd"])
+    settings = decode(line)
+    end_with_parent(settings["parent"])
+    answer_by_call()
     try:
         store = open_store(settings["store"])
     except ProofmapError as error:
@@ -69,6 +84,30 @@ def main() -> None:
         sys.stderr.flush()
         # LiteLLM's atexit hooks and threads would hold up the end, or open new event loops.
         os._exit(status)
+
+
+def end_with_parent(parent: int | None) -> None:
+    """Have the system end this process some seconds after its parent, whatever its interpreter is doing then.
+
+    Only Linux can; elsewhere the lifeline alone holds.
+
+    Args:
+        parent: The process whose main thread started this one; None: another thread did.
+    """
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM, signal.SIGUSR1})
+    # A handler in Python would wait for the interpreter, and none at all would leave no time to keep what is under
+    # way. A handler is called with the signal's number, and alarm() with seconds: so SIGUSR1 (10) is followed by a
+    # SIGALRM ten seconds later, which ends a process that handles it not.
+    libc.signal(int(signal.SIGUSR1), ctypes.cast(libc.alarm, ctypes.c_void_p))
+    libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGUSR1), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def open_store(settings: dict[str, Any]) -> AnswerStore:
@@ -101,10 +140,10 @@ async def _serve(settings: dict[str, Any], store: AnswerStore, ready: Any) -> No
     service = CallService(settings, store)
     path = settings.get("socket")
     if path:
-        server = await asyncio.start_unix_server(service.handle, path, limit=MAX_LINE)
+        server = await asyncio.start_unix_server(service.handle, path, limit=FIRST_LINE)
         address = f"unix:{path}"
     else:
-        server = await asyncio.start_server(service.handle, "127.0.0.1", 0, limit=MAX_LINE)
+        server = await asyncio.start_server(service.handle, "127.0.0.1", 0, limit=FIRST_LINE)
         address = f"tcp:127.0.0.1:{server.sockets[0].getsockname()[1]}"
     threading.Thread(target=_hold_lifeline, args=(loop, service.over), name="lifeline", daemon=True).start()
     with ready:
@@ -136,6 +175,8 @@ class _Client:
     writer: asyncio.StreamWriter
     results: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     """What this client was asked to answer by itself."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """The client's environment when it connected."""
 
     def send(self, line: bytes) -> None:
         if not self.writer.is_closing():
@@ -178,12 +219,15 @@ class CallService:
         """Serve one client until it closes the connection."""
         client = _Client(writer)
         try:
-            if not self._is_welcome(await reader.readline()):
+            if not self._is_welcome(await asyncio.wait_for(reader.readline(), FIRST_LINE_S)):
                 return
+            # Who knows the token may say more. There is no public way to change a reader's limit:
+            # https://github.com/python/cpython/blob/3.13/Lib/asyncio/streams.py
+            reader._limit = MAX_LINE  # type: ignore[attr-defined]  # private
             self._clients.add(client)
             while line := await reader.readline():
                 self._take(client, decode(line))
-        except (ConnectionError, asyncio.IncompleteReadError, ValueError) as error:
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.TimeoutError, ValueError) as error:
             print(f"call service: a connection ended: {error}", file=sys.stderr)
         finally:
             self._clients.discard(client)
@@ -206,6 +250,7 @@ class CallService:
         op = message.get("op")
         if op == "call":
             provider = str(message["provider"])
+            self._redactor.add_environment((message.get("environment") or {}).get("set") or {})
             self._backlog.setdefault(provider, deque()).append((client, message))
             self._start(provider)
         elif op == "result":
@@ -215,8 +260,9 @@ class CallService:
         elif op == "hide":
             self._redactor.declare(*message["declared"])
             self._redactor.add(*message["secrets"])
-        elif op == "env":
-            self._change_environment(message.get("set") or {}, message.get("unset") or [])
+        elif op == "environment":
+            client.environment = message["variables"]
+            self._redactor.add_environment(client.environment)
         elif op == "warm":
             self._spawn(self._warm())
         elif op == "status":
@@ -254,10 +300,12 @@ class CallService:
             return await self._attempt_by_client(client, number, call)
 
         try:
-            call = decode_call(message)
+            call = decode_call(message, client.environment)
+            assert call.environment is not None
+            call.environment.enter()
             landing = await self.dispatcher.call(call, ask_client if message.get("hooked") else None)
         except Exception as error:
-            # A fault of our own: the caller must not wait for ever, and the log tells where it was.
+            # What cannot be read, say: the caller must not wait for ever, and the log tells where it was.
             traceback.print_exc()
             reason = f"the call service failed: {type(error).__name__}: {error}"
             landing = Landing(None, Failure("call", "CallServiceError", reason))
@@ -294,13 +342,6 @@ class CallService:
             return await self._attempt(call)
         return self._cleaned(Answer.from_content(message["answer"]))
 
-    def _change_environment(self, changed: dict[str, str], removed: list[str]) -> None:
-        os.environ.update(changed)
-        for name in removed:
-            os.environ.pop(name, None)
-        self._redactor.add_environment(changed)
-        self.dispatcher.forget_failures()
-
     def _status(self) -> dict[str, Any]:
         progress = self.dispatcher.progress
         providers = self.dispatcher.limits.status()
@@ -315,7 +356,3 @@ class CallService:
             "spent_usd": self.dispatcher.budget.spent_usd,
             "providers": providers,
         }
-
-
-if __name__ == "__main__":
-    main()

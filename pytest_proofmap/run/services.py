@@ -12,6 +12,7 @@ import pytest
 from pytest_proofmap.errors import CallError, StoreError
 from pytest_proofmap.run import xdist
 from pytest_proofmap.run.connection import Connection
+from pytest_proofmap.run.service_process import ServiceProcess, Surroundings
 from pytest_proofmap.run.wire import ServiceSettings
 from pytest_proofmap.runtime.redaction import Redactor
 
@@ -32,6 +33,17 @@ class CallServices:
         self._redactor = redactor
         self._settings = settings
         self._shared: Connection | None = None
+        self._surroundings = Surroundings.now([config.rootpath, config.invocation_params.dir])
+        self._prepared: ServiceProcess | None = None
+
+    def prepare(self) -> None:
+        """Start the process of a service, which waits for something to do: before the first test, in its thread.
+
+        A test may have changed all that a process is started from, and may ask from a thread of its own.
+        """
+        place = xdist.place_of(self._config)
+        if self._prepared is None and (place is None or place.address is None):
+            self._prepared = ServiceProcess(self._surroundings)
 
     def connect(self) -> Connection:
         """Return a connection of this process to a service.
@@ -72,12 +84,17 @@ class CallServices:
         return self._shared.status() if self._shared is not None else None
 
     def close(self) -> None:
-        """End the shared service."""
+        """End the shared service, and the process that nobody needed."""
         if self._shared is not None:
             self._shared.close()
+        if self._prepared is not None:
+            self._prepared.end()
+            self._prepared = None
 
     def _start(self, part: float) -> Connection:
-        return Connection.start(part_of(self._settings(), part), self._redactor)
+        process = self._prepared or ServiceProcess(self._surroundings)
+        self._prepared = None
+        return Connection.start(part_of(self._settings(), part), self._redactor, process)
 
 
 def part_of(settings: ServiceSettings, part: float) -> ServiceSettings:

@@ -174,6 +174,8 @@ class QualificationSession:
             self._check_plan()
             self._check_budget()
             self._open_engine()
+            if self.mode != "replay" and not self.config.option.proofmap_plan:
+                self._services.prepare()
             if self.adaptive is not None:
                 self.adaptive.arrange(session.items)
 

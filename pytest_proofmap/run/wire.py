@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_proofmap.evidence.models import Price
 from pytest_proofmap.run.landing import Landing
 from pytest_proofmap.runtime.attempt import LiveCall
+from pytest_proofmap.runtime.call_environment import CallEnvironment
 
-__all__ = ["MAX_LINE", "ServiceSettings", "decode", "decode_call", "encode", "encode_call", "encode_landing"]
+__all__ = [
+    "MAX_LINE",
+    "ServiceSettings",
+    "changes",
+    "decode",
+    "decode_call",
+    "encode",
+    "encode_call",
+    "encode_landing",
+]
 
 MAX_LINE = 256 * 1024 * 1024
 """Longest line that is read, in bytes: messages may hold pictures."""
@@ -27,6 +38,8 @@ class ServiceSettings:
     limits: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By provider: ``rpm``, ``tpm`` and ``concurrency``."""
     budget_usd: float | None = None
+    max_response_mb: int = 64
+    """The longest response that is read, in MB."""
     refresh: bool = False
     """Call each key once although the store has it."""
     run: str | None = None
@@ -51,10 +64,16 @@ def decode(line: bytes) -> dict[str, Any]:
     return message
 
 
-def encode_call(number: int, call: LiveCall, *, hooked: bool) -> bytes:
+def encode_call(number: int, call: LiveCall, *, hooked: bool, environment: dict[str, Any] | None = None) -> bytes:
     """Return the line that asks for a call.
 
     The call is a text within it: thousands of them wait their turn, and as objects take five times as much.
+
+    Args:
+        number: What the answer will refer to.
+        call: What to ask.
+        hooked: Whether the client runs the project's own client for it.
+        environment: What differs from the client's environment at its start, as :func:`changes` returned it.
     """
     content = {
         "key": call.key,
@@ -64,11 +83,29 @@ def encode_call(number: int, call: LiveCall, *, hooked: bool) -> bytes:
         "price": call.price.model_dump() if call.price is not None else None,
     }
     text = json.dumps(content, separators=(",", ":"))
-    return encode({"op": "call", "id": number, "provider": call.provider, "hooked": hooked, "call": text})
+    line = {"op": "call", "id": number, "provider": call.provider, "hooked": hooked, "call": text}
+    return encode({**line, "environment": environment} if environment else line)
 
 
-def decode_call(message: dict[str, Any]) -> LiveCall:
-    """Return the call that a message asks for."""
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, Any]:
+    """Return what differs between two environments; empty when nothing does."""
+    changed = {name: value for name, value in now.items() if before.get(name) != value}
+    removed = [name for name in before if name not in now]
+    return {"set": changed, "unset": removed} if changed or removed else {}
+
+
+def decode_call(message: dict[str, Any], environment: Mapping[str, str]) -> LiveCall:
+    """Return the call that a message asks for.
+
+    Args:
+        message: The message.
+        environment: The client's environment at its start.
+    """
+    differs = message.get("environment")
+    if differs:
+        removed = set(differs["unset"])
+        kept = {name: value for name, value in environment.items() if name not in removed}
+        environment = {**kept, **differs["set"]}
     content = json.loads(message["call"])
     price = content["price"]
     return LiveCall(
@@ -78,6 +115,7 @@ def decode_call(message: dict[str, Any]) -> LiveCall:
         request=content["request"],
         transport=content["transport"],
         price=Price(**price) if price else None,
+        environment=CallEnvironment(environment),
     )
 
 
@@ -102,6 +140,7 @@ def encode_landing(number: int, landing: Landing) -> bytes:
         "message": failure.message,
         "attempts": failure.attempts,
         "kind": failure.kind,
+        "environment": failure.environment,
     }
     if answer is not None:
         line["answer"] = answer

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_proofmap.evidence.models import Price
+    from pytest_proofmap.runtime.call_environment import CallEnvironment
 
 __all__ = ["AttemptError", "LiveCall"]
 
@@ -27,6 +28,8 @@ class LiveCall:
     ``extra_headers``, ``headers``, ``organization``, and those ``params`` whose values came from the
     environment."""
     price: Price | None = None
+    environment: CallEnvironment | None = None
+    """The environment under which it was asked; None: that of the process that makes it."""
 
 
 class AttemptError(Exception):

@@ -137,7 +137,11 @@ class LiteLLMClient:
         }
         # Should a provider repeat the credentials of a call, they go out of every message from now on.
         self._redactor.add(*secrets_of_transport(transport))
-        headers = {**(transport.get("headers") or {}), **(transport.get("extra_headers") or {})}
+        headers = {
+            **_account_headers(request["model"]),
+            **(transport.get("headers") or {}),
+            **(transport.get("extra_headers") or {}),
+        }
         if headers:
             arguments["extra_headers"] = headers
         optional = {
@@ -148,6 +152,8 @@ class LiteLLMClient:
             "organization": transport.get("organization"),
         }
         arguments.update({name: value for name, value in optional.items() if value is not None})
+        for name, value in _credentials(request["model"], arguments).items():
+            arguments.setdefault(name, value)
         if request.get("tools") and self._mcp_is_optional:
             arguments["_skip_mcp_handler"] = True
         return arguments
@@ -184,6 +190,40 @@ class LiteLLMClient:
             latency_s=round(time.perf_counter() - started, 6),
             made_at=made_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )
+
+
+_CREDENTIALS = {
+    "bedrock": {
+        "aws_access_key_id": ("AWS_ACCESS_KEY_ID",),
+        "aws_secret_access_key": ("AWS_SECRET_ACCESS_KEY",),
+        "aws_session_token": ("AWS_SESSION_TOKEN",),
+        "aws_region_name": ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION"),
+    },
+    "vertex_ai": {
+        "vertex_credentials": ("VERTEXAI_CREDENTIALS", "GOOGLE_APPLICATION_CREDENTIALS"),
+        "vertex_project": ("VERTEXAI_PROJECT",),
+        "vertex_location": ("VERTEXAI_LOCATION",),
+    },
+}
+"""What LiteLLM reads from the environment once and then keeps, by provider and parameter; what it is given it
+keeps by its value (litellm/llms/bedrock/base_aws_llm.py, litellm/llms/vertex_ai/vertex_llm_base.py)."""
+
+
+def _credentials(model: str, given: dict[str, Any]) -> dict[str, str]:
+    """Return the credentials that a call's environment holds for its provider, unless the runtime names others."""
+    parameters = _CREDENTIALS.get(model.partition("/")[0], {})
+    if any(name.startswith("aws_") for name in given):
+        return {}
+    found = {
+        parameter: next(filter(None, map(os.environ.get, names)), None) for parameter, names in parameters.items()
+    }
+    return {parameter: value for parameter, value in found.items() if value is not None}
+
+
+def _account_headers(model: str) -> dict[str, str]:
+    """Return what OpenAI's client reads when it is made, which LiteLLM does once for each key."""
+    project = os.environ.get("OPENAI_PROJECT_ID") if model.startswith("openai/") else None
+    return {"OpenAI-Project": project} if project else {}
 
 
 def _import_litellm() -> Any:

@@ -16,6 +16,7 @@ from pytest_proofmap.run.dispatcher import AttemptGoneError, Dispatcher
 from pytest_proofmap.run.landing import Landing
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
+from pytest_proofmap.runtime.call_environment import CallEnvironment
 from pytest_proofmap.runtime.limits import CIRCUIT_FAILURES
 from pytest_proofmap.runtime.store import MemoryStore
 
@@ -23,10 +24,19 @@ PRICE = Price(input_per_mtok=1.0, output_per_mtok=1000.0)
 FAULT = AttemptError("InternalServerError", "broken", retryable=True, status=500, provider_fault=True)
 
 
-def live(key: str = "k", *, runtime: str = "r", provider: str = "p", price: Price | None = PRICE) -> LiveCall:
-    """Return a call that may answer with at most 10 tokens."""
+def live(
+    key: str = "k",
+    *,
+    runtime: str = "r",
+    provider: str = "p",
+    price: Price | None = PRICE,
+    api_base: str = "",
+    **variables: str,
+) -> LiveCall:
+    """Return a call that may answer with at most 10 tokens, and is asked under some environment variables."""
     request = {"model": "p/m", "messages": [{"role": "user", "content": key}], "params": {"max_tokens": 10}}
-    return LiveCall(key, runtime, provider, request, {}, price)
+    transport = {"api_base": api_base} if api_base else {}
+    return LiveCall(key, runtime, provider, request, transport, price, CallEnvironment(variables))
 
 
 def answer_to(call: LiveCall, tokens: int = 10) -> Answer:
@@ -51,6 +61,8 @@ class Model:
     async def attempt(self, call: LiveCall) -> Answer:
         """Answer once the gate is open, unless a failure is left."""
         self.calls.append(call.key)
+        assert call.environment is not None
+        call.environment.get("KEY")
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         await (self.gate.wait() if self.gate else asyncio.sleep(0))
@@ -227,18 +239,18 @@ def test_attempts_are_bounded() -> None:
 
 
 def test_a_failed_request_is_not_sent_again_in_the_run() -> None:
-    """Another worker that asks for what has failed gets the failure, until what calls rest on has changed."""
+    """Who asks again for what has failed gets the failure, where all that the call looked at is the same."""
     model = Model(AttemptError("BadRequestError", "no such parameter"))
 
     async def scenario() -> None:
         calls = dispatcher(model)
-        first = await calls.call(live())
-        again = await calls.call(live())
+        first = await calls.call(live(KEY="one", CASE="1"))
+        again = await calls.call(live(KEY="one", CASE="2"))
         assert first.failure is not None
+        assert first.failure.environment == ("KEY",)
         assert again.failure == first.failure
         assert len(model.calls) == 1
-        calls.forget_failures()
-        assert (await calls.call(live())).answer is not None
+        assert (await calls.call(live(KEY="two"))).answer is not None
 
     run(scenario)
 
@@ -269,8 +281,67 @@ def test_rejected_credentials_stop_the_runtime() -> None:
         assert stopped.failure.error_class == "AuthenticationError"
         assert "bad key" in stopped.failure.message
         assert other.answer is not None
-        one.forget_failures()
-        assert (await one.call(live("d"))).answer is not None
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("other", [{"KEY": "good"}, {"api_base": "http://elsewhere"}, {"KEY": "", "CASE": "2"}])
+def test_a_stop_holds_for_what_it_was_told_of(other: dict[str, Any]) -> None:
+    """A 401 stops neither calls with another key or address, nor is it forgotten when something else changes."""
+
+    async def scenario() -> None:
+        rejected = AttemptError("AuthenticationError", "bad key", status=401, fatal_for_runtime=True)
+        model = Model(rejected)
+        one = dispatcher(model)
+        await one.call(live("a", KEY="bad"))
+        assert (await one.call(live("b", **other))).answer is not None
+        stopped = await one.call(live("c", KEY="bad", CASE="3"))
+        assert stopped.failure is not None
+        assert (stopped.failure.kind, stopped.failure.environment) == ("circuit", ("KEY",))
+        assert model.calls == ["a", "b"]
+        # What it rests on is the same for the next one that asks for the very same.
+        assert (await one.call(live("c", KEY="good"))).answer is not None
+
+    run(scenario)
+
+
+def test_a_flight_that_failed_for_another_key() -> None:
+    """Who waited for a call that another key was refused for makes it with the own one."""
+
+    async def scenario() -> None:
+        gate = asyncio.Event()
+        model = Model(
+            AttemptError("AuthenticationError", "bad key", status=401, fatal_for_runtime=True), gate=gate
+        )
+        one = dispatcher(model)
+        asked = [one.call(live(KEY=key)) for key in ("bad", "good", "bad", "good")]
+        tasks = [asyncio.create_task(each) for each in asked]
+        await asyncio.sleep(0)
+        gate.set()
+        landings = [await task for task in tasks]
+        assert [landing.answer is not None for landing in landings] == [False, True, False, True]
+        assert model.calls == ["k", "k"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("cancelled", [0, 1])
+def test_nobody_owns_the_flight_that_it_waits_for(cancelled: int) -> None:
+    """Whoever of those that asked is cancelled, the first one too, the others get the answer of the one call."""
+
+    async def scenario() -> None:
+        gate, store = asyncio.Event(), MemoryStore()
+        model = Model(gate=gate)
+        one = dispatcher(model, store)
+        tasks = [asyncio.create_task(one.call(live())) for _ in range(3)]
+        await asyncio.sleep(0)
+        tasks[cancelled].cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        landings = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(landings.pop(cancelled), asyncio.CancelledError)
+        assert all(isinstance(landing, Landing) and landing.answer == store.get("k") for landing in landings)
+        assert model.calls == ["k"]
 
     run(scenario)
 
@@ -385,8 +456,7 @@ def test_unkept_answer_is_loud_and_the_last() -> None:
         assert second.failure is not None
         assert (first.failure.kind, second.failure.kind) == ("store", "store")
         assert "no space left" in second.failure.message
-        one.forget_failures()
-        again = await one.call(live("a"))
+        again = await one.call(live("a", KEY="another"))
         assert again.answer is first.answer
         assert model.calls == ["a"]
 
