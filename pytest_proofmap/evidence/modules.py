@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_proofmap.collector import no_collection
 from pytest_proofmap.evidence.syntax import attribute_chain
 
 __all__ = ["Definition", "Module", "Modules", "imports_within"]
@@ -84,7 +85,10 @@ class Modules:
         if path not in self._modules:
             module = None
             try:
-                module = Module(path, ast.parse(path.read_bytes()))
+                # A finalizer that formats a traceback parses as well, which breaks a parse under way on Python
+                # 3.11 (https://github.com/python/cpython/issues/106905).
+                with no_collection():
+                    module = Module(path, ast.parse(path.read_bytes()))
             except (OSError, SyntaxError, ValueError):
                 pass
             else:

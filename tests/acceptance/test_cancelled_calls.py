@@ -101,6 +101,7 @@ def test_a_cancelled_wait_ends_no_call(
     for name, body in BODIES.items():
         project.write(f"test_{name}.py", TEST.format(body=body, name=name))
     result = project.run_apart(*prefetch, BASE=fake_provider.url)
+    assert result.ret == 0, str(result.stdout) + str(result.stderr)
     result.assert_outcomes(passed=4 * len(BODIES))
     sent = [(request.model, request.body["messages"][0]["content"]) for request in fake_provider.requests]
     assert len(sent) == len(set(sent))
