@@ -44,6 +44,10 @@ class Economics(NamedTuple):
     """Median ratio of latency; None when unknown or not comparable."""
     speed_withheld: str | None
     """Why no speed-up is given, in words."""
+    free: bool = False
+    """Whether the challenger costs nothing where the baseline costs something: no ratio says how much cheaper."""
+    cost_withheld: str | None = None
+    """Why there is no ratio of costs, in words."""
 
 
 def own_figures(views: Sequence[View], runtime: str) -> OwnFigures:
@@ -82,16 +86,19 @@ def compare(views: Sequence[View], baseline: str, challenger: str, confidence: f
             else:
                 costs.append((before.cost_usd, after.cost_usd))
     two_sided = confidence or 0.95
-    cost = None
+    known = Economics(None, None, "no latency is known", cost_withheld="its cost or the baseline's is unknown")
     if prices_known and costs:
+        totals = math.fsum(pair[0] for pair in costs), math.fsum(pair[1] for pair in costs)
         cost = cost_ratio([pair[0] for pair in costs], [pair[1] for pair in costs], two_sided)
+        why = None if cost else "the baseline costs nothing" if totals[0] <= 0.0 else "it costs nothing"
+        known = known._replace(cost=cost, free=totals[1] <= 0.0 < totals[0], cost_withheld=why)
     if not latencies:
-        return Economics(cost, None, "no latency is known")
+        return known
     withheld = _conditions_differ(*concurrencies)
     if withheld:
-        return Economics(cost, None, withheld)
+        return known._replace(speed_withheld=withheld)
     speed = speed_up([pair[0] for pair in latencies], [pair[1] for pair in latencies], two_sided)
-    return Economics(cost, speed, None)
+    return known._replace(speed=speed, speed_withheld=None)
 
 
 def _conditions_differ(baseline: Sequence[int], challenger: Sequence[int]) -> str | None:

@@ -22,6 +22,8 @@ class Pairs(NamedTuple):
     safe_mean: PairedTable
     """The tables for asking "is it acceptable?", missing outcomes counted against it."""
     safe_flips: PairedTable
+    safe: PairedTable
+    """The same question's table of the differences in pass share on the cases alone, without correction."""
     worse: PairedTable
     """The table for asking "is it worse?", missing outcomes counted for it: fractional and on the cases alone."""
 
@@ -58,6 +60,7 @@ def pair(view: View, baseline: str, challenger: str) -> Pairs:
         compared,
         mean_table(safe),
         flip_table(safe),
+        share_table(safe),
         share_table(worse),
     )
 
@@ -87,6 +90,7 @@ def _pair_plain(view: View, baseline: str, challenger: str) -> Pairs:
         tuple(case for case, before, after in pairs if after == "failed" and before == "passed"),
         tuple(case for case, before, after in pairs if after == "passed" and before == "failed"),
         compared,
+        safe_table,
         safe_table,
         safe_table,
         worse_table,

@@ -19,6 +19,7 @@ __all__ = [
     "insufficient_reason",
     "name_cases",
     "not_qualified_reason",
+    "observed_loss",
     "percent",
     "points",
     "qualified_reason",
@@ -220,6 +221,22 @@ def _observed(bar: Bar, found: Assessment, baseline: str) -> str:
             f"{_disagreement(found)} in {count(_pairs(found), 'case')}"
         )
     return "; ".join(parts) + _missing(found)
+
+
+def observed_loss(bar: Bar, found: Assessment) -> str | None:
+    """Return what was lost beyond what the bar tolerates, as observed and whatever chance may explain, or None."""
+    counts, rate = found.counts, absolute_rate(bar)
+    if has_margin(bar) and bar.margin is not None and found.pairs is not None:
+        table = found.pairs.safe
+        loss = (table.regressions - table.improvements) / max(1, table.pairs)
+        if loss > bar.margin + 1e-9:
+            return (
+                f"it loses {points(loss)} points, more than the margin of {points(bar.margin)} "
+                f"({_disagreement(found)} in {count(_pairs(found), 'case')})"
+            )
+    if rate is not None and counts.passed < rate * counts.total - 1e-9:
+        return f"it passes {counts.passed}/{counts.total}, below {percent(rate)},"
+    return None
 
 
 def _open_loss(margin: float, found: Assessment, level: float) -> str:
