@@ -22,6 +22,8 @@ class Pairs(NamedTuple):
     safe_mean: PairedTable
     """The tables for asking "is it acceptable?", missing outcomes counted against it."""
     safe_flips: PairedTable
+    answered: tuple[PairedTable, PairedTable]
+    """The same two tables of the pairs in which both sides have an outcome."""
     safe: PairedTable
     """The same question's table of the differences in pass share on the cases alone, without correction."""
     worse: PairedTable
@@ -39,6 +41,7 @@ def pair(view: View, baseline: str, challenger: str) -> Pairs:
         return _pair_plain(view, baseline, challenger)
     safe: list[CasePair] = []
     worse: list[CasePair] = []
+    answered: list[CasePair] = []
     regressed: list[str] = []
     improved: list[str] = []
     compared = 0
@@ -50,6 +53,7 @@ def pair(view: View, baseline: str, challenger: str) -> Pairs:
         before, after = ours.answered_share(), theirs.answered_share()
         if before is not None and after is not None:
             compared += 1
+            answered.append(CasePair(before, after, *sizes))
             if after - before <= -0.5 + 1e-9:
                 regressed.append(group[0])
             elif after - before >= 0.5 - 1e-9:
@@ -60,6 +64,7 @@ def pair(view: View, baseline: str, challenger: str) -> Pairs:
         compared,
         mean_table(safe),
         flip_table(safe),
+        (mean_table(answered), flip_table(answered)),
         share_table(safe),
         share_table(worse),
     )
@@ -86,12 +91,16 @@ def _pair_plain(view: View, baseline: str, challenger: str) -> Pairs:
         worse[1] += number * (passes[1] and not passes[0])
     pairs = list(zip(view.cases, ours, theirs, strict=True))
     safe_table, worse_table = PairedTable(safe[0], safe[1], n), PairedTable(worse[0], worse[1], n)
+    regressed = tuple(case for case, before, after in pairs if after == "failed" and before == "passed")
+    improved = tuple(case for case, before, after in pairs if after == "passed" and before == "failed")
+    known = PairedTable(len(regressed), len(improved), compared)
     return Pairs(
-        tuple(case for case, before, after in pairs if after == "failed" and before == "passed"),
-        tuple(case for case, before, after in pairs if after == "passed" and before == "failed"),
+        regressed,
+        improved,
         compared,
         safe_table,
         safe_table,
+        (known, known),
         safe_table,
         worse_table,
     )

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from pytest_proofmap.decide.bars import absolute_rate, has_margin, is_observed
+from pytest_proofmap.decide.multiplicity import DEFAULT_RULE
 from pytest_proofmap.decide.needs import best_all_pass, best_margin, best_min_pass_rate
-from pytest_proofmap.decide.paired import Memo
+from pytest_proofmap.decide.paired import Memo, gamma_of
 from pytest_proofmap.decide.wording import count, percent, points
-from pytest_proofmap.evidence.models import Bar
+from pytest_proofmap.evidence.models import Bar, SlicesRule
 
 __all__ = ["PlannedCriterion", "Shortfall", "cases_needed", "shortfalls"]
 
@@ -22,6 +23,7 @@ class PlannedCriterion(NamedTuple):
     challengers: int
     cases: Mapping[str | None, int]
     """Number of cases by slice; under None: all of them."""
+    slices_rule: SlicesRule = DEFAULT_RULE
 
 
 class Shortfall(NamedTuple):
@@ -35,13 +37,17 @@ class Shortfall(NamedTuple):
     text: str
 
 
-def cases_needed(bar: Bar, challengers: int, memo: Memo | None = None) -> int | None:
+def cases_needed(
+    bar: Bar, challengers: int, memo: Memo | None = None, *, slices: int = 1, rule: SlicesRule = "each"
+) -> int | None:
     """Return the least number of cases with which a challenger can qualify, if all goes well.
 
     Args:
         bar: The criterion's bar.
         challengers: How many challengers share the error.
         memo: Where p-values are kept.
+        slices: How many slices are decided together.
+        rule: How they are corrected for each other. Where all goes well, ``fdr`` selects all of them.
 
     Returns:
         A number of cases for the hardest place in the correction, that of the first challenger to qualify;
@@ -49,7 +55,8 @@ def cases_needed(bar: Bar, challengers: int, memo: Memo | None = None) -> int | 
     """
     if is_observed(bar):
         return 1
-    level = (1.0 - bar.confidence) / max(1, challengers)
+    alpha = 1.0 - bar.confidence
+    level = alpha / (max(1, challengers) * (slices if rule == "all" else 1))
     needed = 1
     rate = absolute_rate(bar)
     if rate == 1.0 and bar.max_failure_rate is not None:
@@ -60,7 +67,8 @@ def cases_needed(bar: Bar, challengers: int, memo: Memo | None = None) -> int | 
             return None
         needed = max(needed, least)
     if has_margin(bar) and bar.margin is not None:
-        least = best_margin(0, 0, 0, bar.margin, level, memo)
+        gamma = gamma_of(alpha, challengers, 1 if rule == "each" else slices)
+        least = best_margin(0, 0, 0, bar.margin, level, memo, gamma)
         if least is None:
             return None
         needed = max(needed, least)
@@ -75,8 +83,13 @@ def shortfalls(planned: Iterable[PlannedCriterion], memo: Memo | None = None) ->
     """
     found = []
     for criterion in planned:
-        needed = cases_needed(criterion.bar, criterion.challengers, memo)
+        slices = sum(name is not None for name in criterion.cases)
+        whole = cases_needed(criterion.bar, criterion.challengers, memo)
         for slice_name, cases in criterion.cases.items():
+            needed = whole
+            if slice_name is not None:
+                rule = criterion.slices_rule
+                needed = cases_needed(criterion.bar, criterion.challengers, memo, slices=slices, rule=rule)
             if needed is None or cases < needed:
                 text = _text(criterion, slice_name, cases, needed)
                 found.append(Shortfall(criterion.id, slice_name, cases, needed, text))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -16,19 +16,19 @@ from pytest_proofmap.decide.bars import (
     has_margin,
     is_observed,
 )
-from pytest_proofmap.decide.binomial import clopper_pearson
+from pytest_proofmap.decide.binomial import binomial_at_most, clopper_pearson
 from pytest_proofmap.decide.multiplicity import DEFAULT_RULE, correct, holm
 from pytest_proofmap.decide.needs import (
     best_all_pass,
     best_margin,
     best_min_pass_rate,
-    typical_margin,
-    typical_min_pass_rate,
+    more_margin,
+    more_min_pass_rate,
 )
-from pytest_proofmap.decide.paired import Memo, gamma_of
+from pytest_proofmap.decide.paired import Memo, gamma_of, p_unsafe_paired
 from pytest_proofmap.decide.ratios import latency_figures
 from pytest_proofmap.decide.reasons import Reason, ReasonCode
-from pytest_proofmap.decide.repeated import pass_hat_k
+from pytest_proofmap.decide.repeated import PairedTable, pass_hat_k
 from pytest_proofmap.decide.stopping import CaseOrder, assess_adaptively, is_futile, share_spent_early
 from pytest_proofmap.decide.tally import View, answered_latencies
 from pytest_proofmap.decide.wording import (
@@ -165,12 +165,13 @@ def _judge_one(
         level *= 1.0 - share_spent_early(bar, view, order, family.sharing)
     status = _status(bar, found, p_adjusted, family)
     needs = None
+    gamma = gamma_of(family.alpha, family.challengers, family.slices)
     if status == "qualified":
         reason = qualified_reason(bar, found, family.baseline)
     elif status == "not_qualified":
         reason = not_qualified_reason(bar, found, family.baseline)
     else:
-        needs = _needs(bar, found, level, memo)
+        needs = _needs(bar, found, level, memo, gamma)
         reason = insufficient_reason(bar, found, family, needs, level)
         if p_adjusted <= family.alpha and not found.blocks:
             reason = reason._replace(code="slices_together")
@@ -216,37 +217,83 @@ def _status(bar: Bar, found: Assessment, p_adjusted: float, family: Family) -> S
     return "insufficient"
 
 
-def _needs(bar: Bar, found: Assessment, level: float, memo: Memo | None) -> Needs | None:
-    """Return how many additional cases a verdict takes, or None when cases are not what is missing."""
+def _needs(bar: Bar, found: Assessment, level: float, memo: Memo | None, gamma: float) -> Needs | None:
+    """Return how many additional cases a verdict takes, or None when cases are not what is missing.
+
+    Cases without an outcome are to be asked again: what further cases are needed is told from the others, as if
+    those came out alike.
+    """
     if found.blocks or is_observed(bar):
         return None
-    counts = found.counts
-    best, typical = 0, 0
-    reachable = expected = True
-    rate = absolute_rate(bar)
-    if rate == 1.0 and bar.max_failure_rate is not None:
-        missing = best_all_pass(bar.max_failure_rate, level) - counts.total
-        best, typical = max(best, missing), max(typical, missing)
-    elif rate is not None and rate < 1.0:
-        failures = counts.failed + counts.missing
-        least = best_min_pass_rate(failures, counts.total, rate, level)
-        likely = typical_min_pass_rate(failures, counts.total, rate, level)
-        reachable, expected = least is not None, likely is not None
-        best = max(best, (least or 0) - counts.total)
-        typical = max(typical, (likely or 0) - counts.total)
-    if has_margin(bar) and bar.margin is not None and found.pairs is not None:
-        cases = found.pairs.total
-        for table in dict.fromkeys((found.pairs.safe_mean, found.pairs.safe_flips)):
-            least = best_margin(*table, bar.margin, level, memo)
-            likely = typical_margin(*table, bar.margin, level)
-            reachable = reachable and least is not None
-            # Averaging makes a case count for more than one, and does so for further cases too.
-            weight = table.pairs / cases
-            best = max(best, math.ceil(((least or 0) - table.pairs) / weight - 1e-9))
-            typical = max(typical, math.ceil((likely - table.pairs) / weight - 1e-9))
-    if not reachable:
-        return Needs(best=None, typical=None)
-    return Needs(best=best, typical=max(best, typical) if expected else None)
+    forecasts = [*_absolute_forecast(bar, found, level), *_margin_forecasts(bar, found, level, memo, gamma)]
+    bests, typicals = [one.best for one in forecasts], [one.typical for one in forecasts]
+    best = None if None in bests else max((one for one in bests if one is not None), default=0)
+    typical = None if None in typicals else max((one for one in typicals if one is not None), default=0)
+    return Needs(
+        best=best,
+        typical=None if best is None or typical is None else max(best, typical),
+        rerun=_without_outcome(bar, found) or None,
+    )
+
+
+class _Forecast(NamedTuple):
+    """How many additional cases one part of a bar takes; None: none would do."""
+
+    best: int | None
+    typical: int | None
+
+
+def _without_outcome(bar: Bar, found: Assessment) -> int:
+    """Return how many cases lack an outcome that the verdict hangs on."""
+    pairs = found.pairs
+    missing = pairs.total - pairs.compared if pairs is not None and has_margin(bar) else 0
+    return max(missing, found.counts.missing if absolute_rate(bar) is not None else 0)
+
+
+def _absolute_forecast(bar: Bar, found: Assessment, level: float) -> Iterator[_Forecast]:
+    """Yield what a pass rate takes."""
+    counts, rate = found.counts, absolute_rate(bar)
+    if rate is None or (rate == 1.0 and bar.max_failure_rate is None):
+        return
+    if rate == 1.0:
+        assert bar.max_failure_rate is not None
+        missing = max(0, best_all_pass(bar.max_failure_rate, level) - counts.total)
+        yield _Forecast(missing, missing)
+        return
+    answered = counts.passed + counts.failed
+    if binomial_at_most(counts.failed, answered, 1.0 - rate) <= level:
+        yield _Forecast(0, 0)
+        return
+    best = best_min_pass_rate(counts.failed, answered, rate, level)
+    more = more_min_pass_rate(counts.failed, answered, rate, level)
+    yield _Forecast(
+        None if best is None else max(0, best - counts.total),
+        None if more is None else max(0, more - counts.missing),
+    )
+
+
+def _margin_forecasts(
+    bar: Bar, found: Assessment, level: float, memo: Memo | None, gamma: float
+) -> Iterator[_Forecast]:
+    """Yield what a margin takes, on each table that must hold."""
+    pairs, margin = found.pairs, bar.margin
+    if not has_margin(bar) or margin is None or pairs is None:
+        return
+    missing = pairs.total - pairs.compared
+    for table in dict.fromkeys(pairs.answered):
+        if not table.pairs:
+            table = PairedTable(0, 0, 0)
+        elif p_unsafe_paired(*table, margin, memo, gamma) <= level:
+            yield _Forecast(0, 0)
+            continue
+        best = best_margin(*table, margin, level, memo, gamma)
+        more = more_margin(*table, margin, level, memo, gamma)
+        # Averaging makes a case count for more than one, and does so for further cases too.
+        weight = table.pairs / pairs.compared if pairs.compared else 1.0
+        yield _Forecast(
+            None if best is None else max(0, math.ceil((best - table.pairs) / weight - 1e-9) - missing),
+            None if more is None else max(0, math.ceil(more / weight - 1e-9) - missing),
+        )
 
 
 def _cell(

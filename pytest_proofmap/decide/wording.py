@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pytest_proofmap.decide.bars import Assessment, absolute_rate, has_margin, is_observed
 from pytest_proofmap.decide.binomial import all_pass_bound, lower_bound
 from pytest_proofmap.decide.loss import loss_bound
-from pytest_proofmap.decide.reasons import Reason
+from pytest_proofmap.decide.reasons import Reason, ReasonCode
 from pytest_proofmap.evidence.models import Bar, Criterion, Needs, Objective, SlicesRule
 
 __all__ = [
@@ -180,14 +180,27 @@ def insufficient_reason(bar: Bar, found: Assessment, family: Family, needs: Need
     if has_margin(bar) and bar.margin is not None and found.pairs is not None:
         parts.append(_open_loss(bar.margin, found, level))
     text = "; ".join(parts)
-    if needs is not None and needs.best is not None:
+    code: ReasonCode = "too_few_cases"
+    if needs is None:
+        return Reason("too_few_cases", text + _missing(found))
+    if needs.rerun:
+        # What errors left open is no question of further cases.
+        text += f"; rerun the {count(needs.rerun, 'error')}"
+        if needs.best == 0 == needs.typical:
+            return Reason("errors", text + _missing(found))
+        if needs.best:
+            text += f"; {needs.best} further cases would do, if all agree" + _shared(family)
+    elif needs.best is not None:
         total = (found.pairs.total if has_margin(bar) and found.pairs else counts.total) + needs.best
         if has_margin(bar):
             text += f"; {total} would, if all {'others ' if _disagrees(found) else ''}agree"
         else:
             text += f"; {total} would do, if all {'others ' if counts.failed else ''}pass"
         text += _shared(family)
-    return Reason("too_few_cases", text + _missing(found))
+    if needs.typical is None:
+        code = "none_at_this_rate"
+        text += "; none at this rate"
+    return Reason(code, text + _missing(found))
 
 
 def _shared(family: Family) -> str:

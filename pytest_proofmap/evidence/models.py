@@ -279,13 +279,17 @@ class Latency(Model):
     n: Count
 
 
-class Needs(Model):
-    """How many *additional* cases a verdict needs, at the Holm-adjusted level."""
+class Needs(GrowingModel):
+    """How many *additional* cases a verdict needs, at the level that is left after all corrections."""
+
+    added = frozenset({"rerun"})
 
     best: Count | None
     """If every further case agrees; null when no number of cases would do."""
     typical: Count | None
-    """If the disagreement seen so far goes on, with a power of 80 %."""
+    """If the rates seen so far go on, with a probability of 80 %; null: none at this rate."""
+    rerun: Count | None = None
+    """Cases without an outcome that must be asked again first: they are no question of further cases."""
 
 
 class Bar(Model):

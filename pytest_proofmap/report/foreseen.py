@@ -39,4 +39,4 @@ def _planned(criterion: CollectedCriterion) -> PlannedCriterion:
     plan = criterion.plan
     sizes: dict[str | None, int] = {None: len(criterion.cases)}
     sizes.update(Counter(name for name in criterion.slices.values() if name is not None))
-    return PlannedCriterion(criterion.id, plan.bar, len(plan.challengers), sizes)
+    return PlannedCriterion(criterion.id, plan.bar, len(plan.challengers), sizes, plan.slices)

@@ -172,6 +172,7 @@ def _needs(
     return Needs(
         best=None if None in best else max(each for each in best if each is not None),
         typical=None if None in typical else max(each for each in typical if each is not None),
+        rerun=max((each.rerun or 0 for each in found), default=0) or None,
     )
 
 

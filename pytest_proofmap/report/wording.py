@@ -83,13 +83,16 @@ def needs_text(needs: Needs | None) -> str | None:
     """Return how many more cases a verdict takes; None when cases are not what is missing."""
     if needs is None:
         return None
-    if needs.typical is not None:
+    rerun = f"rerun {plural(needs.rerun, 'error')}" if needs.rerun else ""
+    if needs.typical is None:
+        text = "more cases: none at this rate" if needs.best is not None else "no number of cases would do"
+    elif needs.typical == 0 and rerun:
+        return rerun
+    else:
         # An estimate of thousands has no more than two digits to it.
         about = needs.typical if needs.typical < 1000 else round(needs.typical, 2 - len(str(needs.typical)))
-        return f"needs ~{plural(about, 'more case')}"
-    if needs.best is not None:
-        return f"needs at least {plural(needs.best, 'more case')}"
-    return "no number of cases would do"
+        text = f"needs ~{plural(about, 'more case')}"
+    return f"{rerun}, {text}" if rerun else text
 
 
 def signed_points(difference: float) -> str:
