@@ -16,7 +16,7 @@ from typing import IO
 from pydantic import BaseModel, ValidationError
 
 from pytest_proofmap.errors import EvidenceError
-from pytest_proofmap.evidence.consistency import find_inconsistency
+from pytest_proofmap.evidence.consistency import Sampled, find_inconsistency
 from pytest_proofmap.evidence.models import (
     SCHEMA,
     Criterion,
@@ -100,13 +100,29 @@ def read_evidence(path: Path) -> Evidence:
             f"{str(path)!r} is not an artifact of the schema {SCHEMA!r}: {where}: {problem['msg']}{others}. "
             "Make a new one with: pytest --proofmap"
         ) from None
-    sampled = ((sample.criterion, sample.runtime) for sample in evidence.samples)
-    problem_found = find_inconsistency(evidence.objectives, evidence.criteria, evidence.runtimes, sampled)
+    sampled = Sampled()
+    for sample in evidence.samples:
+        sampled.add(sample)
+    problem_found = find_inconsistency(
+        evidence.objectives, evidence.criteria, evidence.runtimes, sampled
+    ) or _sampled_twice(evidence)
     if problem_found is not None:
         raise EvidenceError(
             f"{str(path)!r} contradicts itself: {problem_found}. Make a new one with: pytest --proofmap"
         )
     return evidence
+
+
+def _sampled_twice(evidence: Evidence) -> str | None:
+    """Return a sample that is there twice: it would count twice."""
+    seen = set()
+    for sample in evidence.samples if evidence.criteria else ():
+        identity = (sample.criterion, sample.case, sample.runtime, sample.sample)
+        if identity in seen:
+            of = f"case {sample.case!r} of {sample.criterion!r} on {sample.runtime!r}"
+            return f"sample {sample.sample} of {of} is there twice"
+        seen.add(identity)
+    return None
 
 
 def artifact_sha256(path: Path) -> str:

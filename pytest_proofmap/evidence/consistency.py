@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import sys
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
-from pytest_proofmap.evidence.models import Criterion, Objective
+from pytest_proofmap.evidence.models import Criterion, Objective, Sample
 
-__all__ = ["find_inconsistency"]
+__all__ = ["Sampled", "find_inconsistency"]
+
+
+@dataclass(slots=True)
+class Sampled:
+    """What samples are of: no more than must be remembered of millions of them."""
+
+    runtimes: set[tuple[str, str]] = field(default_factory=set)
+    """Criterion and runtime."""
+    cases: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Cases by criterion."""
+    last: dict[str, int] = field(default_factory=dict)
+    """The highest number of a sample, by criterion."""
+
+    def add(self, sample: Sample) -> None:
+        """Take in a sample."""
+        criterion = sys.intern(sample.criterion)
+        self.runtimes.add((criterion, sys.intern(sample.runtime)))
+        self.cases[criterion].add(sys.intern(sample.case))
+        self.last[criterion] = max(sample.sample, self.last.get(criterion, 0))
 
 
 class _Reference(NamedTuple):
@@ -20,7 +42,7 @@ def find_inconsistency(
     objectives: Sequence[Objective],
     criteria: Sequence[Criterion],
     runtimes: Collection[str],
-    samples: Iterable[tuple[str, str]],
+    sampled: Sampled,
 ) -> str | None:
     """Return what a part of some evidence names that is not there, or what is there twice; None if all is well.
 
@@ -28,27 +50,45 @@ def find_inconsistency(
         objectives: The objectives.
         criteria: The criteria.
         runtimes: Names of the runtimes.
-        samples: Criterion and runtime of each sample; repetitions may be left out.
+        sampled: What the samples are of.
     """
     names, ids = [each.name for each in objectives], [each.id for each in criteria]
     for kind, found in (("objective", names), ("criterion", ids)):
         if len(set(found)) < len(found):
             return f"the {kind} {next(each for each in found if found.count(each) > 1)!r} is there twice"
     # Without criteria nothing is decided, and the samples are read for their calls alone.
-    seen = dict.fromkeys(samples) if criteria else {}
+    seen = sorted(sampled.runtimes) if criteria else []
     owners = (_Reference(f"criterion {each.id!r}", each.objective) for each in criteria)
-    sampled = (_Reference("a sample", criterion) for criterion, _ in seen)
+    tested = (_Reference("a sample", criterion) for criterion, _ in seen)
     used = (_Reference("a sample", runtime) for _, runtime in seen)
     checks: tuple[tuple[str, Collection[str], Iterable[_Reference]], ...] = (
         ("objective", set(names), owners),
-        ("criterion", set(ids), chain(_criteria_named(objectives), sampled)),
+        ("criterion", set(ids), chain(_criteria_named(objectives), tested)),
         ("runtime", set(runtimes), chain(_runtimes_named(objectives, criteria), used)),
     )
     for kind, known, references in checks:
         for reference in references:
             if reference.name not in known:
                 return f"{reference.place} names the {kind} {reference.name!r}, which is not there"
-    return _strayed(objectives, criteria) or _outsider(objectives, criteria)
+    return _strayed(objectives, criteria) or _outsider(objectives, criteria) or _never_collected(criteria, sampled)
+
+
+def _never_collected(criteria: Iterable[Criterion], sampled: Sampled) -> str | None:
+    """Return a sample that no run of a criterion's collected cases can hold: it would be counted all the same."""
+    for criterion in criteria:
+        phantoms = sampled.cases[criterion.id].difference(criterion.collected)
+        if phantoms:
+            more = f" and {len(phantoms) - 1} more" if len(phantoms) > 1 else ""
+            return (
+                f"a sample is of the case {min(phantoms)!r}{more} of {criterion.id!r}, which was not among its "
+                f"{len(criterion.collected)} collected cases"
+            )
+        if sampled.last.get(criterion.id, 0) >= criterion.bar.samples:
+            return (
+                f"a sample of {criterion.id!r} has the number {sampled.last[criterion.id]}, where each case is "
+                f"sampled {criterion.bar.samples} times, counted from 0"
+            )
+    return None
 
 
 def _outsider(objectives: Iterable[Objective], criteria: Sequence[Criterion]) -> str | None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from pytest_proofmap.errors import EvidenceError
-from pytest_proofmap.evidence.consistency import find_inconsistency
+from pytest_proofmap.evidence.consistency import Sampled, find_inconsistency
 from pytest_proofmap.evidence.models import (
     SCHEMA,
     Criterion,
@@ -77,8 +77,7 @@ class ShardMerger:
     _new_requests: list[tuple[str, str]] = field(default_factory=list)
     _seen: dict[bytes, bytes] = field(default_factory=dict)
     """By digest of the sample's identity: digest of what it says, and number of the file."""
-    _sampled: set[tuple[str, str]] = field(default_factory=set)
-    """Criterion and runtime of the samples."""
+    _sampled: Sampled = field(default_factory=Sampled)
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _charges: dict[bytes, Charge] = field(default_factory=dict)
     _spent_usd: float = 0.0
@@ -148,7 +147,7 @@ class ShardMerger:
         for part in read_parts(path):
             if part.section == "samples":
                 sample = _sample(path, part)
-                self._sampled.add((sample.criterion, sample.runtime))
+                self._sampled.add(sample)
                 if self._is_new(number, sample):
                     yield MergedSample(sample, _one_line(part), sample.criterion not in single)
             elif part.section == "requests" and part.key is not None:
@@ -181,6 +180,12 @@ class ShardMerger:
                 self._charges[key] = charge
         identity = _identity(sample.criterion, sample.case, sample.runtime, sample.sample)
         digest = _digest([sample.outcome, [_content(call) for call in sample.calls]])
+        if identity in self._seen and _file_of(self._seen[identity]) == number:
+            raise EvidenceError(
+                f"{str(self.paths[number])!r} contradicts itself: it holds sample {sample.sample} of case "
+                f"{sample.case!r} of {sample.criterion} on {sample.runtime} twice. Make a new one with: pytest "
+                "--proofmap"
+            )
         first = _first_file(self._seen, identity, digest, number)
         if first is None:
             raise EvidenceError(

@@ -128,7 +128,7 @@ def amount(usd: float | None, *, estimated: bool) -> str:
 
 def _notes(summary: Summary) -> Section:
     rows = [*_baselines(summary), *_outages(summary), *_route_warnings(summary)]
-    rows += [prose(clip(warning, REASON_LIMIT)) for warning in summary.warnings]
+    rows += [prose(clip(warning, REASON_LIMIT)) for warning in summary.notes]
     return Section("To note", [f"- {row}" for row in rows], "note")
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, RunInfo, Totals
 from pytest_proofmap.report.figures import RuntimeFigures, runtime_figures
+from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.misses import MissedCase, MissedSample, missed_cases
+from pytest_proofmap.report.wording import plural
 from pytest_proofmap.run.findings import Finding
 
 if TYPE_CHECKING:
@@ -42,9 +44,44 @@ class Summary:
         """Whether any cost rests on estimated token counts."""
         return any(one.estimated for one in self.figures)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its reader must know: which cases were not judged, then the warnings."""
+        return (*_skipped(self), *self.warnings)
+
     def shown(self, names: Iterable[str]) -> list[str]:
         """Return the runtimes that are not left out."""
         return [name for name in names if name not in self.left_out]
+
+
+def _skipped(summary: Summary) -> Iterator[str]:
+    """Yield, by criterion, how many of its cases nobody judged; adaptive sampling says itself what it left out."""
+    labels = short_labels(criterion.id for criterion in summary.criteria)
+    for criterion in summary.criteria:
+        counts = {
+            cell.runtime: (
+                cell.skipped - (cell.adaptive.cases - cell.adaptive.asked if cell.adaptive else 0),
+                cell,
+            )
+            for cell in criterion.cells
+            if cell.slice is None and cell.runtime not in summary.left_out
+        }
+        if not any(skipped > 0 for skipped, _ in counts.values()):
+            continue
+        of = f"{labels[criterion.id]}: of {plural(max(cell.cases for _, cell in counts.values()), 'case')}"
+        numbers = {skipped for skipped, _ in counts.values()}
+        if len(numbers) == 1:
+            (number,) = numbers
+            nothing = (
+                ", so that nothing was judged"
+                if all(cell.pass_rate is None for _, cell in counts.values())
+                else ""
+            )
+            yield f"{of} {number:,} {'was' if number == 1 else 'were'} skipped{nothing}"
+        else:
+            yield f"{of} were skipped: " + ", ".join(
+                f"{number:,} on {name}" for name, (number, _) in counts.items() if number > 0
+            )
 
 
 def summarize_result(result: RunResult) -> Summary:

@@ -283,7 +283,7 @@ def _attribution(summary: Summary, page: Page, *, everything: bool) -> list[str]
 
 
 def _warnings(summary: Summary, page: Page) -> list[str]:
-    lines = [line for warning in summary.warnings for line in page.wrap(_one_line(warning), "! ", "  ")]
+    lines = [line for warning in summary.notes for line in page.wrap(_one_line(warning), "! ", "  ")]
     return _painted(lines, page, "yellow")
 
 

@@ -108,3 +108,16 @@ def test_samples_that_disagree_write_nothing(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "disagree: the sample of case 'c0'" in done.stderr
     assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize(("case", "words"), [("c7", "not among its 5 collected cases"), ("c1", "twice")])
+def test_phantom_samples_are_refused(tmp_path: Path, case: str, words: str) -> None:
+    """Samples of cases that nobody collected, or that a file repeats, do not count: they are an error."""
+    paths = shards(tmp_path, "P" * 5, "P" * 5)
+    shard = json.loads(paths[1].read_text(encoding="utf-8"))
+    shard["samples"] += [{**each, "case": case} for each in shard["samples"][:1]]
+    paths[1].write_text(json.dumps(shard), encoding="utf-8")
+    done = proofmap("merge", "--strict", *paths, "-o", tmp_path / "out.json")
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert not (tmp_path / "out.json").exists()

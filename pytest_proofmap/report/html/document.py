@@ -209,7 +209,7 @@ def _headline(summary: Summary, compared: Compared | None) -> str:
 
 def _notices(summary: Summary, compared: Compared | None) -> list[str]:
     notices = [] if summary.run.complete else [f"Incomplete evidence: {'; '.join(summary.run.incomplete_reasons)}"]
-    return [*notices, *summary.warnings, *(evidence_notes(compared) if compared else ())]
+    return [*notices, *summary.notes, *(evidence_notes(compared) if compared else ())]
 
 
 def _difference(compared: Compared | None) -> dict[str, Any] | None:

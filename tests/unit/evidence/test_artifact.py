@@ -25,7 +25,7 @@ RUN = RunInfo(
 GPT = RuntimeInfo(model="openai/gpt", provider="openai", params={}, fingerprint="0")
 OBJECTIVE = Objective(name="t", baseline="gpt", challengers=[], criteria=["t.py::test"])
 BAR = Bar(kind="all_pass", min_pass_rate=1.0, max_failure_rate=0.25, margin=None, confidence=0.95, samples=1)
-CRITERION = Criterion(id="t.py::test", objective="t", fingerprint="source:1", collected=[], bar=BAR)
+CRITERION = Criterion(id="t.py::test", objective="t", fingerprint="source:1", collected=["fr \u2028 é"], bar=BAR)
 TOTALS = Totals(calls=0, live=0, cached=0, recorded=0, spent_usd=0.0, list_usd=0.0)
 
 
@@ -61,11 +61,28 @@ SAMPLE = json.dumps(
 def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     """The parts come back through the models."""
     path = tmp_path / "deep" / "evidence.json"
-    write_evidence(path, parts(iter([SAMPLE, SAMPLE])))
+    write_evidence(path, parts(iter([SAMPLE])))
     evidence = read_evidence(path)
     assert (evidence.run, evidence.totals) == (RUN, TOTALS)
     assert list(evidence.requests) == ["k1", "k2"]
-    assert [sample.case for sample in evidence.samples] == ["fr \u2028 \u00e9"] * 2
+    assert [sample.case for sample in evidence.samples] == ["fr \u2028 \u00e9"]
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        ([SAMPLE, SAMPLE], "is there twice"),
+        ([SAMPLE.replace("fr ", "de ")], "which was not among its 1 collected cases"),
+        ([SAMPLE, SAMPLE.replace('"sample": 0', '"sample": 1')], "each case is sampled 1 times"),
+    ],
+    ids=["twice", "phantom case", "phantom repeat"],
+)
+def test_samples_that_no_run_can_hold(tmp_path: Path, samples: list[str], words: str) -> None:
+    """A sample that was never collected, or counts twice, is a contradiction and no evidence."""
+    path = tmp_path / "evidence.json"
+    write_evidence(path, parts(iter(samples)))
+    with pytest.raises(EvidenceError, match=words):
+        read_evidence(path)
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -260,3 +260,18 @@ def test_colour_adds_nothing_to_read() -> None:
     coloured = lines_of(decided(ALL), Page(colour=True))
     assert any("\x1b[" in line for line in coloured)
     assert [re.sub(r"\x1b\[\d+m", "", line) for line in coloured] == lines_of(decided(ALL))
+
+
+def test_skipped_cases_are_counted() -> None:
+    """What was judged is told from what was skipped, criterion by criterion."""
+    outcomes = {
+        "t.py::test_x": {"base": "P" * 13 + "S" * 27, "mini": "P" * 13 + "S" * 27},
+        "t.py::test_y": {"base": "P" * 13, "mini": "P" * 12 + "S"},
+        "t.py::test_z": {"base": "S", "mini": "S"},
+        "t.py::test_all": {"base": "PP", "mini": "PF"},
+    }
+    text = text_of(decided(outcomes, objective="job"))
+    assert "! test_x: of 40 cases 27 were skipped " in text
+    assert "! test_y: of 13 cases were skipped: 1 on mini" in text
+    assert "! test_z: of 1 case 1 was skipped, so that nothing was judged" in text
+    assert "test_all: of" not in text
