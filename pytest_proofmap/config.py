@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StrictBool, Vali
 from pytest_proofmap.environment import ENVIRONMENT_PREFIX, is_environment_reference
 from pytest_proofmap.errors import ConfigurationError, did_you_mean
 from pytest_proofmap.runtime.parameters import problem_with_api_base, problem_with_params
-from pytest_proofmap.runtime.redaction import hide_patterns
+from pytest_proofmap.runtime.redaction import hide_patterns, is_secret_name
 from pytest_proofmap.runtime.redis_faults import has_password
-from pytest_proofmap.runtime.request import TRANSPORT_PARAMS
+from pytest_proofmap.runtime.request import TRANSPORT_PARAMS, canonical_json, part_key_headers
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -82,6 +82,8 @@ class RuntimeConfig(Table):
     timeout_s: Positive = 60.0
     """Limit of one attempt, in seconds."""
 
+    _key_headers: frozenset[str] = PrivateAttr(default=frozenset())
+
     @field_validator("params")
     @classmethod
     def _check_params(cls, params: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +101,18 @@ class RuntimeConfig(Table):
     @property
     def key_params(self) -> dict[str, Any]:
         """The parameters that may change an answer, without the transport's own."""
-        return {name: value for name, value in self.params.items() if name not in TRANSPORT_PARAMS}
+        params = {name: value for name, value in self.params.items() if name not in TRANSPORT_PARAMS}
+        return {**params, **part_key_headers(self.params, self.key_headers)[1]}
+
+    @property
+    def key_headers(self) -> frozenset[str]:
+        """Names of the headers that are part of each request, in lower case."""
+        return self._key_headers
+
+    @property
+    def request_identity(self) -> str:
+        """What its requests have of it: two runtimes that share it can only be given the same answers."""
+        return canonical_json([self.model, self.api_base, self.key_params, self.variant])
 
 
 class ProviderLimits(Table):
@@ -178,6 +191,8 @@ class Configuration(CriterionSettings):
     concurrency: Annotated[int, Field(ge=0, strict=True)] = 32
     budget_usd: Positive | None = None
     runtimes: dict[str, RuntimeConfig] = {}
+    key_headers: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]] = []
+    """Names of headers that choose the model: they are part of each request, and of its key."""
     limits: dict[str, ProviderLimits] = {}
     objectives: dict[str, ObjectiveConfig] = {}
 
@@ -208,6 +223,23 @@ class Configuration(CriterionSettings):
     def lock_path(self) -> Path:
         """The file of approved routes."""
         return self._rootdir / self.lock
+
+    def with_key_headers(self, runtime: RuntimeConfig, where: str) -> RuntimeConfig:
+        """Let a runtime know which of its headers are part of its requests.
+
+        Raises:
+            ConfigurationError: Such a header is not written out.
+        """
+        runtime._key_headers = frozenset(name.lower() for name in self.key_headers)
+        for name, value in (
+            part_key_headers(runtime.params, runtime.key_headers)[1].get("extra_headers", {}).items()
+        ):
+            if not isinstance(value, str) or is_environment_reference(value) or is_secret_name(name):
+                raise ConfigurationError(
+                    f"{where}: the header {name!r} is one of key_headers, so that its value is kept with each "
+                    "answer: write it out as a string, or take a secret out of key_headers."
+                )
+        return runtime
 
     def runtime(self, name: str) -> RuntimeConfig:
         """Return a runtime by name; an unconfigured name with a ``/`` is taken as a LiteLLM model id.
@@ -274,7 +306,9 @@ def parse(table: dict[str, Any], rootdir: Path, *, source: str, prefix: str) -> 
     _check_cache_url(configuration.cache_url, f"{source}: [{prefix}]" if prefix else source)
     _check_paths(configuration, f"{source}: [{prefix}]" if prefix else source)
     for runtime in configuration.runtimes.values():
-        _check_api_base(runtime, f"{source}: [{prefix}.runtimes.{runtime.name}]".replace("[.", "["))
+        where = f"{source}: [{prefix}.runtimes.{runtime.name}]".replace("[.", "[")
+        _check_api_base(runtime, where)
+        configuration.with_key_headers(runtime, where)
     configuration._rootdir = rootdir
     configuration._source = source
     return configuration

@@ -22,6 +22,8 @@ Every message says what was wrong, what is allowed and what to do next.
 
 from __future__ import annotations
 
+from pytest_proofmap.visible import visible_lines
+
 __all__ = [
     "ApprovalError",
     "BudgetError",
@@ -42,7 +44,13 @@ __all__ = [
 
 
 class ProofmapError(Exception):
-    """Base of every error that ProofMap raises on purpose."""
+    """Base of every error that ProofMap raises on purpose.
+
+    Messages quote files, and whoever catches one prints it: in words it has nothing that a terminal would obey.
+    """
+
+    def __str__(self) -> str:
+        return visible_lines(super().__str__())
 
 
 class ConfigurationError(ProofmapError):

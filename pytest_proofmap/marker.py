@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pytest_proofmap.config import Configuration, CriterionSettings, explain_validation
+from pytest_proofmap.config import Configuration, CriterionSettings, RuntimeConfig, explain_validation
 from pytest_proofmap.decide.multiplicity import DEFAULT_RULE
 from pytest_proofmap.errors import ConfigurationError, MarkerError, did_you_mean
 from pytest_proofmap.evidence.models import Bar, BarKind, Looks, SlicesRule
+from pytest_proofmap.runtime.request import TRANSPORT_PARAMS
 from pytest_proofmap.visible import visible
 
 __all__ = ["DEFAULTS", "CriterionPlan", "resolve"]
@@ -165,7 +166,31 @@ def _roles(settings: dict[str, Any], configuration: Configuration, where: str) -
             configuration.runtime(name)
         except ConfigurationError as error:
             raise MarkerError(f"{where}: {error}") from None
+    _check_distinct([configuration.runtime(name) for name in (baseline, *challengers)], where)
     return baseline, challengers
+
+
+def _check_distinct(runtimes: Iterable[RuntimeConfig], where: str) -> None:
+    """Check that no two runtimes send the same requests: one answer would be judged as that of both.
+
+    Raises:
+        MarkerError: Two do.
+    """
+    known: dict[str, RuntimeConfig] = {}
+    for runtime in runtimes:
+        other = known.setdefault(runtime.request_identity, runtime)
+        if other is not runtime:
+            apart = [
+                name for name in sorted(TRANSPORT_PARAMS) if other.params.get(name) != runtime.params.get(name)
+            ]
+            apart += [name for name in ("provider", "price") if getattr(other, name) != getattr(runtime, name)]
+            only = f"They differ in {', '.join(apart)} alone, which no answer is known by. " if apart else ""
+            raise MarkerError(
+                f"{where}: the runtimes {other.name!r} and {runtime.name!r} send the same requests (model "
+                f"{runtime.model!r}), so that one answer would be judged as that of both. {only}Make model, "
+                "params, api_base or variant differ; where a header chooses the model, put its name into "
+                'key_headers of the configuration: key_headers = ["x-model-route"].'
+            )
 
 
 def _table(configuration: Configuration) -> str:

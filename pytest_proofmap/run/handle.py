@@ -13,7 +13,7 @@ from pytest_proofmap.evidence.models import PromptRef, Role
 from pytest_proofmap.run.sample import CallRecord, SampleRecord
 from pytest_proofmap.run.tracebacks import ends_at_the_call
 from pytest_proofmap.runtime.reply import Reply
-from pytest_proofmap.runtime.request import TRANSPORT_PARAMS, Request, describe_secret
+from pytest_proofmap.runtime.request import TRANSPORT_PARAMS, Request, describe_secret, part_key_headers
 
 if TYPE_CHECKING:
     from pytest_proofmap.run.engine import Engine
@@ -152,6 +152,8 @@ class Runtime:
         if merged.get("stream"):
             raise RequestError("stream=True cannot be qualified: leave it out and read Reply.text.")
         transport = {name: merged.pop(name) for name in TRANSPORT_PARAMS & merged.keys()}
+        transport, chosen = part_key_headers(transport, self._config.key_headers)
+        merged |= chosen
         timeout = transport.get("timeout")
         if timeout is not None and not (type(timeout) in (int, float) and 0 < timeout < math.inf):
             raise RequestError(f"timeout={timeout!r} is not allowed: give the seconds of one attempt, above 0.")

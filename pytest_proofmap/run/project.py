@@ -11,6 +11,7 @@ from pytest_proofmap.config import Configuration, load, parse_runtime
 from pytest_proofmap.environment import with_known_references
 from pytest_proofmap.errors import ConfigurationError
 from pytest_proofmap.runtime.redaction import MIN_SECRET_LENGTH, Redactor, secrets_of_transport
+from pytest_proofmap.runtime.request import part_key_headers
 
 __all__ = ["configuration_of", "redactor_of", "restriction_of"]
 
@@ -34,7 +35,9 @@ def configuration_of(config: pytest.Config) -> Configuration:
                     f"pytest_proofmap_runtimes: the runtime {name!r} is configured in {configuration.source} "
                     "too. Remove one of the two."
                 )
-            configuration.runtimes[name] = parse_runtime(name, table, "pytest_proofmap_runtimes")
+            source = "pytest_proofmap_runtimes"
+            runtime = parse_runtime(name, table, source)
+            configuration.runtimes[name] = configuration.with_key_headers(runtime, f"{source}: {name}")
     return configuration
 
 
@@ -46,7 +49,8 @@ def redactor_of(config: pytest.Config, configuration: Configuration) -> Redactor
     """
     redactor = Redactor(os.environ)
     for runtime in configuration.runtimes.values():
-        written = {**runtime.params, "params": runtime.params, "api_base": runtime.api_base}
+        hidden, _ = part_key_headers(runtime.params, runtime.key_headers)
+        written = {**hidden, "params": runtime.params, "api_base": runtime.api_base}
         redactor.add(*secrets_of_transport(with_known_references(written)))
     for secrets in config.hook.pytest_proofmap_secrets(config=config):
         if isinstance(secrets, str) or not isinstance(secrets, Iterable):

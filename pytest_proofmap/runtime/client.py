@@ -139,6 +139,7 @@ class LiteLLMClient:
         self._redactor.add(*secrets_of_transport(transport))
         headers = {
             **_account_headers(request["model"]),
+            **(arguments.get("extra_headers") or {}),
             **(transport.get("headers") or {}),
             **(transport.get("extra_headers") or {}),
         }

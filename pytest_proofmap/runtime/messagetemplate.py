@@ -13,14 +13,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from jinja2 import TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
 from jinja2.environment import Template
 from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pytest_proofmap.errors import PromptError
-from pytest_proofmap.runtime.promptsandbox import BUDGET, Budget, PromptEnvironment, charge_for_work
 
-__all__ = ["MessageTemplate", "join_messages", "split_messages"]
+__all__ = ["LARGEST_SOURCE", "MOST_CHARACTERS", "MessageTemplate", "join_messages", "split_messages"]
+
+LARGEST_SOURCE = 2**20
+"""Characters of a prompt's source."""
+
+MOST_CHARACTERS = 5_000_000
+"""Characters of a rendered prompt: more than a model reads."""
 
 VALUE = "\ue000"
 """Stands for one value while the text is cut; a private-use character that no prompt may contain."""
@@ -45,10 +51,17 @@ class _Edge(str):
 EDGE = _Edge()
 
 
-class _Environment(PromptEnvironment):
-    """The sandbox, with what the templates of messages need."""
+class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, with what the templates of messages need.
+
+    It keeps a prompt away from Python and from other files. Time and memory it does not bound, nor could it: a
+    prompt is code of its project, as a test is. What is bounded is its source and its result.
+    """
 
     value_edge = EDGE
+
+    def __init__(self) -> None:
+        super().__init__(undefined=StrictUndefined, autoescape=False)
 
 
 ENVIRONMENT = _Environment()
@@ -74,6 +87,8 @@ class MessageTemplate:
     def __init__(self, body: str, label: str, first_line: int = 1) -> None:
         self._label = label
         self._first_line = first_line
+        if len(body) > LARGEST_SOURCE:
+            raise self._error(f"the prompt has {len(body):,} characters; allowed are {LARGEST_SOURCE:,}", 1)
         if VALUE in body:
             raise self._error("the character U+E000 is reserved", 1 + body.count("\n", 0, body.index(VALUE)))
         try:
@@ -83,7 +98,6 @@ class MessageTemplate:
                 node.name for node in tree.find_all(nodes.Name) if node.name in ENVIRONMENT.globals
             }
             self._refuse(tree)
-            self._works = charge_for_work(tree)
             tree.body = list(self._with_edges(tree.body))
             tree.set_environment(ENVIRONMENT)
             code = ENVIRONMENT.compile(tree, name=label, filename=f"<prompt {label}>")
@@ -107,12 +121,12 @@ class MessageTemplate:
         text: list[str] = []
         values: list[str] = []
         inside = False
-        given = dict(variables)
-        budget = given[BUDGET] = Budget()
+        room = MOST_CHARACTERS
         try:
-            for chunk in self._template.root_render_func(self._template.new_context(given)):
-                if self._works:
-                    budget.spend(len(chunk))
+            for chunk in self._template.root_render_func(self._template.new_context(dict(variables))):
+                room -= len(chunk)
+                if room < 0:
+                    raise self._error(f"it renders to more than {MOST_CHARACTERS:,} characters", 1)
                 if chunk is EDGE:
                     inside = not inside
                 elif inside:
@@ -120,6 +134,8 @@ class MessageTemplate:
                     text.append(VALUE)
                 else:
                     text.append(chunk)
+        except PromptError:
+            raise
         except Exception as error:
             raise self._explain(error, variables) from error
         joined = "".join(text)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -36,8 +37,8 @@ _CERTAIN_LENGTH = 16
 """From here on a value of letters and digits is no word that a prompt or an answer holds by chance."""
 
 _SECRET_NAME = re.compile(
-    # Keyboards, keymaps, monkeys and tokenizers are no keys and no tokens.
-    r"(?<!MON)KEY(?!BOARD|MAP)|TOKEN(?!I[SZ])|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|AUTHORIZATION|COOKIE|PRIVATE|WEBHOOK"
+    # Keyboards, keymaps, keywords, monkeys and tokenizers are no keys and no tokens, nor are two products' names.
+    r"(?<!MON)(?<!(?<![A-Z])PORT)KEY(?!BOARD|MAP|WORD|CLOAK)|^PORTKEY$|TOKEN(?!I[SZ])|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|AUTHORIZATION|COOKIE|PRIVATE|WEBHOOK"
     r"|(?:^|[_-])AUTH(?:$|[_-])|[_-]PASS$|[_-]PWD$|[_-]PAT$|[_-]DSN$|^PGPASS",
     re.IGNORECASE,
 )
@@ -72,6 +73,8 @@ _PATTERNS = re.compile(
 )
 _KEY = re.compile(_KEYS, re.VERBOSE | re.IGNORECASE | re.DOTALL)
 _PLACE = re.compile(r"[/~]|\.{1,2}[/\\]|[A-Za-z]:[/\\]")
+_AWS_SECRET_LENGTH = 40
+_BASE_64 = re.compile(r"[A-Za-z0-9+/_-]{32,}={0,2}")
 _USER_INFO = re.compile(r"://([^/?#\s]*)@")
 
 
@@ -219,8 +222,22 @@ class Redactor:
             return True
         is_mixed = any(each.isdigit() for each in value) and any(each.isalpha() for each in value)
         # A path or an address may well be what a prompt is about.
-        is_place = _PLACE.match(value) is not None or "://" in value
+        is_place = "://" in value or (_PLACE.match(value) is not None and not _is_random(value))
         return len(value) >= _CERTAIN_LENGTH and is_mixed and not is_place
+
+
+def _is_random(value: str) -> bool:
+    """Return whether a value that begins like a path is a key in base 64, as one in sixty of these does.
+
+    Words change seldom between capitals, small letters and digits; in a key two neighbours of three differ. What
+    is just as long as a key of AWS needs no more than all three kinds.
+    """
+    if not _BASE_64.fullmatch(value):
+        return False
+    kinds = [each.isupper() + 2 * each.isdigit() for each in value if each.isalnum()]
+    changes = sum(before != after for before, after in pairwise(kinds))
+    least = 0.2 if len(value) == _AWS_SECRET_LENGTH else 0.4
+    return len(set(kinds)) == 3 and changes > least * len(kinds)
 
 
 def _forms(value: str) -> set[str]:

@@ -197,3 +197,32 @@ def test_text_of_every_script_is_left_alone(hostile: SmallProject) -> None:
     harmless = "für 日本 עברית नमस्ते e\u0301"
     hostile.write("conftest.py", CONFTEST.format(hostile=ascii(harmless)))
     assert f"- {harmless}" in pytest_run(hostile, "-ra")
+
+
+FILES = {
+    "configuration key": {"proofmap.toml": CONFIGURATION + '\n["\\u001b[31m\\u009b2J"]\nx = 1\n'},
+    "runtime's name": {"proofmap.toml": CONFIGURATION + '\n[runtimes."\\u001b[2J"]\nmodel = "m"\n'},
+    "parameter's name": {
+        "proofmap.toml": CONFIGURATION + '\n[runtimes.x]\nmodel = "m"\nparams = { "\\u001b[2J" = nan }\n'
+    },
+    "objective's name": {"proofmap.toml": CONFIGURATION + '\n[objectives."\\u001b[2J"]\nspeed = 1\n'},
+    "mark": {"test_a.py": 'import pytest\n\n@pytest.mark.qualify("\x1b[2J")\ndef test_a(runtime): pass\n'},
+    "lock": {"proofmap.lock": '{"schema": "proofmap.lock/1", "routes": {"\\u001b[2J": {}}}'},
+    "recordings": {"recordings/a.jsonl": '{"\x1b[2J\n'},
+    "prompt": {
+        "prompts/a.prompt": '---\n"\\e[2J": [\n---\n{{ x }}',
+        "test_a.py": "import pytest\n\n@pytest.mark.qualify\ndef test_a(runtime): runtime.run('a', x=1)\n",
+    },
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_errors_of_files(project: SmallProject, name: str) -> None:
+    """What an error quotes of a file is visible, whoever prints it."""
+    project.write("test_a.py", "import pytest\n\n@pytest.mark.qualify\ndef test_a(runtime): assert True\n")
+    for path, text in FILES[name].items():
+        project.write(path, text)
+    result = project.run_apart("-q", "-p", "no:cacheprovider", PY_COLORS="0")
+    shown = "\n".join([*result.outlines, *result.errlines])
+    assert result.ret != 0, shown
+    assert not OBEYED.search(shown)

@@ -1,4 +1,4 @@
-"""Prompts from somebody else: what they can reach, and what they can cost."""
+"""Prompts from somebody else: what they can reach, and how large they can be."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 
 from pytest_proofmap.errors import PromptError
-from pytest_proofmap.runtime.messagetemplate import MessageTemplate
+from pytest_proofmap.runtime.messagetemplate import LARGEST_SOURCE, MessageTemplate
 from pytest_proofmap.runtime.promptfile import LARGEST_BYTES, read_prompt_file
 from pytest_proofmap.runtime.prompts import PromptLibrary
-
-GROWING = "{% set ns = namespace(v=[1], w=[1], s='aa') %}{% for i in range(60) %}"
 
 ESCAPES = [
     "{{ ''.__class__.__mro__ }}",
@@ -29,45 +27,12 @@ ESCAPES = [
     "{% import 'os' as os %}",
 ]
 
-COSTLY = [
-    "{{ 'a' * 10**10 }}",
-    "{{ (10**9 * ['a'])|length }}",
-    "{{ 10**(10**10) }}",
-    "{{ range(10**9)|list }}",
-    "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+TOO_MUCH = [
     "{% for i in range(99999) %}{{ text }}{% endfor %}",
-    "{% filter upper %}{% for i in range(99999) %}{{ text }}{% endfor %}{% endfilter %}",
-    "{{ 'x'.center(10**10) }}",
-    "{{ 'x'|center(10**10) }}",
-    "{{ 'x'.zfill(10**10) }}",
-    "{{ 'a\tb'.expandtabs(10**10) }}",
-    "{{ '%1000000000d' % 1 }}",
-    "{{ '%*d' % (1000000000, 1) }}",
-    "{{ '%1000000000d'|format(1) }}",
-    "{{ '{:>1000000000}'.format(1) }}",
-    "{{ '{:{}}'.format(1, 1000000000) }}",
-    GROWING + "{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
-    GROWING + "{% set ns.s = ns.s + ns.s %}{% endfor %}",
-    GROWING + "{% set ns.v = [ns.v, ns.v] %}{% endfor %}{{ ns.v }}",
-    GROWING + "{% set ns.v = {1: ns.v, 2: ns.v} %}{% endfor %}{{ ns.v|tojson }}",
-    GROWING + "{% set ns.v = [ns.v, ns.v] %}{% set ns.w = [ns.w, ns.w] %}{% endfor %}{{ ns.v == ns.w }}",
-    "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+    "{% for i in range(99999) %}{% for j in range(99999) %}some text {% endfor %}{% endfor %}",
+    "{{ text * 501 }}",
+    "x" * (LARGEST_SOURCE + 1),
     "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-    "{% for x in [[1]] recursive %}{{ loop([[1]]) }}{{ loop([[1]]) }}{% endfor %}",
-    "{{ ',,'|replace(',', 'x' * 1000000)|replace('x', 'y' * 100000) }}",
-    "{{ (['a'] * 100000)|join('x' * 100000) }}",
-    "{{ ('x' * 100000).join(range(99999)|map('string')) }}",
-    "{{ [1]|batch(10**10, 0)|list }}",
-    "{{ [1]|slice(10**9)|list }}",
-    "{{ 'a\nb'|indent(10**10) }}",
-    "{{ {'a': [1, 2]}|tojson(indent=10**9) }}",
-    "{{ 5|round(-10**10) }}",
-    "{{ (5).to_bytes(10**10, 'big') }}",
-    "{{ 'aaaaaa'.translate({97: 'b' * 1000000}) }}",
-    "{{ items|map('center', 10**9)|list }}",
-    "{% set b = 'x' * 1000000 %}{% for i in range(99999) %}{% if b == b ~ '' %}{% endif %}{% endfor %}",
-    "{% set b = 'x' * 1000000 %}{% for i in range(99999) %}{{ b[1:] }}{% endfor %}",
-    "{{ items|proofmap_turns(-1000000000)|list }}{{ 'a' * 10**8 }}",
     f"{{{{ {'(' * 5000}1{')' * 5000} }}}}",
     f"{{{{ {'[' * 3000}{']' * 3000} }}}}",
     "{% if 1 %}" * 300 + "{% endif %}" * 300,
@@ -86,11 +51,11 @@ def test_no_way_out_of_the_sandbox(body: str) -> None:
     assert items == [1, 2]
 
 
-@pytest.mark.parametrize("body", COSTLY, ids=lambda body: body[:40])
-def test_what_would_take_too_much(body: str) -> None:
-    """Time and memory are refused before they are spent, in our words."""
+@pytest.mark.parametrize("body", TOO_MUCH, ids=lambda body: body[:40])
+def test_what_is_too_large(body: str) -> None:
+    """A source, a depth or a result beyond the limits is an error of the prompt, in our words."""
     with pytest.raises(PromptError) as caught:
-        MessageTemplate(body, "h.prompt").render({"items": [1, 2], "text": "y" * 10_000})
+        MessageTemplate(body, "h.prompt").render({"text": "y" * 10_000})
     assert str(caught.value).startswith("h.prompt:")
 
 
@@ -110,7 +75,7 @@ def test_what_would_take_too_much(body: str) -> None:
     ],
 )
 def test_what_prompts_really_do(body: str, said: str) -> None:
-    """The budget is none to a prompt that somebody would write."""
+    """What somebody would write is far from the limits."""
     [message] = MessageTemplate(body, "h.prompt").render({"items": [1, 2], "text": "y" * 1_000_000})
     assert message["content"] == said
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from random import Random
+from string import ascii_letters, digits
 from urllib.parse import quote
 
 import pytest
@@ -51,7 +53,13 @@ def test_values_of_secret_looking_names(name: str) -> None:
     assert Redactor({name: "hunter2hunter2"}).redact("it was hunter2hunter2!") == f"it was {REDACTED}!"
 
 
-@pytest.mark.parametrize("name", ["KEYBOARD", "XKB_KEYMAP", "MONKEY", "MODEL_TOKENIZER", "PATH", "AUTHOR"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("KEYBOARD", "XKB_KEYMAP", "MONKEY", "MODEL_TOKENIZER", "PATH", "AUTHOR", "KEYWORDS", "KEYCLOAK_URL"),
+        *("x-portkey-provider", "PORTKEY_GATEWAY_URL"),
+    ],
+)
 def test_names_that_only_contain_such_a_word(name: str) -> None:
     """Such a variable holds no secret, and what it holds may be asked and answered."""
     redactor = Redactor({name: "de-latin1-nodeadkeys"})
@@ -59,7 +67,13 @@ def test_names_that_only_contain_such_a_word(name: str) -> None:
     assert redactor.redact("de-latin1-nodeadkeys") == "de-latin1-nodeadkeys"
 
 
-@pytest.mark.parametrize("name", ["KEYBOARD_API_KEY", "TOKENIZER_TOKEN", "MONKEY_LEARN_KEY", "APIKEY", "KEY_1"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("KEYBOARD_API_KEY", "TOKENIZER_TOKEN", "MONKEY_LEARN_KEY", "APIKEY", "KEY_1", "EXPORTKEY"),
+        *("x-portkey-api-key", "x-portkey-virtual-key", "PORTKEY", "KEYCLOAK_CLIENT_SECRET"),
+    ],
+)
 def test_names_that_contain_one_and_are_secret(name: str) -> None:
     """What makes a name secret is not hidden by what looks like it."""
     assert Redactor({name: "hunter2hunter2"}).redact("hunter2hunter2") == REDACTED
@@ -128,6 +142,8 @@ def test_a_value_in_its_other_forms(form: str) -> None:
         "development-mode",
         "/home/me/key-file-1234",
         "../keys/id_ed25519_main",
+        "/Users/AdaLovelace/Projects2026/SecretKeys/Production",
+        "/etc/kubernetes/pki/apiserver/kubelet/client/key1",
         "C:\\Users\\me\\keys-2024",
         "https://host/hook/12345",
         "1234567890123456",
@@ -178,3 +194,16 @@ def test_secrets_of_a_transport() -> None:
         "params": {"a": {"my_token": "t"}, "b": [{"secret": "s"}], "max_tokens": 5, "user": "me"},
     }
     assert secrets_of_transport(transport) == {"k1", "u", "p", "Bearer abc", "abc", "t", "s"}
+
+
+def test_keys_that_begin_like_a_path() -> None:
+    """One AWS secret key in sixty begins with a slash: it is no path, and goes from requests and answers too."""
+    random = Random(7)
+    alphabet = ascii_letters + digits + "+/"
+    keys = ["/" + "".join(random.choices(alphabet, k=39)) for _ in range(500)]
+    missed = [key for key in keys if Redactor({"AWS_SECRET_ACCESS_KEY": key}).secret_in(f"use {key}") is None]
+    assert len(missed) <= 5
+    key = "/wJalrXUtnFEMI/K7MDENGbPxRfiCYEXAMPLEKEY"
+    redactor = Redactor({"AWS_SECRET_ACCESS_KEY": key})
+    assert redactor.secret_in(f"use {key}") == "the environment variable AWS_SECRET_ACCESS_KEY"
+    assert redactor.clean([f"use {key}"]) == [f"use {REDACTED}"]
