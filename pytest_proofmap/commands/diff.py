@@ -98,9 +98,12 @@ def _fails(found: Drift | LockDifference, fail_on: str | None) -> bool:
 def _compare(old: Evidence, new: Evidence, paths: tuple[Path, Path]) -> Compared:
     from pytest_proofmap.approve.staleness import EvidenceFingerprints, changes, claims_of_evidence
     from pytest_proofmap.decide.drift import compare_evidence
+    from pytest_proofmap.decide.same_cases import named_as_in
     from pytest_proofmap.errors import EvidenceError
     from pytest_proofmap.report.difference import Compared
 
+    # Whoever reads the comparison has the cases of NEW at hand.
+    old = named_as_in(new, old)
     drift = compare_evidence(old, new)
     if not drift.rates and not drift.lost:
         # A check against the wrong file must not pass because there was nothing to find.

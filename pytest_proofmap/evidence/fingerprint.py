@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bar_fingerprint",
+    "case_digest",
     "cases_fingerprint",
     "configured_fingerprint",
     "criterion_fingerprint",
@@ -109,6 +110,11 @@ def cases_fingerprint(cases: Iterable[tuple[str, Mapping[str, object]]]) -> str:
             that no memory address gets in.
     """
     return _digest(sorted((case, _stable(dict(values), 0)) for case, values in cases))
+
+
+def case_digest(values: Mapping[str, object]) -> str:
+    """Return the content hash of one case's parametrized values, which count as in :func:`cases_fingerprint`."""
+    return _digest(_stable(dict(values), 0))
 
 
 def _digest(value: object) -> str:

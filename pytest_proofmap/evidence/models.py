@@ -358,8 +358,10 @@ class AttributedDifference(Model):
     pairs: Count
 
 
-class Criterion(Model):
+class Criterion(GrowingModel):
     """One marked test function, its bar and its cells."""
+
+    added = frozenset({"case_digests"})
 
     id: str
     objective: str
@@ -373,6 +375,8 @@ class Criterion(Model):
     """Challengers that the mark names, the family that its verdicts are corrected for; empty: the objective's."""
     adaptive: AdaptiveSampling | None = None
     """The rule of adaptive sampling; null where every case was asked for."""
+    case_digests: dict[str, str] | None = None
+    """Content hash of each case's parametrized values, by which a renamed case is known again."""
 
 
 class ObjectiveVerdict(GrowingModel):

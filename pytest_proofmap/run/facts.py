@@ -8,7 +8,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from pytest_proofmap.config import Configuration, ObjectiveConfig
-from pytest_proofmap.evidence.fingerprint import bar_fingerprint, cases_fingerprint, criterion_fingerprint
+from pytest_proofmap.evidence.fingerprint import (
+    bar_fingerprint,
+    case_digest,
+    cases_fingerprint,
+    criterion_fingerprint,
+)
 from pytest_proofmap.evidence.models import AdaptiveSampling, Criterion, Looks, Objective, SlicesRule
 from pytest_proofmap.evidence.source import SourceFingerprints
 from pytest_proofmap.run.criteria import CollectedCriterion, CriteriaRegistry
@@ -103,6 +108,7 @@ def _facts(
             bar=plan.bar,
             challengers=list(plan.challengers),
             adaptive=sampling,
+            case_digests={case: case_digest(values) for case, values in criterion.cases.items() if values} or None,
         ),
         baseline=plan.baseline,
         challengers=list(plan.challengers),

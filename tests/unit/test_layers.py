@@ -15,7 +15,16 @@ PACKAGE = Path(pytest_proofmap.__file__).parent
 LAYERS = ["evidence", "runtime", "decide", "approve", "prefetch", "run", "report", "commands"]
 """Each folder may import those before it."""
 
-FOUNDATIONS = ["_version", "collector", "environment", "errors", "limited_file", "own_folder", "whole_file"]
+FOUNDATIONS = [
+    "_version",
+    "collector",
+    "environment",
+    "errors",
+    "limited_file",
+    "own_folder",
+    "visible",
+    "whole_file",
+]
 """Modules that anyone may import and that import no folder of the package."""
 
 WITHOUT_PYTEST = ["approve", "approved", "cli", "commands", "decide", "evidence", "runtime"]
