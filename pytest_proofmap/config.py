@@ -62,6 +62,16 @@ class DeclaredPrice(Table):
     input_per_mtok: NotNegative
     output_per_mtok: NotNegative
     cached_input_per_mtok: NotNegative | None = None
+    """Input from the provider's prompt cache; None: as other input."""
+    cache_write_per_mtok: NotNegative | None = None
+    """Input written to the prompt cache; what is not declared from here on is as LiteLLM's map has it."""
+    cache_write_1h_per_mtok: NotNegative | None = None
+    audio_input_per_mtok: NotNegative | None = None
+    audio_output_per_mtok: NotNegative | None = None
+    image_input_per_mtok: NotNegative | None = None
+    image_output_per_mtok: NotNegative | None = None
+    search_usd: NotNegative | None = None
+    """Fee for one search on the web, in USD."""
 
 
 class RuntimeConfig(Table):

@@ -13,7 +13,8 @@ from pytest_proofmap.decide.outage import RouteRungs, routes_of
 from pytest_proofmap.errors import EvidenceError, did_you_mean
 from pytest_proofmap.evidence.models import Bar, BarKind, Call, Evidence, Price, Sample
 from pytest_proofmap.runtime.answer import Usage
-from pytest_proofmap.runtime.prices import cost_usd
+from pytest_proofmap.runtime.billed import Billed
+from pytest_proofmap.runtime.costs import cost_usd
 
 __all__ = ["BarChanges", "PriceEffect", "price_effects", "rebar", "reprice", "without_runtimes"]
 
@@ -86,6 +87,7 @@ def reprice(evidence: Evidence, prices: Mapping[str, Price]) -> Evidence:
         EvidenceError: The evidence has no such runtime.
     """
     _check_runtimes(evidence, prices)
+    prices = {name: _completed(price, evidence.runtimes[name].price) for name, price in prices.items()}
 
     def priced(sample: Sample, call: Call) -> Call:
         price = prices.get(call.runtime or sample.runtime)
@@ -96,7 +98,7 @@ def reprice(evidence: Evidence, prices: Mapping[str, Price]) -> Evidence:
             output_tokens=call.output_tokens,
             cached_input_tokens=call.cached_input_tokens,
         )
-        return call.model_copy(update={"cost_usd": cost_usd(usage, price)})
+        return call.model_copy(update={"cost_usd": cost_usd(usage, price, Billed(counts=call.billed or {}))})
 
     samples = [
         sample.model_copy(update={"calls": [priced(sample, call) for call in sample.calls]})
@@ -107,6 +109,13 @@ def reprice(evidence: Evidence, prices: Mapping[str, Price]) -> Evidence:
         for name, runtime in evidence.runtimes.items()
     }
     return evidence.model_copy(update={"samples": samples, "runtimes": runtimes})
+
+
+def _completed(price: Price, before: Price | None) -> Price:
+    """Return a price with the rates that it does not speak of (cache writes, audio, fees) as they were."""
+    if price.listed or before is None or not before.listed:
+        return price
+    return price.model_copy(update={"listed": before.listed})
 
 
 class PriceEffect(NamedTuple):

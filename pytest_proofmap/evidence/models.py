@@ -143,8 +143,10 @@ class RunInfo(Model):
     """True when prompts, answers and messages are not held: stand-ins name their length and SHA-256."""
 
 
-class Price(Model):
+class Price(GrowingModel):
     """Price of a runtime in USD per million tokens."""
+
+    added = frozenset({"listed"})
 
     input_per_mtok: Amount
     output_per_mtok: Amount
@@ -152,6 +154,8 @@ class Price(Model):
     """Price of input tokens served from the provider's prompt cache; null: as other input."""
     source: Literal["declared", "litellm"] = "declared"
     """Where the price is from: the configuration, or LiteLLM's bundled map."""
+    listed: PlainObject | None = None
+    """What the map says of the price besides (tiers, cache writes, audio, fees), as it names it, in USD."""
 
 
 class RuntimeInfo(Model):
@@ -203,8 +207,10 @@ class CallFailure(Model):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
 
 
-class Call(Model):
+class Call(GrowingModel):
     """One call made by a sample on the runtime under test."""
+
+    added = frozenset({"billed"})
 
     key: str
     prompt: PromptRef | None = None
@@ -230,6 +236,8 @@ class Call(Model):
     """How many calls to the same provider were under way when the answer was made."""
     usage_estimated: bool = False
     """True when the token counts were estimated and not reported by the model."""
+    billed: dict[str, Amount] | None = None
+    """How much the answer has of what else is billed (``cache_write_tokens``, ``searches``, ...)."""
 
 
 class Sample(Model):

@@ -20,8 +20,9 @@ from pytest_proofmap.run.budget import Budget, input_tokens_at_most, output_toke
 from pytest_proofmap.run.landing import Failure, Landing
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
+from pytest_proofmap.runtime.costs import answer_cost
 from pytest_proofmap.runtime.limits import Limits
-from pytest_proofmap.runtime.prices import cost_usd, max_output_tokens
+from pytest_proofmap.runtime.prices import max_output_tokens
 from pytest_proofmap.runtime.retries import RetryPolicy
 from pytest_proofmap.runtime.store import AnswerStore, SharedStore
 
@@ -298,7 +299,7 @@ class Dispatcher:
             self.progress.waiting += 1
             self._settled.set()
         self.limits.succeeded(call.provider)
-        cost = cost_usd(answer.usage, call.price)
+        cost = answer_cost(answer, call.price)
         self.budget.saw(call.request["model"], answer.usage.output_tokens)
         # Without usage nobody knows what it cost: the worst case stays reserved for good.
         if cost is None and answer.refusal is None:
@@ -315,10 +316,10 @@ class Dispatcher:
             return Landing(
                 answer,
                 Failure("store", "StoreError", str(error), answer.attempts),
-                cost_usd=cost_usd(answer.usage, call.price),
+                cost_usd=answer_cost(answer, call.price),
             )
         self._answered.add(call.key)
-        return Landing(answer, cost_usd=cost_usd(answer.usage, call.price))
+        return Landing(answer, cost_usd=answer_cost(answer, call.price))
 
     async def _find(self, key: str) -> Answer | None:
         if self._refresh and key not in self._answered:

@@ -31,7 +31,8 @@ from pytest_proofmap.run.hooked import HookClient
 from pytest_proofmap.run.plan import Found, Plan
 from pytest_proofmap.run.sample import CallRecord, SampleRecord
 from pytest_proofmap.runtime.answer import Answer
-from pytest_proofmap.runtime.prices import cost_usd, price_of
+from pytest_proofmap.runtime.costs import answer_bill
+from pytest_proofmap.runtime.prices import price_of
 from pytest_proofmap.runtime.prompts import PromptLibrary
 from pytest_proofmap.runtime.recordings import Recordings
 from pytest_proofmap.runtime.redaction import Redactor, secrets_of_transport
@@ -285,9 +286,11 @@ class Engine:
             self._note(self.plan, call, runtime, found)
         if found is None:
             return False
-        usage = found.answer.usage
-        cost = cost_usd(usage, self.price(runtime))
-        record.finish(call, found.answer, usage, source=found.source, cost_usd=cost)
+        price = self.price(runtime)
+        cost, unpriced = answer_bill(found.answer, price)
+        if unpriced and price is not None:
+            self.warn(_unknown_cost(runtime, unpriced))
+        record.finish(call, found.answer, found.answer.usage, source=found.source, cost_usd=cost)
         if call.key in self._unkept:
             record.unkept = self.tally.unkept
         return True
@@ -388,6 +391,17 @@ def _expanded(call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any
         if holds_reference(value) and runtime.params.get(name) == value
     }
     return {**expanded, "params": params} if params else expanded
+
+
+def _unknown_cost(runtime: RuntimeConfig, unpriced: tuple[str, ...]) -> str:
+    """Say why answers of a runtime have no known cost."""
+    # Without the numbers, so that it is said once.
+    what = ", ".join(text.split(" ", 1)[1] if text[:1].isdigit() else text for text in unpriced)
+    return (
+        f"the cost of some answers of {runtime.name} is unknown: they are billed for {what}, and no price of that "
+        "is known. Declare it in the runtime's price (cache_write_per_mtok, audio_input_per_mtok, search_usd, ...), "
+        "or ask again with --proofmap-cache=refresh, which prices answers as they come."
+    )
 
 
 def _settled(result: CallResult) -> Future[CallResult]:

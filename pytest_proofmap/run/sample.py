@@ -85,6 +85,7 @@ class CallRecord:
             texts: Whether the answer's text, its tool calls and a failure's message are kept.
         """
         answer, usage, error = self.answer, self.usage, self.error
+        billed = answer.billed.counts if answer else None
         failure = {"class": error.error_class, "message": error.message if texts else ""} if error else None
         return {
             "key": self.key,
@@ -104,6 +105,7 @@ class CallRecord:
             "runtime": self.auxiliary,
             "concurrency": self.concurrency,
             "usage_estimated": answer.usage_estimated if answer else False,
+            **({"billed": dict(billed)} if billed else {}),
         }
 
 

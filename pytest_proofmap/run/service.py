@@ -316,7 +316,8 @@ class CallService:
 
     async def _attempt(self, call: LiveCall) -> Answer:
         """Ask the model; what it says is cleaned before anybody sees it, so that a replay says the same."""
-        return self._cleaned(await self._client.attempt(call))
+        answer = self._cleaned(await self._client.attempt(call))
+        return await self._client.priced(call, answer)
 
     def _cleaned(self, answer: Answer) -> Answer:
         return answer._replace(response=self._redactor.clean(answer.response))
@@ -340,7 +341,7 @@ class CallService:
             raise AttemptError(str(error["class"]), self._redactor.redact(str(error["message"])))
         if message.get("answer") is None:
             return await self._attempt(call)
-        return self._cleaned(Answer.from_content(message["answer"]))
+        return await self._client.priced(call, self._cleaned(Answer.from_content(message["answer"])))
 
     def _status(self) -> dict[str, Any]:
         progress = self.dispatcher.progress

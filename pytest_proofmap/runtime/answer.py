@@ -7,11 +7,14 @@ context window) is an answer too: it has ``refusal`` in place of ``response``.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
 from pytest_proofmap.limited_file import check_depth
+from pytest_proofmap.runtime.billed import MOST, NOT_BILLED, Billed, billed_by, number_of
 
 __all__ = ["Answer", "Refusal", "Usage"]
 
@@ -27,9 +30,6 @@ class Usage(NamedTuple):
 
 
 NO_USAGE = Usage()
-
-MOST = 2**53
-"""Above it JSON's numbers are no longer exact for every reader."""
 
 
 class Refusal(NamedTuple):
@@ -59,6 +59,10 @@ class Answer(NamedTuple):
     """How many times the request was sent."""
     run: str | None = None
     """Id of the run that paid for it, as the cache keeps it; recordings leave it out."""
+    served: Mapping[str, str] = MappingProxyType({})
+    """What decides its price and is not in the response: ``service_tier``, ``region_name``."""
+    litellm_usd: float | None = None
+    """What LiteLLM's own function said that it costs, where our arithmetic does not reach."""
 
     def to_json(self) -> str:
         """Return the answer as one line of JSON, the format of recordings and cache entries."""
@@ -84,6 +88,8 @@ class Answer(NamedTuple):
             "refusal": refusal,
             "attempts": self.attempts,
             **({"run": self.run} if self.run else {}),
+            **({"served": dict(self.served)} if self.served else {}),
+            **({"litellm_usd": self.litellm_usd} if self.litellm_usd is not None else {}),
         }
 
     @classmethod
@@ -125,10 +131,12 @@ class Answer(NamedTuple):
             refusal=refusal,
             latency_s=_seconds(data.get("latency_s")),
             made_at=_text(data.get("made_at")),
-            concurrency=_count(data.get("concurrency")),
+            concurrency=number_of(data.get("concurrency")),
             usage_estimated=data.get("usage_estimated") is True,
-            attempts=_count(data.get("attempts", 1)) or 0,
+            attempts=number_of(data.get("attempts", 1)) or 0,
             run=_text(data.get("run")),
+            served=_texts(data.get("served")),
+            litellm_usd=_seconds(data.get("litellm_usd")),
         )
 
     @property
@@ -169,21 +177,31 @@ class Answer(NamedTuple):
         usage = self.response.get("usage") if self.response else None
         if not isinstance(usage, dict):
             return NO_USAGE
+        cached = _detail(usage.get("prompt_tokens_details"), "cached_tokens")
+        for name in ("cache_read_input_tokens", "prompt_cache_hit_tokens"):
+            # As Anthropic and DeepSeek call it, where nobody has translated.
+            cached = number_of(usage.get(name)) if cached is None else cached
         return Usage(
-            input_tokens=_count(usage.get("prompt_tokens")),
-            output_tokens=_count(usage.get("completion_tokens")),
-            cached_input_tokens=_detail(usage.get("prompt_tokens_details"), "cached_tokens"),
+            input_tokens=number_of(usage.get("prompt_tokens")),
+            output_tokens=number_of(usage.get("completion_tokens")),
+            cached_input_tokens=cached,
             reasoning_tokens=_detail(usage.get("completion_tokens_details"), "reasoning_tokens"),
         )
 
+    @property
+    def billed(self) -> Billed:
+        """What it is billed by beside input, output and cached input."""
+        return billed_by(self.request, self.response, self.served) if self.response else NOT_BILLED
+
+
+def _texts(value: object) -> Mapping[str, str]:
+    if not isinstance(value, dict):
+        return MappingProxyType({})
+    return {str(name): text for name, text in value.items() if isinstance(text, str)}
+
 
 def _detail(details: object, name: str) -> int | None:
-    return _count(details.get(name)) if isinstance(details, dict) else None
-
-
-def _count(value: object) -> int | None:
-    """Return a number of something; what is none, as a server or a hand may have written it, is unknown."""
-    return value if type(value) is int and 0 <= value <= MOST else None
+    return number_of(details.get(name)) if isinstance(details, dict) else None
 
 
 def _seconds(value: object) -> float | None:

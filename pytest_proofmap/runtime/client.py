@@ -11,9 +11,11 @@ import contextlib
 import contextvars
 import functools
 import gc
+import inspect
 import mmap
 import os
 import socket
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -25,7 +27,9 @@ from typing import Any
 
 from pytest_proofmap.runtime.answer import Answer, Refusal
 from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
+from pytest_proofmap.runtime.costs import answer_cost
 from pytest_proofmap.runtime.failures import classify, refusal_of
+from pytest_proofmap.runtime.prices import is_listed
 from pytest_proofmap.runtime.redaction import Redactor, secrets_of_transport
 
 __all__ = ["DEFAULT_TIMEOUT_S", "LiteLLMClient"]
@@ -97,7 +101,21 @@ class LiteLLMClient:
             if failure.error_class == "Timeout" and failure.status is None:
                 failure.message = f"no complete response within {timeout_s:g} s"
             raise failure from error
-        return self._answer(call, _plain(response), None, started, made_at)
+        answer = self._answer(call, _plain(response), None, started, made_at)
+        return answer._replace(served=_served(response))
+
+    async def priced(self, call: LiveCall, answer: Answer) -> Answer:
+        """Return an answer with what LiteLLM says that it costs, where our own arithmetic does not reach.
+
+        It is asked at once, while what the price hangs on (the hour) is as it was.
+        """
+        if not needs_litellm(call, answer):
+            return answer
+        await self.prepare()
+        # Another thread, because what LiteLLM looks up for some providers may block.
+        loop = asyncio.get_running_loop()
+        usd = await loop.run_in_executor(None, _completion_cost, self._litellm, call.request, answer)
+        return answer._replace(litellm_usd=usd)
 
     def _silence(self) -> None:
         """Have LiteLLM prepare no log record of this call: nobody reads it, and it takes a tenth of the time."""
@@ -225,6 +243,73 @@ def _account_headers(model: str) -> dict[str, str]:
     """Return what OpenAI's client reads when it is made, which LiteLLM does once for each key."""
     project = os.environ.get("OPENAI_PROJECT_ID") if model.startswith("openai/") else None
     return {"OpenAI-Project": project} if project else {}
+
+
+def needs_litellm(call: LiveCall, answer: Answer) -> bool:
+    """Return whether to ask LiteLLM: we cannot price an answer whose model the map has, and none is declared."""
+    if answer.response is None or (call.price is not None and call.price.source == "declared"):
+        return False
+    if call.request["model"].partition("/")[0] in _ASKS_FOR_LOGIN or answer_cost(answer, call.price) is not None:
+        return False
+    return answer.usage.input_tokens is not None and is_listed(call.request["model"])
+
+
+_ASKS_FOR_LOGIN = frozenset({"chatgpt", "github_copilot"})
+"""Providers that LiteLLM logs in to when it is asked for a price."""
+
+
+def _completion_cost(litellm: Any, request: dict[str, Any], answer: Answer) -> float | None:
+    """Return what LiteLLM says that an answer costs; None: it does not know."""
+    params = request.get("params") or {}
+    arguments: dict[str, Any] = {"optional_params": params}
+    for name in ("region_name", "vertex_location"):
+        value = answer.served.get(name) or params.get(name)
+        if isinstance(value, str):
+            arguments[name] = value
+    host = str(request.get("api_base") or "").partition("://")[2].partition("/")[0]
+    if host.endswith(".api.openai.com"):
+        region = host.removesuffix(".api.openai.com")
+        arguments["data_residency"] = "fedramp" if region == "gov" else region
+    try:
+        # Named for the model that was asked: a server of one's own may call its models anything.
+        response = litellm.ModelResponse(**{**(answer.response or {}), "model": request["model"]})
+        if tier := answer.billed.service_tier:
+            response.service_tier = tier
+        known = inspect.signature(litellm.completion_cost).parameters
+        arguments = {name: value for name, value in arguments.items() if name in known}
+        usd = litellm.completion_cost(completion_response=response, model=request["model"], **arguments)
+    except Exception as error:
+        # Of whatever class: it is a price that is not known, and the answer is paid.
+        print(f"LiteLLM does not know what an answer of {request['model']} costs: {error}", file=sys.stderr)
+        return None
+    # It says 0.0 of some that it does not know.
+    return float(usd) if isinstance(usd, int | float) and usd > 0 else None
+
+
+_TIER_OF_TRAFFIC = {
+    "ON_DEMAND": "default",
+    "ON_DEMAND_PRIORITY": "priority",
+    "ON_DEMAND_FLEX": "flex",
+    "FLEX": "flex",
+    "BATCH": "flex",
+}
+"""What Gemini calls the service tiers."""
+
+
+def _served(response: Any) -> dict[str, str]:
+    """Return what decides an answer's price and LiteLLM keeps beside the response."""
+    hidden = getattr(response, "_hidden_params", None)
+    if not isinstance(hidden, dict):
+        return {}
+    fields, headers = hidden.get("provider_specific_fields"), hidden.get("additional_headers")
+    traffic = str((fields if isinstance(fields, dict) else {}).get("traffic_type") or "").upper()
+    found = {
+        "service_tier": _TIER_OF_TRAFFIC.get(traffic),
+        "region_name": hidden.get("region_name"),
+        # A LiteLLM proxy says what it was charged.
+        "cost_usd": (headers if isinstance(headers, dict) else {}).get("llm_provider-x-litellm-response-cost"),
+    }
+    return {name: str(value) for name, value in found.items() if value}
 
 
 def _import_litellm() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from pytest_proofmap.evidence.models import Price
 from pytest_proofmap.runtime import prices
 from pytest_proofmap.runtime.answer import Usage
-from pytest_proofmap.runtime.prices import bundled_price, cost_usd, max_output_tokens
+from pytest_proofmap.runtime.costs import cost_usd
+from pytest_proofmap.runtime.prices import bundled_price, max_output_tokens
 
 LIST = {
     "sample": {"text": 'a "gpt-x": { inside'},
@@ -39,23 +41,32 @@ LIST = {
         "output_cost_per_token": 0.0,
         "litellm_provider": "ollama",
     },
+    "gpt-x-latest": {"alias_of": "gpt-x"},
+    "lost": {"alias_of": "nothing"},
     "by-character": {"input_cost_per_character": 1e-06, "litellm_provider": "openai"},
 }
 
 
 @pytest.fixture(autouse=True)
-def price_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def price_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A small list in the place of the bundled one."""
     path = tmp_path / "prices.json"
-    path.write_text(json.dumps(LIST, indent=4), encoding="utf-8")
+    # The layout is nobody's business: the bundled list has entries that are indented otherwise.
+    path.write_text(json.dumps(LIST), encoding="utf-8")
     monkeypatch.setattr(prices, "_price_list", lambda: path)
     prices._entry.cache_clear()
+    prices._entries.cache_clear()
+    yield
+    prices._entry.cache_clear()
+    prices._entries.cache_clear()
 
 
 def test_bundled_price_a_model() -> None:
     """A listed price is given per million tokens, without rounding noise."""
     expected = Price(input_per_mtok=0.15, output_per_mtok=0.6, cached_input_per_mtok=0.075, source="litellm")
-    assert bundled_price("gpt-x") == bundled_price("openai/gpt-x") == expected
+    assert (
+        bundled_price("gpt-x") == bundled_price("openai/gpt-x") == bundled_price("openai/gpt-x-latest") == expected
+    )
 
 
 def test_prefix_decides_between_entries() -> None:
@@ -66,7 +77,9 @@ def test_prefix_decides_between_entries() -> None:
     assert price.cached_input_per_mtok is None
 
 
-@pytest.mark.parametrize("model", ["openai/claude-x", "nobody/gpt-x", "openai/unheard-of", "by-character", "x"])
+@pytest.mark.parametrize(
+    "model", ["openai/claude-x", "nobody/gpt-x", "openai/unheard-of", "by-character", "lost", "x"]
+)
 def test_unknown_price(model: str) -> None:
     """Another provider's entry, a missing one and one by another unit are an unknown price."""
     assert bundled_price(model) is None
