@@ -398,9 +398,9 @@ def _unknown_cost(runtime: RuntimeConfig, unpriced: tuple[str, ...]) -> str:
     # Without the numbers, so that it is said once.
     what = ", ".join(text.split(" ", 1)[1] if text[:1].isdigit() else text for text in unpriced)
     return (
-        f"the cost of some answers of {runtime.name} is unknown: they are billed for {what}, and no price of that "
-        "is known. Declare it in the runtime's price (cache_write_per_mtok, audio_input_per_mtok, search_usd, ...), "
-        "or ask again with --proofmap-cache=refresh, which prices answers as they come."
+        f"the cost of some answers of {runtime.name} is unknown: they are billed for {what}, and no price of "
+        "that is known. Declare it in its price (cache_write_per_mtok, audio_input_per_mtok, search_usd, ...), or "
+        "ask again with --proofmap-cache=refresh, which prices answers as they come."
     )
 
 
