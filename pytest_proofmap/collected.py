@@ -1,4 +1,4 @@
-"""A plugin for ``pytest --collect-only``: writes the fingerprints of all criteria for ``proofmap verify``."""
+"""A plugin for ``pytest --collect-only``: writes fingerprints of criteria and of the runtimes that hooks give."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_proofmap.evidence.fingerprint import configured_fingerprint
 from pytest_proofmap.run.session import SESSION
 from pytest_proofmap.whole_file import write_whole
 
@@ -23,6 +24,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     run = session.config.stash.get(SESSION, None)
     if run is None or session.testsfailed:
         return
-    facts = run.collected_facts()
+    criteria = {name: fact.criterion.fingerprint for name, fact in run.collected_facts().items()}
+    runtimes = {
+        name: configured_fingerprint(run.configuration.runtime(name)) for name in run.configuration.from_hooks
+    }
     with write_whole(Path(os.environ[COLLECTED])) as file:
-        json.dump({name: fact.criterion.fingerprint for name, fact in facts.items()}, file)
+        json.dump({"criteria": criteria, "runtimes": runtimes}, file)

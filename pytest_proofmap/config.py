@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StrictBool, ValidationError, field_validator
 
-from pytest_proofmap.environment import ENVIRONMENT_PREFIX, is_environment_reference
+from pytest_proofmap.environment import ENVIRONMENT_PREFIX, is_environment_reference, only_references
 from pytest_proofmap.errors import ConfigurationError, did_you_mean
 from pytest_proofmap.runtime.parameters import problem_with_api_base, problem_with_params
 from pytest_proofmap.runtime.redaction import hide_patterns, is_secret_name
@@ -124,6 +124,12 @@ class RuntimeConfig(Table):
         """What its requests have of it: two runtimes that share it can only be given the same answers."""
         return canonical_json([self.model, self.api_base, self.key_params, self.variant])
 
+    @property
+    def transport_references(self) -> dict[str, Any]:
+        """What of the transport's parameters names environment variables; names are no secrets, values may be."""
+        references = {name: only_references(self.params.get(name)) for name in sorted(TRANSPORT_PARAMS)}
+        return {name: value for name, value in references.items() if value}
+
 
 class ProviderLimits(Table):
     """Limits of one provider."""
@@ -208,6 +214,7 @@ class Configuration(CriterionSettings):
 
     _rootdir: Path = PrivateAttr(default_factory=Path)
     _source: str = PrivateAttr(default="defaults")
+    _from_hooks: set[str] = PrivateAttr(default_factory=set)
 
     @property
     def rootdir(self) -> Path:
@@ -250,6 +257,16 @@ class Configuration(CriterionSettings):
                     "answer: write it out as a string, or take a secret out of key_headers."
                 )
         return runtime
+
+    def add_runtime(self, runtime: RuntimeConfig) -> None:
+        """Take in a runtime that a hook of the project gives."""
+        self.runtimes[runtime.name] = runtime
+        self._from_hooks.add(runtime.name)
+
+    @property
+    def from_hooks(self) -> frozenset[str]:
+        """Names of the runtimes that hooks gave, which reading files does not find."""
+        return frozenset(self._from_hooks)
 
     def runtime(self, name: str) -> RuntimeConfig:
         """Return a runtime by name; an unconfigured name with a ``/`` is taken as a LiteLLM model id.

@@ -13,6 +13,7 @@ __all__ = [
     "expand_environment",
     "holds_reference",
     "is_environment_reference",
+    "only_references",
     "references_in",
     "with_known_references",
 ]
@@ -41,6 +42,14 @@ def references_in(value: object) -> set[str]:
     if isinstance(value, list):
         return {name for item in value for name in references_in(item)}
     return {str(value)[len(ENVIRONMENT_PREFIX) :]} if is_environment_reference(value) else set()
+
+
+def only_references(value: object) -> Any:
+    """Return what of a value are ``os.environ/NAME`` references, also those in a table; None when nothing is."""
+    if isinstance(value, dict):
+        found = {key: only_references(item) for key, item in value.items()}
+        return {key: item for key, item in found.items() if item is not None} or None
+    return value if is_environment_reference(value) else None
 
 
 def expand_environment(value: object, where: str, environment: Mapping[str, str] | None = None) -> object:

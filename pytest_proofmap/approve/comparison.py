@@ -24,6 +24,8 @@ class RouteDifference(NamedTuple):
     """Runtimes, prompts and criteria whose fingerprint is another one, or that are no longer part of it."""
     runtime_fields: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """What differs in each runtime that both chains name: ``model``, ``params``, ``price`` and so on."""
+    rewritten_prompts: tuple[str, ...] = ()
+    """Keys of prompt variants whose messages differ under one name, which no change of their file explains."""
     added_prompts: tuple[str, ...] = ()
     """Keys of prompt variants that stand in for no other."""
     added_criteria: tuple[str, ...] = ()
@@ -44,6 +46,7 @@ class RouteDifference(NamedTuple):
             self.old_chain != self.new_chain
             or self.changed
             or self.runtime_fields
+            or self.rewritten_prompts
             or self.added_prompts
             or self.added_criteria
             or self.old_decision != self.new_decision
@@ -103,13 +106,19 @@ class _Present:
 
     def runtime(self, name: str) -> str | None:
         """Return a runtime's fingerprint."""
-        return self.claims.runtimes.get(name)
+        return self.claims.runtimes.get(name) or self.claims.auxiliary_runtimes.get(name)
 
     def prompt(self, name: str, variant: str) -> str | None:
         """Return the first digits of a prompt variant's hash."""
-        return self.claims.prompts.get((name, variant))
+        return self.claims.prompts.get((name, variant)) or self.claims.auxiliary_prompts.get((name, variant))
 
-    def criterion(self, name: str) -> str | None:
+    knows_all = True
+    knows_hooks = True
+
+    def messages(self, name: str, variant: str) -> None:
+        """Return nothing: what a lock's prompts hold is compared by itself."""
+
+    def criterion(self, name: str, was: str) -> str | None:
         """Return a criterion's fingerprint."""
         return self.claims.criteria.get(name)
 
@@ -133,6 +142,7 @@ def _difference(name: str, before: Route | None, old: Lock, after: Route | None,
         _chain(after, new),
         tuple(changes(then, now)),
         dict(_runtime_fields(before, old, after, new)),
+        tuple(key for key in after.prompts if key in before.prompts and old.prompts[key] != new.prompts[key]),
         tuple(key for key in after.prompts if (new.prompts[key].name, new.prompts[key].variant) not in variants),
         tuple(criterion for criterion in after.criteria if criterion not in before.criteria),
         before.decision,

@@ -143,10 +143,12 @@ def _fallbacks(chains: Sequence[Sequence[Deployment]]) -> list[dict[str, list[st
 
 def _entry(lock: Lock, deployment: Deployment, transport: Mapping[str, Any]) -> dict[str, Any]:
     runtime = lock.runtimes[deployment.runtime]
-    params: dict[str, Any] = {**runtime.params, **transport, "model": runtime.model}
-    if chosen := runtime.params.get("extra_headers"):
-        # They are what was approved: they choose the model.
-        params["extra_headers"] = {**transport.get("extra_headers", {}), **chosen}
+    carried = runtime.transport or {}
+    params: dict[str, Any] = {**runtime.params, **carried, **transport, "model": runtime.model}
+    headers = [each.get("extra_headers", {}) for each in (carried, transport, runtime.params)]
+    if any(headers):
+        # Those of the parameters come last: they choose the model, and are what was approved.
+        params["extra_headers"] = {name: value for each in headers for name, value in each.items()}
     if runtime.api_base is not None:
         params["api_base"] = runtime.api_base
     if deployment.prompt is not None:

@@ -121,14 +121,15 @@ def export(lock: Lock, wish: Wish) -> str:
 
 def _unwritable(runtime: LockedRuntime, form: Form) -> Iterator[str]:
     """Yield what of a runtime may not be written, or would not be read as it was meant."""
-    problem = problem_with_params(runtime.params)
+    params = {**runtime.params, **(runtime.transport or {})}
+    problem = problem_with_params(params)
     if problem is not None:
         yield f"{runtime.name}: {problem}"
     if runtime.api_base is not None and _CREDENTIALS_IN_URL.match(runtime.api_base):
         yield f"{runtime.name}: its api_base holds credentials: configure it as os.environ/NAME and approve anew"
     if form == "json":
         return
-    for name, value in runtime.params.items():
+    for name, value in params.items():
         inside = isinstance(value, dict | list) and holds_reference(value)
         if inside and (form == "litellm" or _in_a_list(value)):
             yield (
@@ -175,6 +176,7 @@ def _rungs(lock: Lock, route: Route, with_prompts: bool) -> list[dict[str, Any]]
                 "provider": runtime.provider,
                 "params": runtime.params,
                 "api_base": runtime.api_base,
+                **({"transport": runtime.transport} if runtime.transport else {}),
                 "prompts": {
                     package: lock.prompts[prompt].model_dump(mode="json") if with_prompts else prompt
                     for package, prompt in prompts.items()

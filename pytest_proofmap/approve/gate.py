@@ -7,9 +7,18 @@ from typing import NamedTuple
 
 from pytest_proofmap.approve.chains import packages, prompt_of
 from pytest_proofmap.approve.models import Lock, Route, route_parts
-from pytest_proofmap.approve.staleness import Change, Fingerprints, changes, claims_of_route, way_out
+from pytest_proofmap.approve.staleness import (
+    Change,
+    Fingerprints,
+    changes,
+    claims_of_route,
+    fingerprinted_by_older,
+    replaced_entries,
+    way_out,
+)
+from pytest_proofmap.decide.wording import count
 from pytest_proofmap.errors import LockError
-from pytest_proofmap.evidence.models import Objective
+from pytest_proofmap.evidence.models import Criterion, Objective
 
 __all__ = ["GateFinding", "check_routes"]
 
@@ -29,6 +38,7 @@ class GateFinding(NamedTuple):
 def check_routes(
     lock: Lock,
     objectives: Iterable[Objective],
+    criteria: Iterable[Criterion],
     present: Fingerprints,
     *,
     whole: Collection[str],
@@ -43,6 +53,7 @@ def check_routes(
     Args:
         lock: The approved routes.
         objectives: The objectives of the run with their verdicts.
+        criteria: Its criteria with their cells.
         present: The fingerprints that now hold.
         whole: The criteria that were collected and selected whole: of others, what is missing may only not have
             been selected.
@@ -52,6 +63,8 @@ def check_routes(
     by_name = {objective.name: objective for objective in objectives}
     stale: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
     selected = {criterion for objective in by_name.values() for criterion in objective.criteria}
+    cells = {each.id: each for each in criteria}
+    older = []
     for name, route in lock.routes.items():
         objective_name, slice_name = route_parts(name)
         objective = by_name.get(objective_name)
@@ -68,6 +81,17 @@ def check_routes(
             yield GateFinding(name, f"the route {name} is not evaluated any more: {lost}", way_out(name), True)
             continue
         again = _again(evidence, objective_name)
+        if fingerprinted_by_older(route):
+            older.append(name)
+        for text in replaced_entries(route, lock, present):
+            undo_edit = "undo the edit (git log -p on the lock), or approve anew"
+            yield GateFinding(name, f"the route {name} is not what was approved: {text}", undo_edit, True)
+        own = [cells[each] for each in route.criteria if each in cells and each in whole]
+        skipped = _all_skipped(own, slice_name) if len(own) == len(route.criteria) else 0
+        if skipped:
+            text = f"the route {name} is not evaluated any more: {count(skipped, 'case')} and all are skipped"
+            yield GateFinding(name, text, "run them, or approve what took their place", True)
+            continue
         judged = _Judged(name, route, lock, objective, slice_name, moved)
         all_in = set(whole).issuperset(objective.criteria)
         told, undo = list(judged.findings(again, whole=all_in, strict=strict)), judged.undo()
@@ -79,6 +103,21 @@ def check_routes(
     for (_, texts, next_step), names in stale.items():
         which = f"route {names[0]} is" if len(names) == 1 else f"routes {', '.join(names)} are"
         yield GateFinding(names[0], f"the {which} stale: {'; '.join(texts)}", next_step, True)
+    if older:
+        text = f"an older version of ProofMap approved {', '.join(older)}, and its way of seeing changes is kept"
+        yield GateFinding(older[0], text, "approve anew, so that tests that are imported are followed too", False)
+
+
+def _all_skipped(criteria: Iterable[Criterion], slice_name: str | None) -> int:
+    """Return how many cases a route has when every one of them was skipped on every runtime; else 0."""
+    total = 0
+    for criterion in criteria:
+        sliced = any(cell.slice is not None for cell in criterion.cells)
+        own = [cell for cell in criterion.cells if cell.slice == (slice_name if sliced else None)]
+        if any(cell.cases > cell.skipped for cell in own):
+            return 0
+        total += max((cell.cases for cell in own), default=0)
+    return total
 
 
 def _again(evidence: str | None, objective: str) -> str:

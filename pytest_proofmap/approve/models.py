@@ -7,9 +7,16 @@ configuration, with ``os.environ/NAME`` unexpanded.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from pytest_proofmap.evidence.models import Price
 
@@ -46,6 +53,14 @@ class LockModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
+    later_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields that came after the first version: left out where unset, so that older digests stay what they are."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {name: value for name, value in content.items() if value or name not in self.later_fields}
+
 
 class LockedRuntime(LockModel):
     """An approved runtime."""
@@ -60,6 +75,10 @@ class LockedRuntime(LockModel):
     """As written in the configuration."""
     price: Price | None
     """What it cost when it was approved; no part of what was approved."""
+    transport: dict[str, Any] | None = None
+    """How it is reached: parameters that name environment variables, ``{"api_key": "os.environ/NAME"}``."""
+
+    later_fields = frozenset({"transport"})
 
 
 class LockedPrompt(LockModel):
@@ -84,11 +103,15 @@ class RouteEvidence(LockModel):
     sha256: str
     """Of the evidence artifact's file."""
     cases: int
-    """How many cases the route's criteria have here."""
+    """How many cases of the route's criteria were judged here: skipped ones are not among them."""
     pass_rates: dict[str, float | None]
     """Share of the cases that passed, by name of each runtime of the chain; null when none was answered."""
     cost_per_1k_usd: dict[str, float | None] = {}
     """Cost of 1,000 cases by runtime; null when it is unknown."""
+    skipped: int = 0
+    """How many cases were skipped."""
+
+    later_fields = frozenset({"skipped"})
 
 
 class Approval(LockModel):
@@ -112,8 +135,17 @@ class Route(LockModel):
     """Why the evidence recommends the chain."""
     criteria: dict[str, str]
     """Fingerprints of the criteria that the chain was evaluated on."""
+    auxiliary_runtimes: dict[str, str] = {}
+    """Fingerprints of the runtimes that these criteria ask besides: judges, rewriters."""
+    auxiliary_prompts: dict[str, str] = {}
+    """First digits of the hashes of the prompt variants that are rendered for these, by ``name.variant``."""
     evidence: RouteEvidence
     approval: Approval
+    from_hooks: list[str] = []
+    """Names of the runtimes, of the chain or auxiliary, that ``pytest_proofmap_runtimes`` gave."""
+
+    later_fields = frozenset({"auxiliary_runtimes", "auxiliary_prompts", "from_hooks"})
+
     digest: str
     """SHA-256 of the canonical JSON of the route, its name and the entries that it names, less prices."""
 

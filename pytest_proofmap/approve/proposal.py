@@ -17,9 +17,10 @@ from pytest_proofmap.approve.models import (
     route_name,
     route_parts,
 )
+from pytest_proofmap.approve.staleness import auxiliary_claims
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.errors import ApprovalError, did_you_mean
-from pytest_proofmap.evidence.fingerprint import prompt_key, runtime_key
+from pytest_proofmap.evidence.fingerprint import prompt_key, runtime_fingerprint, runtime_key
 from pytest_proofmap.evidence.models import Cell, Criterion, Evidence, Objective, Recommendation
 
 __all__ = ["Wish", "approved_routes", "chosen_objectives", "objections", "replace_objectives"]
@@ -128,7 +129,13 @@ def approved_routes(evidence: Evidence, wish: Wish, approval: Approval, sha256: 
 def replace_objectives(present: Lock, approved: Lock, objectives: Collection[str]) -> Lock:
     """Return a lock in which the routes of some objectives are those approved; all others stay as they are.
 
-    The new routes are signed; a prompt that both name stays as the others were signed with it.
+    The new routes are signed, and so are those that share a runtime with them which is now reached another way; a
+    prompt that both name stays as the others were signed with it.
+
+    Args:
+        present: The present lock, whose other routes are what was approved.
+        approved: Routes to put in.
+        objectives: The objectives that these are of.
     """
     kept = {name: route for name, route in present.routes.items() if route_parts(name)[0] not in objectives}
     together = Lock(
@@ -136,7 +143,15 @@ def replace_objectives(present: Lock, approved: Lock, objectives: Collection[str
         prompts={**approved.prompts, **present.prompts},
         routes={**kept, **approved.routes},
     )
-    return signed(together, approved.routes)
+    unlike = {key for key, runtime in present.runtimes.items() if _unlike(runtime, together.runtimes[key])}
+    return signed(
+        together, {*approved.routes, *(name for name in kept if not unlike.isdisjoint(kept[name].chain))}
+    )
+
+
+def _unlike(one: LockedRuntime, other: LockedRuntime) -> bool:
+    """Return whether two entries of one key differ in more than their price."""
+    return one != other.model_copy(update={"price": one.price})
 
 
 def _chosen_chain(wish: Wish, objective: Objective) -> list[str]:
@@ -183,6 +198,11 @@ def _add(
     criteria = [each for each in evidence.criteria if each.id in objective.criteria]
     cells = {each.id: _cells(each, recommendation.slice) for each in criteria}
     used = {key: value for key, value in cells.items() if value}
+    if not used:
+        raise ApprovalError(
+            f"{name}: no case was judged, all were skipped, so there is nothing to approve. Run them, or approve "
+            "the other objectives with --objective."
+        )
     keys = []
     for runtime in chain:
         for criterion in used:
@@ -190,9 +210,14 @@ def _add(
                 raise ApprovalError(
                     f"{name}: {runtime} was not evaluated on {criterion}, so it cannot serve the route."
                 )
-        info = evidence.runtimes[runtime]
-        keys.append(runtime_key(runtime, info.fingerprint))
-        lock.runtimes[keys[-1]] = LockedRuntime(name=runtime, **info.model_dump(exclude={"fingerprint"}))
+        locked = LockedRuntime(
+            name=runtime, **evidence.runtimes[runtime].model_dump(exclude={"fingerprint", "origin"})
+        )
+        content = locked.model_dump(include={"model", "provider", "params", "variant", "api_base"})
+        # Made from what the entry holds: an artifact may claim any fingerprint.
+        keys.append(runtime_key(runtime, runtime_fingerprint(**content)))
+        lock.runtimes[keys[-1]] = locked
+    asked, rendered = auxiliary_claims(evidence, used)
     prompts = dict(_prompts(evidence, set(used), set(chain)))
     lock.prompts.update(prompts)
     samples = {each.id: each.bar.samples for each in criteria}
@@ -206,10 +231,14 @@ def _add(
         decision=decision,
         reason=_reason(chain, recommendation),
         criteria={each.id: each.fingerprint for each in criteria if each.id in used},
+        auxiliary_runtimes=asked,
+        auxiliary_prompts={f"{package}.{variant}": digits for (package, variant), digits in rendered.items()},
+        from_hooks=sorted(each for each in {*chain, *asked} if evidence.runtimes[each].origin == "hook"),
         evidence=RouteEvidence(
             run=evidence.run.id,
             sha256=sha256,
-            cases=sum(max(cell.cases for cell in cells.values()) for cells in used.values()),
+            cases=sum(max(cell.cases - cell.skipped for cell in cells.values()) for cells in used.values()),
+            skipped=sum(min(cell.skipped for cell in cells.values()) for cells in used.values()),
             pass_rates={runtime: found.pass_rate for runtime, found in figures.items()},
             cost_per_1k_usd={runtime: found.cost_per_1k_usd for runtime, found in figures.items()},
         ),

@@ -32,6 +32,8 @@ class Rung:
     """What it cost when it was approved."""
     key: str
     """Of the runtime in the lock."""
+    transport: Mapping[str, Any]
+    """Parameters that name the environment variables by which it is reached; unexpanded, as ``api_key``."""
     _templates: Mapping[str, MessageTemplate] = field(repr=False, compare=False)
     """Prompt variant by package."""
     _known: Mapping[str, frozenset[str]] = field(repr=False, compare=False)
@@ -105,6 +107,7 @@ def _rung(
         api_base=runtime.api_base,
         price=runtime.price,
         key=key,
+        transport=runtime.transport or {},
         _templates=templates,
         _known=known,
     )

@@ -42,7 +42,9 @@ class ServedLock:
             ConfigurationError: One is not. LiteLLM would call another address without it.
         """
         for runtime in self.lock.runtimes.values():
-            _with_environment({**runtime.params, "api_base": runtime.api_base}, f"the runtime {runtime.name}")
+            named = {**runtime.params, **(runtime.transport or {}), "api_base": runtime.api_base}
+            given = self._transport.get(runtime.name, {})
+            _with_environment({**named, **given}, f"the runtime {runtime.name}")
 
     def router(self, name: str, route: Route) -> Any:
         """Return the Router of a route, a new one when an environment variable that it names has changed."""

@@ -6,15 +6,25 @@ Files are read, nothing is called and no test is imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, Protocol
 
 from pytest_proofmap.approve.models import Lock, Route
 from pytest_proofmap.config import Configuration
-from pytest_proofmap.errors import ConfigurationError, EvidenceError, PromptError
-from pytest_proofmap.evidence.fingerprint import configured_fingerprint, criterion_parts
+from pytest_proofmap.errors import ConfigurationError, PromptError
+from pytest_proofmap.evidence.fingerprint import (
+    CriterionPart,
+    changed_parts,
+    configured_fingerprint,
+    criterion_fingerprint,
+    criterion_parts,
+    runtime_fingerprint,
+    runtime_key,
+    walk_of,
+)
 from pytest_proofmap.evidence.models import Evidence
-from pytest_proofmap.evidence.source import SourceFingerprints
+from pytest_proofmap.evidence.source import WALK, SourceFingerprints
 from pytest_proofmap.runtime.prompts import PromptLibrary
 
 __all__ = [
@@ -23,13 +33,14 @@ __all__ = [
     "EvidenceFingerprints",
     "Fingerprints",
     "Project",
+    "auxiliary_claims",
     "changes",
     "claims_of_evidence",
     "claims_of_route",
+    "fingerprinted_by_older",
+    "replaced_entries",
     "way_out",
 ]
-
-Part = Literal["source", "bar", "cases"]
 
 
 class Change(NamedTuple):
@@ -41,7 +52,7 @@ class Change(NamedTuple):
     old: str
     new: str | None
     """None: it is no longer there."""
-    part: Part | None = None
+    part: CriterionPart | None = None
     """The part of a criterion's fingerprint that changed."""
 
     @property
@@ -61,10 +72,20 @@ class Claims(NamedTuple):
     prompts: Mapping[tuple[str, str], str]
     """By package and variant the first 12 digits of the file's hash."""
     criteria: Mapping[str, str]
+    auxiliary_runtimes: Mapping[str, str] = MappingProxyType({})
+    """Of the runtimes that the criteria ask besides: judges, rewriters."""
+    auxiliary_prompts: Mapping[tuple[str, str], str] = MappingProxyType({})
+    from_hooks: frozenset[str] = frozenset()
+    """Names of the runtimes that the project's hooks gave."""
 
 
 class Fingerprints(Protocol):
     """The fingerprints that hold now."""
+
+    knows_all: bool
+    """Whether an auxiliary runtime or prompt that is not there is gone; else it may only not have been asked."""
+    knows_hooks: bool
+    """Whether the runtimes that the project's hooks give are known: only pytest can ask these."""
 
     def runtime(self, name: str) -> str | None:
         """Return a runtime's fingerprint; None when there is none of this name."""
@@ -72,12 +93,23 @@ class Fingerprints(Protocol):
     def prompt(self, name: str, variant: str) -> str | None:
         """Return the first 12 digits of a prompt variant's hash; None when it is gone."""
 
-    def criterion(self, name: str) -> str | None:
-        """Return a criterion's fingerprint, or those of its parts that are known; None when it is gone."""
+    def messages(self, name: str, variant: str) -> list[dict[str, Any]] | None:
+        """Return a prompt variant's message templates; None when they are not known."""
+
+    def criterion(self, name: str, was: str) -> str | None:
+        """Return a criterion's fingerprint, or those of its parts that are known; None when it is gone.
+
+        Args:
+            name: Id of the criterion.
+            was: The fingerprint that it is to be compared with: it says by which walk its source was made.
+        """
 
 
 class EvidenceFingerprints:
     """The fingerprints that evidence holds."""
+
+    knows_all = False
+    knows_hooks = True
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
@@ -93,7 +125,12 @@ class EvidenceFingerprints:
         found = self._evidence.prompts.get(name, {}).get(variant)
         return found.sha256[:12] if found else None
 
-    def criterion(self, name: str) -> str | None:
+    def messages(self, name: str, variant: str) -> list[dict[str, Any]] | None:
+        """Return a prompt variant's message templates."""
+        found = self._evidence.prompts.get(name, {}).get(variant)
+        return found.messages if found else None
+
+    def criterion(self, name: str, was: str) -> str | None:
         """Return a criterion's fingerprint."""
         return self._criteria.get(name)
 
@@ -106,7 +143,10 @@ class Project:
         criteria: Whole fingerprints of the criteria that were collected.
         collected_all: Whether every test was collected, so that any other criterion is gone. Else the source
             fingerprint of others is taken from their files.
+        from_hooks: Fingerprints of the runtimes that the project's hooks give; None: these were not asked.
     """
+
+    knows_all = True
 
     def __init__(
         self,
@@ -114,16 +154,21 @@ class Project:
         criteria: Mapping[str, str] | None = None,
         *,
         collected_all: bool = False,
+        from_hooks: Mapping[str, str] | None = None,
     ) -> None:
         self._configuration = configuration
         self._criteria = criteria or {}
         self._collected_all = collected_all
+        self.knows_hooks = from_hooks is not None
+        self._from_hooks = from_hooks or {}
         self._sources = SourceFingerprints(configuration.rootdir)
         self._prompts = PromptLibrary(configuration.prompts_path, rootdir=configuration.rootdir)
-        self._known: dict[str, str | None] = {}
+        self._known: dict[tuple[str, str], str | None] = {}
 
     def runtime(self, name: str) -> str | None:
         """Return a runtime's fingerprint; None when it is not configured."""
+        if name in self._from_hooks:
+            return self._from_hooks[name]
         try:
             runtime = self._configuration.runtime(name)
         except ConfigurationError:
@@ -139,16 +184,32 @@ class Project:
         # A package without variants stands in for one that is gone, and renders something else.
         return template.sha256[:12] if template.variant == variant else None
 
-    def criterion(self, name: str) -> str | None:
+    def messages(self, name: str, variant: str) -> list[dict[str, Any]] | None:
+        """Return a prompt variant's message templates; None when there is no such file."""
+        try:
+            template = self._prompts.get(name, variant)
+        except PromptError:
+            return None
+        return template.messages
+
+    def criterion(self, name: str, was: str) -> str | None:
         """Return a criterion's fingerprint, its source part alone where it was not collected; None: it is gone."""
-        if name in self._criteria or self._collected_all:
-            return self._criteria.get(name)
-        if name not in self._known:
-            try:
-                self._known[name] = f"source:{self._sources.of(name)}" if self._sources.defines(name) else None
-            except EvidenceError:
-                self._known[name] = None
-        return self._known[name]
+        source = criterion_parts(was).get("source", "")
+        collected = self._criteria.get(name)
+        if collected is None:
+            if self._collected_all:
+                return None
+            now = self._source(name, source)
+            return None if now is None else f"source:{now}"
+        parts = criterion_parts(collected)
+        if walk_of(source) == walk_of(parts["source"]):
+            return collected
+        return criterion_fingerprint(**{**parts, "source": self._source(name, source) or parts["source"]})
+
+    def _source(self, name: str, was: str) -> str | None:
+        if (name, was) not in self._known:
+            self._known[name, was] = self._sources.now(name, was)
+        return self._known[name, was]
 
 
 def claims_of_evidence(evidence: Evidence, objectives: Iterable[str]) -> Claims:
@@ -156,6 +217,7 @@ def claims_of_evidence(evidence: Evidence, objectives: Iterable[str]) -> Claims:
     chosen = [each for each in evidence.objectives if each.name in set(objectives)]
     criteria = {each.id: each.fingerprint for each in evidence.criteria if each.objective in set(objectives)}
     runtimes = {name for each in chosen for name in (each.baseline, *each.challengers)}
+    asked, rendered = auxiliary_claims(evidence, criteria)
     return Claims(
         {name: info.fingerprint for name, info in evidence.runtimes.items() if name in runtimes},
         {
@@ -164,6 +226,34 @@ def claims_of_evidence(evidence: Evidence, objectives: Iterable[str]) -> Claims:
             for variant, found in variants.items()
         },
         criteria,
+        asked,
+        rendered,
+    )
+
+
+def auxiliary_claims(
+    evidence: Evidence, criteria: Collection[str]
+) -> tuple[dict[str, str], dict[tuple[str, str], str]]:
+    """Return fingerprints of the runtimes that some criteria asked besides, and of the prompts rendered for these.
+
+    Evidence of the first version does not hold these runtimes: nothing is claimed of them then.
+    """
+    calls = [
+        call
+        for sample in evidence.samples
+        if sample.criterion in criteria
+        for call in sample.calls
+        if call.runtime is not None
+    ]
+    runtimes = {call.runtime for call in calls if call.runtime in evidence.runtimes}
+    rendered = {(call.prompt.name, call.prompt.variant or "default") for call in calls if call.prompt is not None}
+    return (
+        {name: evidence.runtimes[name].fingerprint for name in sorted(filter(None, runtimes))},
+        {
+            (name, variant): evidence.prompts[name][variant].sha256[:12]
+            for name, variant in sorted(rendered)
+            if variant in evidence.prompts.get(name, {})
+        },
     )
 
 
@@ -173,28 +263,76 @@ def claims_of_route(route: Route, lock: Lock) -> Claims:
         (lock.prompts[key].name, lock.prompts[key].variant): key.rpartition("@")[2] for key in route.prompts
     }
     runtimes = {lock.runtimes[key].name: key.rpartition("@")[2] for key in route.chain}
-    return Claims(runtimes, prompts, route.criteria)
+    rendered = {}
+    for title, digits in route.auxiliary_prompts.items():
+        package, _, variant = title.rpartition(".")
+        rendered[package, variant] = digits
+    from_hooks = frozenset(route.from_hooks)
+    return Claims(runtimes, prompts, route.criteria, route.auxiliary_runtimes, rendered, from_hooks)
 
 
 def changes(claims: Claims, present: Fingerprints) -> Iterator[Change]:
     """Yield every fingerprint that is no longer what was claimed."""
-    for name, old in claims.runtimes.items():
-        new = present.runtime(name)
-        if new != old:
-            yield Change("runtime", name, old, new)
-    for (name, variant), old in claims.prompts.items():
-        new = present.prompt(name, variant)
-        if new != old:
-            yield Change("prompt", name if variant == "default" else f"{name}.{variant}", old, new)
+    for runtimes, is_auxiliary in ((claims.runtimes, False), (claims.auxiliary_runtimes, True)):
+        for name, old in runtimes.items():
+            new = present.runtime(name)
+            if new is None and name in claims.from_hooks and not present.knows_hooks:
+                continue
+            if new != old and _counts(new, present, is_auxiliary=is_auxiliary):
+                yield Change("runtime", name, old, new)
+    for prompts, is_auxiliary in ((claims.prompts, False), (claims.auxiliary_prompts, True)):
+        for (name, variant), old in prompts.items():
+            new = present.prompt(name, variant)
+            if new != old and _counts(new, present, is_auxiliary=is_auxiliary):
+                yield Change("prompt", name if variant == "default" else f"{name}.{variant}", old, new)
     for name, old in claims.criteria.items():
-        new = present.criterion(name)
+        new = present.criterion(name, old)
         if new is None:
             yield Change("criterion", name, old, None)
             continue
-        before, after = _parts(old), _parts(new)
-        for part in after:
-            if before.get(part) != after[part]:
-                yield Change("criterion", name, before.get(part, ""), after[part], part)
+        before, after = criterion_parts(old), criterion_parts(new)
+        for part in changed_parts(old, new):
+            yield Change("criterion", name, before.get(part, ""), after[part], part)
+
+
+def replaced_entries(route: Route, lock: Lock, present: Fingerprints) -> Iterator[str]:
+    """Yield what a route names whose content is not what its name in the lock says.
+
+    A digest says that route and entries belong together, and whoever forges an entry can compute it anew; the name
+    of an entry is made from what was evaluated.
+    """
+    if not route.criteria:
+        yield "it names no criterion, so that nothing was evaluated"
+    for key in route.chain:
+        runtime = lock.runtimes[key]
+        made = runtime_key(
+            runtime.name,
+            runtime_fingerprint(
+                model=runtime.model,
+                provider=runtime.provider,
+                params=runtime.params,
+                variant=runtime.variant,
+                api_base=runtime.api_base,
+            ),
+        )
+        if made != key:
+            yield f"the runtime {key} does not hold what its name says (that would be {made})"
+    for key in route.prompts:
+        prompt = lock.prompts[key]
+        name, _, digits = key.rpartition("@")
+        if name != f"{prompt.name}.{prompt.variant}":
+            yield f"the prompt {key} holds {prompt.name}.{prompt.variant}"
+        elif present.prompt(prompt.name, prompt.variant) == digits:
+            messages = present.messages(prompt.name, prompt.variant)
+            if messages is not None and messages != prompt.messages:
+                yield f"the messages of the prompt {key} are not those of {prompt.file}"
+
+
+def fingerprinted_by_older(route: Route) -> list[str]:
+    """Return the criteria of a route whose source was fingerprinted by an older walk than today's."""
+    return [
+        name for name, text in route.criteria.items() if walk_of(criterion_parts(text).get("source", "")) < WALK
+    ]
 
 
 def way_out(route: str) -> str:
@@ -202,8 +340,6 @@ def way_out(route: str) -> str:
     return f"mend or restore its tests, or approve what took its place and delete the route {route} from the lock"
 
 
-def _parts(fingerprint: str) -> dict[Part, str]:
-    """Return the parts of a criterion's fingerprint, ``source:…/bar:…/cases:…``."""
-    found = criterion_parts(fingerprint)
-    parts: tuple[Part, ...] = ("source", "bar", "cases")
-    return {part: found[part] for part in parts if part in found}
+def _counts(new: str | None, present: Fingerprints, *, is_auxiliary: bool) -> bool:
+    """Return whether a difference is one, where nothing may mean that nothing was asked."""
+    return new is not None or not is_auxiliary or present.knows_all

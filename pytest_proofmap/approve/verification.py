@@ -8,7 +8,14 @@ from typing import Literal, NamedTuple
 
 from pytest_proofmap.approve.lock import broken_digests
 from pytest_proofmap.approve.models import Lock, Route, route_parts
-from pytest_proofmap.approve.staleness import Fingerprints, changes, claims_of_route, way_out
+from pytest_proofmap.approve.staleness import (
+    Fingerprints,
+    changes,
+    claims_of_route,
+    fingerprinted_by_older,
+    replaced_entries,
+    way_out,
+)
 
 __all__ = ["Problem", "expiry_of", "verify"]
 
@@ -20,7 +27,19 @@ class Problem(NamedTuple):
     """Something about a route."""
 
     route: str
-    kind: Literal["digest", "stale", "expired", "expires", "retired", "retires", "unpinned"]
+    kind: Literal[
+        "digest",
+        "content",
+        "no_cases",
+        "stale",
+        "older",
+        "unchecked",
+        "expired",
+        "expires",
+        "retired",
+        "retires",
+        "unpinned",
+    ]
     text: str
     next_step: str
     is_finding: bool
@@ -42,11 +61,27 @@ def verify(
     for name, route in lock.routes.items():
         objective = route_parts(name)[0]
         again = f"run pytest --proofmap, then: proofmap approve --objective {objective}"
-        if not any(present.criterion(criterion) for criterion in route.criteria):
+        if not any(present.criterion(criterion, was) for criterion, was in route.criteria.items()):
             again = way_out(name)
+        undo = "undo the edit (git log -p on the lock), or approve anew"
         if name in broken:
-            undo = "undo the edit (git log -p on the lock), or approve anew"
             yield Problem(name, "digest", "was edited by hand: its digest does not match", undo, True)
+        for text in replaced_entries(route, lock, present):
+            yield Problem(name, "content", f"is not what was approved: {text}", undo, True)
+        if route.criteria and not route.evidence.cases:
+            yield Problem(name, "no_cases", "was approved on no case at all", again, True)
+        if route.from_hooks and not present.knows_hooks:
+            text = (
+                f"{', '.join(route.from_hooks)}: pytest_proofmap_runtimes says what it is, and only pytest asks it"
+            )
+            yield Problem(name, "unchecked", text, "check it too: proofmap verify --collect", False)
+        older = fingerprinted_by_older(route)
+        if older:
+            text = (
+                f"{', '.join(older)}: checked as the older version of ProofMap did that approved it, which "
+                "did not follow imported tests, nor code on pytest's pythonpath"
+            )
+            yield Problem(name, "older", text, again, False)
         for change in changes(claims_of_route(route, lock), present):
             yield Problem(name, "stale", change.text, again, True)
         yield from _expiry(name, route, now, again)

@@ -154,7 +154,12 @@ def _changes(approved: Lock, configuration: Configuration) -> Iterator[str]:
     """Yield what the routes rest on that is no longer so."""
     from pytest_proofmap.approve.staleness import Project, changes, claims_of_route
 
-    project = Project(configuration)
+    from_hooks = None
+    if any(route.from_hooks for route in approved.routes.values()):
+        from pytest_proofmap.commands.collection import collect
+
+        from_hooks = collect(configuration.rootdir).runtimes
+    project = Project(configuration, from_hooks=from_hooks)
     for route in approved.routes.values():
         for change in changes(claims_of_route(route, approved), project):
             yield f"the code is no longer what was evaluated: {change.text}"
@@ -221,9 +226,10 @@ def _regressions(present: Lock, stored: Evidence, page: Page) -> Iterator[str]:
     from pytest_proofmap.decide.coverage import whole_criteria
     from pytest_proofmap.decide.decision import decide_evidence
 
-    objectives = decide_evidence(stored).objectives if present.routes else []
+    decided = decide_evidence(stored) if present.routes else stored
+    fingerprints = EvidenceFingerprints(stored)
     whole = whole_criteria(stored.run, stored.criteria, stored.objectives)
-    for found in check_routes(present, objectives, EvidenceFingerprints(stored), whole=whole):
+    for found in check_routes(present, decided.objectives, decided.criteria, fingerprints, whole=whole):
         if found.can_be_undone:
             yield from (page.paint(line, "red") for line in page.wrap(f"! {found.text}", "", "  "))
             yield from page.wrap(f"instead: {found.next_step}", "  ", "    ")

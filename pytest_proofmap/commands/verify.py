@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +21,9 @@ EXIT_FINDING = 1
 
 
 @click.command()
-@click.option("--collect", is_flag=True, help="Also check bars and cases, by pytest's collection (no calls).")
+@click.option(
+    "--collect", is_flag=True, help="Also check bars, cases and runtimes of hooks, by collection (no calls)."
+)
 @click.option("--lock", "lock_file", type=click.Path(dir_okay=False, path_type=Path), help="The lock to check.")
 @click.option("--json", "as_json", is_flag=True, help="Print findings and warnings as JSON.")
 @rootdir_option
@@ -33,20 +31,26 @@ def verify(collect: bool, lock_file: Path | None, as_json: bool, rootdir: Path |
     """Check that the routes of proofmap.lock are what was approved, and still hold.
 
     Finds edits by hand, expired approvals, and runtimes, prompts and criteria that changed since. Nothing is
-    called. Without --collect files are only read, so that bars and cases are not known.
+    called. Without --collect files are only read, so that bars, cases and runtimes of hooks are not known.
 
     Exit status: 0 it holds, maybe with warnings; 1 a finding; 2 bad input.
     """
     from pytest_proofmap.approve.lock import parse_lock, read_text
     from pytest_proofmap.approve.staleness import Project
     from pytest_proofmap.approve.verification import verify as find_problems
+    from pytest_proofmap.commands.collection import collect as collect_tests
     from pytest_proofmap.runtime.prices import retired_on
 
     configuration = load_configuration(rootdir)
     path = lock_file or configuration.lock_path
     lock = parse_lock(read_text(path), str(path))
-    criteria = _collect(configuration.rootdir) if collect else None
-    project = Project(configuration, criteria, collected_all=collect)
+    found = collect_tests(configuration.rootdir) if collect else None
+    project = Project(
+        configuration,
+        found.criteria if found else None,
+        collected_all=collect,
+        from_hooks=found.runtimes if found else None,
+    )
     problems = list(find_problems(lock, project, datetime.now(timezone.utc), retired_on))
     if as_json:
         _print_json(problems, lock)
@@ -54,34 +58,6 @@ def verify(collect: bool, lock_file: Path | None, as_json: bool, rootdir: Path |
         _print(problems, lock, path)
     if any(problem.is_finding for problem in problems):
         raise click.exceptions.Exit(EXIT_FINDING)
-
-
-def _collect(rootdir: Path) -> dict[str, str]:
-    """Return the fingerprints of all criteria, collected by a pytest of its own.
-
-    Raises:
-        EvidenceError: pytest cannot collect the tests.
-    """
-    from pytest_proofmap.errors import EvidenceError
-
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "criteria.json"
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "pytest", "-p", "proofmap", "--proofmap", "--collect-only", "-q"),
-                *("-p", "no:cacheprovider", "-p", "pytest_proofmap.collected"),
-            ],
-            cwd=rootdir,
-            env={**os.environ, "PROOFMAP_COLLECTED": str(target)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if not target.exists():
-            last = "\n".join(done.stdout.splitlines()[-8:] + done.stderr.splitlines()[-4:])
-            raise EvidenceError(f"pytest could not collect the tests (pytest --proofmap --collect-only):\n{last}")
-        criteria: dict[str, str] = json.loads(target.read_text(encoding="utf-8"))
-        return criteria
 
 
 def _print(problems: list[Problem], lock: Lock, path: Path) -> None:

@@ -20,7 +20,7 @@ from pytest_proofmap.decide.ratios import Ratio
 from pytest_proofmap.decide.repeated import PairedTable
 from pytest_proofmap.decide.tally import CriterionTally, View
 from pytest_proofmap.decide.tango import tango_interval
-from pytest_proofmap.evidence.fingerprint import criterion_parts
+from pytest_proofmap.evidence.fingerprint import changed_parts
 from pytest_proofmap.evidence.models import Evidence
 
 __all__ = ["ALPHA", "RateDrift", "RatioDrift", "RatioDrifts", "measured_twice", "rate_drifts", "ratio_drifts"]
@@ -225,12 +225,10 @@ def _rate(
 
 def _rewritten(old: Evidence, new: Evidence) -> dict[str, tuple[str, ...]]:
     """Return by criterion which parts of what its outcomes mean are not the same any more."""
-    after = {criterion.id: criterion_parts(criterion.fingerprint) for criterion in new.criteria}
+    after = {criterion.id: criterion.fingerprint for criterion in new.criteria}
     return {
         criterion.id: tuple(
-            part
-            for part in ("source", "cases")
-            if criterion_parts(criterion.fingerprint).get(part) != after[criterion.id].get(part)
+            part for part in changed_parts(criterion.fingerprint, after[criterion.id]) if part != "bar"
         )
         for criterion in old.criteria
         if criterion.id in after

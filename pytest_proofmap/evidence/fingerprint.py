@@ -10,26 +10,30 @@ import datetime
 import decimal
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from pytest_proofmap.config import RuntimeConfig
     from pytest_proofmap.evidence.models import Bar
 
 __all__ = [
+    "CriterionPart",
     "bar_fingerprint",
     "case_digest",
     "cases_fingerprint",
+    "changed_parts",
     "configured_fingerprint",
     "criterion_fingerprint",
     "criterion_parts",
     "prompt_key",
     "runtime_fingerprint",
     "runtime_key",
+    "walk_of",
 ]
 
 DEPTH_LIMIT = 32
@@ -45,6 +49,11 @@ PLAIN_TEXT_TYPES = (
     range,
 )
 """Types whose text says their whole value."""
+
+
+CriterionPart = Literal["source", "bar", "cases"]
+
+_PARTS: tuple[CriterionPart, ...] = ("source", "bar", "cases")
 
 
 def runtime_fingerprint(
@@ -85,6 +94,26 @@ def criterion_fingerprint(*, source: str, bar: str, cases: str) -> str:
 def criterion_parts(fingerprint: str) -> dict[str, str]:
     """Return the parts of a criterion's fingerprint by name; one that was not collected has its source alone."""
     return dict(part.split(":", 1) for part in fingerprint.split("/") if ":" in part)
+
+
+def changed_parts(before: str, after: str) -> list[CriterionPart]:
+    """Return the parts in which a criterion's fingerprint differs from an earlier one.
+
+    A part that the later one lacks is not known, and sources that two different walks saw cannot be compared.
+    """
+    was, now = criterion_parts(before), criterion_parts(after)
+    if walk_of(was.get("source", "")) != walk_of(now.get("source", "")):
+        now.pop("source", None)
+    return [part for part in _PARTS if part in now and was.get(part) != now[part]]
+
+
+def walk_of(source: str) -> int:
+    """Return the walk by which the source part of a fingerprint was made; the first one wrote no number."""
+    found = _NUMBERED_WALK.match(source)
+    return int(found[1]) if found else 1
+
+
+_NUMBERED_WALK = re.compile(r"(\d{1,3})(?:[mu]?\.|u$)")
 
 
 def bar_fingerprint(bar: Bar) -> str:

@@ -1,22 +1,30 @@
 """The modules of a project, read without importing them: what their names are bound to.
 
-Modules are looked for beside the importing file, in the folders above it up to the project's root, and in
-``src`` below the root. Whatever is not found there is foreign and not followed.
+Modules are looked for beside the importing file, in the folders above it up to the project's root, in ``src``
+below the root, and in the folders that are said to be on the path. Whatever is not found there is foreign and not
+followed. Only ordinary files of a stated size are read.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import configparser
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_proofmap.collector import no_collection
 from pytest_proofmap.evidence.syntax import attribute_chain
+from pytest_proofmap.limited_file import read_limited
 
-__all__ = ["Definition", "Module", "Modules", "imports_within"]
+__all__ = ["Definition", "Module", "Modules", "PytestSettings", "imports_within"]
 
 Function = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+LARGEST_BYTES = 16 * 2**20
+"""No module that somebody wrote comes near it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,86 @@ class Module:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class PytestSettings:
+    """What pytest's own settings say of a project's code."""
+
+    pythonpath: tuple[Path, ...] = ()
+    """Folders of the project that pytest puts on the path."""
+    usefixtures: tuple[str, ...] = ()
+    """Fixtures that every test uses."""
+
+    @classmethod
+    def of(cls, rootdir: Path) -> PytestSettings:
+        """Read the settings at a project's root, from the first file that pytest would take.
+
+        Options of the command line do not count: a fingerprint is the same whoever asks for it.
+        """
+        for name, section in _SETTINGS:
+            table = _read_settings(rootdir / name, section)
+            if table is not None:
+                folders = [rootdir / folder for folder in _words(table.get("pythonpath"))]
+                root = rootdir.resolve()
+                return cls(
+                    tuple(folder for folder in folders if folder.resolve().is_relative_to(root)),
+                    tuple(_words(table.get("usefixtures"))),
+                )
+        return cls()
+
+
+# In the order in which pytest looks: https://docs.pytest.org/en/stable/reference/customize.html
+_SETTINGS = (
+    *(("pytest.toml", "pytest"), (".pytest.toml", "pytest"), ("pytest.ini", "pytest"), (".pytest.ini", "pytest")),
+    *(("pyproject.toml", "tool.pytest"), ("tox.ini", "pytest"), ("setup.cfg", "tool:pytest")),
+)
+
+
+def _read_settings(path: Path, section: str) -> Mapping[str, object] | None:
+    """Return a file's settings of pytest; None when there is none that pytest would take."""
+    try:
+        text = read_limited(path, LARGEST_BYTES, regular=True).decode("utf-8-sig")
+    except (OSError, ValueError):
+        return None
+    if path.suffix == ".toml":
+        return _read_toml_settings(text, section)
+    parser = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
+    try:
+        parser.read_string(text)
+    except configparser.Error:
+        return None
+    if parser.has_section(section):
+        return dict(parser[section])
+    return {} if path.name.endswith("pytest.ini") else None
+
+
+def _read_toml_settings(text: str, section: str) -> Mapping[str, object] | None:
+    # At the place of use: projects without such a file are read wherever the standard library is.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        table: object = tomllib.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    for name in section.split("."):
+        table = table.get(name) if isinstance(table, dict) else None
+    if not isinstance(table, dict):
+        return {} if section == "pytest" else None
+    inner = table.get("ini_options")
+    return inner if isinstance(inner, dict) else table
+
+
+def _words(value: object) -> list[str]:
+    """Return a setting that holds several words, as a list or in one text."""
+    if isinstance(value, str):
+        try:
+            return shlex.split(value, comments=True)
+        except ValueError:
+            return []
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+
+
 def imports_within(module: Module, statement: ast.stmt) -> Module | None:
     """Return a function's or class's own imports as a module, or None when it has none."""
     imports = [node for node in ast.walk(statement) if isinstance(node, (ast.Import, ast.ImportFrom))]
@@ -73,10 +161,12 @@ class Modules:
 
     Args:
         rootdir: The project's root.
+        path: Further folders of the project that modules are imported from, such as pytest's ``pythonpath``.
     """
 
-    def __init__(self, rootdir: Path) -> None:
+    def __init__(self, rootdir: Path, path: Sequence[Path] = ()) -> None:
         self._rootdir = rootdir
+        self._path = path
         self._modules: dict[Path, Module | None] = {}
         self._found: dict[tuple[Path, str, int], Module | None] = {}
 
@@ -88,8 +178,9 @@ class Modules:
                 # A finalizer that formats a traceback parses as well, which breaks a parse under way on Python
                 # 3.11 (https://github.com/python/cpython/issues/106905).
                 with no_collection():
-                    module = Module(path, ast.parse(path.read_bytes()))
-            except (OSError, SyntaxError, ValueError):
+                    module = Module(path, ast.parse(read_limited(path, LARGEST_BYTES, regular=True)))
+            except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+                # The last two are the parser's own, about nesting that Python itself could not run.
                 pass
             else:
                 _bind(module.tree.body, module.bindings, module.stars)
@@ -182,7 +273,7 @@ class Modules:
         if level:
             folders = [path.parents[min(level, len(path.parents)) - 1]]
         else:
-            folders = [*self.above(path), self._rootdir / "src"]
+            folders = [*self.above(path), self._rootdir / "src", *self._path]
         for folder in folders:
             place = folder.joinpath(*parts)
             for file in ([place.with_name(f"{place.name}.py")] if parts else []) + [place / "__init__.py"]:
@@ -193,12 +284,15 @@ class Modules:
 
 def _bind(body: list[ast.stmt], bindings: dict[str, list[ast.stmt]], stars: list[ast.ImportFrom]) -> None:
     """Note which statements of a module or class bind, or change, which names."""
-    for statement in body:
+    # A chain of elif is as deep as it is long, so that nothing recurses.
+    statements = body[::-1]
+    while statements:
+        statement = statements.pop()
         if isinstance(statement, (ast.If, ast.Try)):
             handlers = statement.handlers if isinstance(statement, ast.Try) else []
             final = statement.finalbody if isinstance(statement, ast.Try) else []
-            for part in (statement.body, *(handler.body for handler in handlers), statement.orelse, final):
-                _bind(part, bindings, stars)
+            parts = (statement.body, *(handler.body for handler in handlers), statement.orelse, final)
+            statements += [each for part in parts for each in part][::-1]
         elif isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
             stars.append(statement)
         else:

@@ -19,13 +19,35 @@ Scope = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
 
 
 def canonical(node: object) -> str:
-    """Return the canonical text of a syntax tree, or of a constant or list inside one."""
+    """Return the canonical text of a syntax tree, or of a constant or list inside one.
+
+    A tree may be as deep as Python's own parser allows, ``a + b + c + ...`` a thousand times: nothing recurses.
+    """
+    text: list[str] = []
+    open_parts: list[object] = [node]
+    while open_parts:
+        part = open_parts.pop()
+        if isinstance(part, _Text):
+            text.append(part)
+        else:
+            open_parts += reversed(_parts(part))
+    return "".join(text)
+
+
+class _Text(str):
+    """A piece of canonical text, told from a constant of the source."""
+
+    __slots__ = ()
+
+
+def _parts(node: object) -> list[object]:
+    """Return what the canonical text of a node consists of: pieces of text, and what is still to be written."""
     if isinstance(node, ast.Constant):
-        return _constant(node.value)
+        return [_Text(_constant(node.value))]
     if isinstance(node, ast.JoinedStr):
-        return f"JoinedStr({','.join(_joined(node.values))})"
+        return [_Text("JoinedStr("), *_with_commas(_joined(node.values)), _Text(")")]
     if isinstance(node, ast.AST):
-        fields = []
+        fields: list[object] = []
         for name, value in ast.iter_fields(node):
             if name in IGNORED_FIELDS or value is None or value == []:
                 continue
@@ -33,11 +55,18 @@ def canonical(node: object) -> str:
                 value = _without_docstring(node.body)
             elif name == "decorator_list":
                 value = without_case_marks(value)
-            fields.append(f"{name}={canonical(value)}")
-        return f"{type(node).__name__}({','.join(fields)})"
+            fields += [_Text(f"{',' if fields else ''}{name}="), value]
+        return [_Text(f"{type(node).__name__}("), *fields, _Text(")")]
     if isinstance(node, list):
-        return f"[{','.join(map(canonical, node))}]"
-    return _constant(node)
+        return [_Text("["), *_with_commas(node), _Text("]")]
+    return [_Text(_constant(node))]
+
+
+def _with_commas(parts: Iterable[object]) -> Iterator[object]:
+    for position, part in enumerate(parts):
+        if position:
+            yield _Text(",")
+        yield part
 
 
 def without_case_marks(decorators: Iterable[ast.expr]) -> list[ast.expr]:
@@ -61,15 +90,16 @@ def names_used(node: ast.AST) -> Iterator[tuple[str, ...]]:
 
     A name counts wherever it occurs, also where a local variable hides the module's.
     """
-    if isinstance(node, (ast.Name, ast.Attribute)):
-        chain = attribute_chain(node)
-        if chain:
-            yield chain
-            return
-    if _is_case_mark(node):
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from names_used(child)
+    nodes = [node]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            chain = attribute_chain(node)
+            if chain:
+                yield chain
+                continue
+        if not _is_case_mark(node):
+            nodes += reversed([*ast.iter_child_nodes(node)])
 
 
 def _is_case_mark(node: ast.AST) -> bool:
@@ -93,7 +123,7 @@ def _constant(value: object) -> str:
     return hex(value) if type(value) is int else f"{type(value).__name__}:{value!a}"
 
 
-def _joined(values: Iterable[ast.expr]) -> Iterator[str]:
+def _joined(values: Iterable[ast.expr]) -> Iterator[object]:
     """Yield the parts of an f-string; Python versions differ in how they cut its constant text."""
     text = ""
     for value in values:
@@ -101,8 +131,8 @@ def _joined(values: Iterable[ast.expr]) -> Iterator[str]:
             text += str(value.value)
             continue
         if text:
-            yield _constant(text)
+            yield _Text(_constant(text))
             text = ""
-        yield canonical(value)
+        yield value
     if text:
-        yield _constant(text)
+        yield _Text(_constant(text))

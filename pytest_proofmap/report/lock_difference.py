@@ -61,9 +61,15 @@ def _facts(route: RouteDifference, old: Lock, new: Lock) -> Iterator[str]:
             )
         elif change.kind == "prompt":
             yield f"prompt {change.name} is no longer rendered"
+    renamed = {change.name for change in route.changed if change.kind == "runtime"}
     for name, fields in route.runtime_fields.items():
+        others = [field for field in fields if field != "price"]
+        if others and name not in renamed:
+            yield f"runtime {name} holds something else under the same key: {', '.join(others)}"
         if "price" in fields:
             yield f"runtime {name} has another price"
+    for key in route.rewritten_prompts:
+        yield f"prompt {key} holds other messages under the same key"
     for key in route.added_prompts:
         yield f"prompt {key} is new here"
     for criterion in route.added_criteria:
@@ -74,7 +80,8 @@ def _facts(route: RouteDifference, old: Lock, new: Lock) -> Iterator[str]:
         was = f"{percent(earlier)} → " if earlier is not None and earlier != rate else ""
         passed = f"passes {was}{percent(rate)}" if rate is not None else "has no pass rate"
         if before is None or before.evidence.run != after.evidence.run:
-            yield f"{name} {passed} of {after.evidence.cases} cases, {money(cost)} for 1,000"
+            skipped = f" ({after.evidence.skipped} skipped)" if after.evidence.skipped else ""
+            yield f"{name} {passed} of {after.evidence.cases} cases{skipped}, {money(cost)} for 1,000"
     providers = {new.runtimes[key].provider for key in after.chain}
     if len(providers) == 1:
         yield f"not outage-proof: {providers.pop()} serves every rung"

@@ -71,6 +71,7 @@ def lock_findings(
         check_routes(
             lock,
             evidence.objectives,
+            evidence.criteria,
             EvidenceFingerprints(evidence),
             whole=whole_criteria(evidence.run, evidence.criteria, evidence.objectives),
             strict=strict,

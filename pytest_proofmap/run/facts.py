@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from pytest_proofmap.config import Configuration, ObjectiveConfig
+from pytest_proofmap.errors import EvidenceError
 from pytest_proofmap.evidence.fingerprint import (
     bar_fingerprint,
     case_digest,
@@ -15,7 +16,7 @@ from pytest_proofmap.evidence.fingerprint import (
     criterion_fingerprint,
 )
 from pytest_proofmap.evidence.models import AdaptiveSampling, Criterion, Looks, Objective, SlicesRule
-from pytest_proofmap.evidence.source import SourceFingerprints
+from pytest_proofmap.evidence.source import UNKNOWN_SOURCE, SourceFingerprints
 from pytest_proofmap.run.criteria import CollectedCriterion, CriteriaRegistry
 
 __all__ = ["CriterionFacts", "facts_of", "objectives_of"]
@@ -94,8 +95,13 @@ def _facts(
     criterion: CollectedCriterion, sources: SourceFingerprints, sampling: AdaptiveSampling | None
 ) -> CriterionFacts:
     plan = criterion.plan
+    try:
+        source = sources.of(criterion.id)
+    except EvidenceError:
+        # What is known of the others must not be lost for it; it cannot be approved.
+        source = UNKNOWN_SOURCE
     fingerprint = criterion_fingerprint(
-        source=sources.of(criterion.id),
+        source=source,
         bar=bar_fingerprint(plan.bar),
         cases=cases_fingerprint(criterion.cases.items()),
     )

@@ -142,7 +142,7 @@ def _result(
     run: QualificationSession, recorder: Recorder, facts: list[CriterionFacts], *, interrupted: bool
 ) -> RunResult:
     configuration = run.configuration
-    runtimes = _runtimes(facts, configuration)
+    runtimes = _runtimes(facts, recorder, configuration)
     folder = run.configuration.rootdir / FOLDER_NAME
     memo = PValueMemo(folder / MEMO_FILE)
     shard = bool(run.config.option.proofmap_shard)
@@ -290,8 +290,12 @@ def _interrupted(exitstatus: int | pytest.ExitCode) -> bool:
     return exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
 
 
-def _runtimes(facts: Iterable[CriterionFacts], configuration: Configuration) -> dict[str, RuntimeInfo]:
+def _runtimes(
+    facts: Iterable[CriterionFacts], recorder: Recorder, configuration: Configuration
+) -> dict[str, RuntimeInfo]:
+    """Return the runtimes under test, and those that their tests asked besides."""
     names = dict.fromkeys(name for fact in facts for name in fact.runtimes)
+    names |= dict.fromkeys(sorted(recorder.auxiliary))
     return {name: _runtime_info(configuration, name) for name in names}
 
 
@@ -305,6 +309,8 @@ def _runtime_info(configuration: Configuration, name: str) -> RuntimeInfo:
         api_base=runtime.api_base,
         price=price_of(runtime),
         fingerprint=configured_fingerprint(runtime),
+        transport=runtime.transport_references or None,
+        origin="hook" if name in configuration.from_hooks else None,
     )
 
 

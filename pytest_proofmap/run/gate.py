@@ -33,11 +33,13 @@ def gate(run: QualificationSession, result: RunResult) -> list[Finding]:
         return [Finding(str(error), "proofmap verify says what is wrong with the lock")]
     artifact, folder = run.artifact_path, run.config.invocation_params.dir
     shown = str(artifact.relative_to(folder) if artifact.is_relative_to(folder) else artifact)
-    project = Project(run.configuration, {each.id: each.fingerprint for each in result.criteria})
+    # The configuration has taken in what the hooks give.
+    project = Project(run.configuration, {each.id: each.fingerprint for each in result.criteria}, from_hooks={})
     findings = []
     for found in check_routes(
         lock,
         result.objectives,
+        result.criteria,
         project,
         whole=whole_criteria(result.run, result.criteria, result.objectives),
         strict=bool(run.config.option.proofmap_strict),

@@ -37,7 +37,7 @@ def configuration_of(config: pytest.Config) -> Configuration:
                 )
             source = "pytest_proofmap_runtimes"
             runtime = parse_runtime(name, table, source)
-            configuration.runtimes[name] = configuration.with_key_headers(runtime, f"{source}: {name}")
+            configuration.add_runtime(configuration.with_key_headers(runtime, f"{source}: {name}"))
     return configuration
 
 

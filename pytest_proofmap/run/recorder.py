@@ -133,6 +133,8 @@ class Recorder:
     misses: list[Miss] = field(default_factory=list)
     charges: dict[str, Charge] = field(default_factory=dict)
     prompts: set[tuple[str, str | None]] = field(default_factory=set)
+    auxiliary: set[str] = field(default_factory=set)
+    """Names of the runtimes that were asked in auxiliary calls."""
     failure: OSError | None = None
     """Why the samples could not be written, once that has happened; the artifact then can't be either."""
     over_budget: int = 0
@@ -161,6 +163,8 @@ class Recorder:
         if payload.miss is not None:
             self.misses.append(payload.miss)
         for charge in payload.charges:
+            if charge.auxiliary is not None:
+                self.auxiliary.add(charge.auxiliary)
             known = self.charges.get(charge.key)
             if known is None or SOURCE_RANK[charge.source] < SOURCE_RANK[known.source]:
                 self.charges[charge.key] = charge

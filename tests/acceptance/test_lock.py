@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 from jsonschema import Draft202012Validator
 from small_project import CONFIGURATION, SmallProject, isolate
 
-from pytest_proofmap.approve.lock import read_lock
+from pytest_proofmap import approved as approved_routes
+from pytest_proofmap.approve.lock import parse_lock, read_lock, signed, write_lock
 from pytest_proofmap.approve.models import Lock
+from pytest_proofmap.evidence.source import SourceFingerprints
 
 CLIENT = """
 from pathlib import Path
@@ -371,6 +374,292 @@ def test_an_edit_by_hand_is_found(approved: SmallProject) -> None:
     )
     proofmap(approved, "approve", "--yes", "--by", "Ada", "--objective", "echo")
     assert "4 of 4 routes hold" in proofmap(approved, "verify")
+
+
+def forge(project: SmallProject, change: Any) -> None:
+    """Edit the lock, and compute the digests anew."""
+    edit(project, change)
+    path = project.folder / "proofmap.lock"
+    lock = parse_lock(path.read_text(), "the lock")
+    write_lock(path, signed(lock, lock.routes))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda lock: runtime_of(lock, "mini").update(api_base="https://elsewhere.example"), "the runtime mini@"),
+        (lambda lock: prompt_of(lock).update(messages=[{"role": "user", "content": "x"}]), "the messages of the"),
+        (lambda lock: lock["routes"]["labels"].update(criteria={}), "it names no criterion"),
+    ],
+)
+def test_forged_contents_are_found_though_the_digests_match(
+    approved: SmallProject, tmp_path_factory: pytest.TempPathFactory, change: Any, told: str
+) -> None:
+    """By verify, by the gate of a run, and by a comparison of both locks."""
+    was = tmp_path_factory.mktemp("was") / "proofmap.lock"
+    was.write_bytes((approved.folder / "proofmap.lock").read_bytes())
+    forge(approved, change)
+    assert told in proofmap(approved, "verify", status=1)
+    result = approved.run("-q")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    text = " ".join(result.stdout.str().split())
+    assert "is not what was approved" in text
+    assert told in text
+    shown = proofmap(approved, "diff", str(was), "proofmap.lock", "--fail-on", "drift", status=1)
+    assert "under the same key" in shown or "no longer part of it" in shown
+
+
+def runtime_of(lock: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a runtime's entry in a lock."""
+    found: dict[str, Any] = next(each for each in lock["runtimes"].values() if each["name"] == name)
+    return found
+
+
+def prompt_of(lock: dict[str, Any]) -> dict[str, Any]:
+    """Return the only prompt's entry in a lock."""
+    (found,) = lock["prompts"].values()
+    assert isinstance(found, dict)
+    return found
+
+
+JUDGED = """
+import pytest
+
+@pytest.mark.parametrize("number", range(16))
+@pytest.mark.qualify(objective="judged")
+def test_judged(runtime, runtimes, number):
+    answer = runtime.complete(str(number)).text
+    assert runtimes["judge"].run("grade", answer=answer).text
+"""
+
+
+@pytest.fixture
+def judged(project: SmallProject) -> SmallProject:
+    """An approved objective whose criterion asks a judge with a rubric of its own."""
+    project.configure(CONFIGURATION + '\n[runtimes.judge]\nmodel = "openai/judge-1"\n')
+    project.write("prompts/grade.prompt", "User: Grade {{ answer }}\n")
+    project.write("conftest.py", CLIENT)
+    project.write("test_judged.py", JUDGED)
+    project.run("-q").assert_outcomes(passed=32)
+    proofmap(project, "approve", "--yes", "--by", "Ada")
+    assert "1 of 1 routes hold" in proofmap(project, "verify", "--collect")
+    return project
+
+
+def swap_judge(project: SmallProject) -> None:
+    """Give the judge another model."""
+    project.configure(CONFIGURATION + '\n[runtimes.judge]\nmodel = "openai/judge-2"\n')
+
+
+def remove_judge(project: SmallProject) -> None:
+    """Take the judge out of the configuration."""
+    project.configure(CONFIGURATION)
+
+
+def edit_rubric(project: SmallProject) -> None:
+    """Change what the judge goes by."""
+    project.write("prompts/grade.prompt", "User: Grade {{ answer }} strictly\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (swap_judge, "runtime judge changed"),
+        (remove_judge, "runtime judge is gone"),
+        (edit_rubric, "prompt grade changed"),
+    ],
+)
+def test_a_judge_is_part_of_what_was_approved(judged: SmallProject, change: Any, told: str) -> None:
+    """Another judge, or another rubric, makes stale what was approved by them, in every place."""
+    (judged.folder / "before.json").write_bytes(judged.artifact.read_bytes())
+    change(judged)
+    assert told in proofmap(judged, "verify", status=1)
+    result = judged.run("-q")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    if change is not remove_judge:
+        assert f"the route judged is stale: {told}" in " ".join(result.stdout.str().split())
+        assert told in " ".join(proofmap(judged, "diff", "before.json", ".proofmap/evidence.json").split())
+        proofmap(judged, "decide", "before.json", "--lock", "proofmap.lock")
+        proofmap(judged, "decide", ".proofmap/evidence.json", "--lock", "proofmap.lock", status=1)
+        proofmap(judged, "approve", "--yes", "--by", "Ada")
+        assert "1 of 1 routes hold" in proofmap(judged, "verify")
+
+
+HOOKED = """
+def pytest_proofmap_runtimes(config):
+    price = {"input_per_mtok": 1, "output_per_mtok": 1}
+    return {
+        "rules": {"model": "acme/rules", "params": {"version": VERSION}, "price": price},
+        "scorer": {"model": "acme/scorer"},
+    }
+"""
+
+
+def test_runtimes_of_hooks_are_approved_and_verified(project: SmallProject) -> None:
+    """What only pytest can ask is told when it was not, and a change of it is found when it was."""
+    project.write("conftest.py", f"VERSION = 1\n{CLIENT}{HOOKED}")
+    project.write(
+        "test_rules.py",
+        JUDGED.replace('objective="judged"', 'challengers=["rules"], objective="rules"')
+        .replace("judge", "scorer")
+        .replace('run("grade", answer=answer)', "complete(answer)"),
+    )
+    project.run("-q").assert_outcomes(passed=32)
+    proofmap(project, "approve", "--yes", "--by", "Ada")
+    assert [key.partition("@")[0] for key in locked(project).routes["rules"].chain] == ["rules", "gpt"]
+    static = proofmap(project, "verify")
+    assert "rules, scorer: pytest_proofmap_runtimes says what it is" in static
+    assert "1 of 1 routes hold" in static
+    collected = proofmap(project, "verify", "--collect")
+    assert "pytest_proofmap_runtimes" not in collected
+    assert "1 of 1 routes hold" in collected
+    assert project.run("-q").ret == pytest.ExitCode.OK
+    project.write("conftest.py", f"VERSION = 2\n{CLIENT}{HOOKED}")
+    assert "runtime rules changed" in proofmap(project, "verify", "--collect", status=1)
+    assert "runtime rules changed" in proofmap(project, "approve", "--yes", "--by", "Ada", status=1)
+    assert project.run("-q").ret == pytest.ExitCode.TESTS_FAILED
+    proofmap(project, "approve", "--yes", "--by", "Ada")
+    project.write("conftest.py", CLIENT)
+    assert "pytest could not collect the tests" in proofmap(project, "verify", "--collect", status=2)
+
+
+MIXED = """
+import pytest
+from shared import test_star, TestClass
+from shared import test_plain as test_renamed
+
+exec(
+    '@pytest.mark.parametrize("number", range(16))\\n'
+    '@pytest.mark.qualify(objective="made")\\n'
+    'def test_made(runtime, number):\\n'
+    '    assert runtime.complete(str(number)).text\\n'
+)
+"""
+
+SHARED = """
+import pytest
+import rules
+
+def cases(objective):
+    return lambda test: pytest.mark.qualify(objective=objective)(
+        pytest.mark.parametrize("number", range(16))(test)
+    )
+
+@cases("star")
+def test_star(runtime, number):
+    assert rules.holds(runtime.complete(str(number)).text)
+
+@cases("renamed")
+def test_plain(runtime, number):
+    assert runtime.complete(str(number)).text
+
+@cases("class")
+class TestClass:
+    def test_inside(self, runtime, number):
+        assert rules.holds(runtime.complete(str(number)).text)
+"""
+
+
+def test_imported_and_executed_tests_are_approved_and_seen(project: SmallProject) -> None:
+    """Each has a source, with code on pytest's path in it, and only those whose code changed are stale."""
+    project.write("pytest.ini", "[pytest]\npythonpath = lib code\n")
+    project.write("code/rules.py", "def holds(text):\n    return bool(text)\n")
+    project.write("lib/shared.py", SHARED)
+    project.write("conftest.py", CLIENT)
+    project.write("tests/test_all.py", MIXED)
+    project.run("-q").assert_outcomes(passed=128)
+    proofmap(project, "approve", "--yes", "--by", "Ada")
+    assert "4 of 4 routes hold" in proofmap(project, "verify")
+    assert "4 of 4 routes hold" in proofmap(project, "verify", "--collect")
+    project.write("code/rules.py", "def holds(text):\n    return text is not None\n")
+    content = json.loads(proofmap(project, "verify", "--json", status=1))
+    assert {each["route"] for each in content["findings"]} == {"star", "class"}
+    project.write("tests/test_all.py", MIXED.replace("str(number)", "repr(number)"))
+    content = json.loads(proofmap(project, "verify", "--json", status=1))
+    assert {each["route"] for each in content["findings"]} == {"star", "class", "made"}
+    assert project.run("-q").ret == pytest.ExitCode.TESTS_FAILED
+    proofmap(project, "approve", "--yes", "--by", "Ada")
+    assert "4 of 4 routes hold" in proofmap(project, "verify")
+
+
+def test_an_older_walk_still_checks_what_it_approved(approved: SmallProject) -> None:
+    """A lock of the first version holds and goes stale as before, with the advice to approve again."""
+    sources = SourceFingerprints(approved.folder)
+
+    def as_before(lock: dict[str, Any]) -> None:
+        for route in lock["routes"].values():
+            for name, text in route["criteria"].items():
+                was = sources.now(name, "0" * 12)
+                route["criteria"][name] = "/".join([f"source:{was}", *text.split("/")[1:]])
+
+    forge(approved, as_before)
+    for arguments in (["verify"], ["verify", "--collect"]):
+        shown = proofmap(approved, *arguments)
+        assert "4 of 4 routes hold" in shown
+        assert "checked as the older version of ProofMap did" in shown
+        assert "then: proofmap approve --objective echo" in shown
+    result = approved.run("-q")
+    assert result.ret == pytest.ExitCode.OK
+    assert "an older version of ProofMap approved echo, labels" in " ".join(result.stdout.str().split())
+    approved.write("test_all.py", TESTS.replace("== str(number)", "!= str(number + 1)"))
+    shown = proofmap(approved, "verify", status=1)
+    assert re.search(r"test_echo changed \(source\): [0-9a-f]{12} → [0-9a-f]{12}", " ".join(shown.split()))
+    assert approved.run("-q").ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_only_judged_cases_are_counted(labels: SmallProject) -> None:
+    """Skipped cases are named apart; a route without any case is refused, and one that lost all fails the gate."""
+    skipping = "    if number {}:\n        pytest.skip('later')\n    assert runtime"
+    labels.write("test_all.py", LABELS + ECHO.replace("    assert runtime", skipping.format("> 12")))
+    labels.run("-q").assert_outcomes(passed=90, skipped=6)
+    shown = proofmap(labels, "approve", "--yes", "--by", "Ada")
+    assert "mini passes 100 % of 13 cases (3 skipped)" in shown
+    evidence = locked(labels).routes["echo"].evidence
+    assert (evidence.cases, evidence.skipped) == (13, 3)
+    labels.write("test_all.py", LABELS + ECHO.replace("    assert runtime", skipping.format("> -1")))
+    result = labels.run("-q")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "the route echo is not evaluated any more: 16 cases and all are skipped" in " ".join(
+        result.stdout.str().split()
+    )
+    refused = proofmap(labels, "approve", "--yes", "--by", "Ada", "--objective", "echo", status=2)
+    assert "echo: no case was judged, all were skipped" in refused
+
+
+KEYED = """
+[runtimes.desk]
+model = "openai/desk"
+api_base = "os.environ/DESK_BASE"
+params = { api_key = "os.environ/HELPDESK_KEY", extra_headers = { "X-Team" = "os.environ/TEAM", "X-A" = "b" } }
+"""
+
+
+def test_the_names_of_variables_are_carried(project: SmallProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a key is found is no secret: lock, loader and exports say it; other values stay out."""
+    project.configure(CONFIGURATION.replace('"gpt"', '"desk"') + KEYED)
+    project.write("conftest.py", CLIENT)
+    project.write("test_all.py", "import pytest\n" + ECHO)
+    monkeypatch.setenv("DESK_BASE", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("HELPDESK_KEY", "key-of-the-help-desk")
+    monkeypatch.setenv("TEAM", "support-team")
+    project.run("-q").assert_outcomes(passed=32)
+    carried = {"api_key": "os.environ/HELPDESK_KEY", "extra_headers": {"X-Team": "os.environ/TEAM"}}
+    assert project.evidence().runtimes["desk"].transport == carried
+    assert "transport" not in json.loads(project.artifact.read_text())["runtimes"]["mini"]
+    proofmap(project, "approve", "--yes", "--by", "Ada")
+    text = (project.folder / "proofmap.lock").read_text()
+    assert "key-of-the-help-desk" not in text + project.artifact.read_text()
+    lock = json.loads(text)
+    assert runtime_of(lock, "desk")["transport"] == carried
+    assert "transport" not in runtime_of(lock, "mini")
+    proxy = proofmap(project, "export", "litellm-proxy")
+    assert "api_key: os.environ/HELPDESK_KEY" in proxy
+    plain = json.loads(proofmap(project, "export", "json"))
+    assert plain["echo"][0]["transport"] == carried
+    refused = proofmap(project, "export", "litellm", status=1)
+    assert "LiteLLM does not expand the environment variable inside of its parameter 'extra_headers'" in refused
+    rung = approved_routes.load(project.folder / "proofmap.lock").route("echo").chain[0]
+    assert rung.transport == carried
 
 
 def test_a_price_is_no_part_of_what_was_approved(approved: SmallProject) -> None:

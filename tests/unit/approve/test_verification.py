@@ -7,6 +7,7 @@ import re
 from datetime import date, datetime, timedelta, timezone
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from pytest_proofmap.approve.lock import signed
 from pytest_proofmap.approve.models import Approval, Lock, LockedRuntime, Route, RouteEvidence
 from pytest_proofmap.approve.staleness import Change
 from pytest_proofmap.approve.verification import verify
+from pytest_proofmap.evidence.fingerprint import runtime_fingerprint, runtime_key
 from pytest_proofmap.runtime.prices import PRICE_LIST, retired_on
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
@@ -22,16 +24,25 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
 class Unchanged:
     """Fingerprints that are what the lock says."""
 
+    def __init__(self, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+
     def runtime(self, name: str) -> str:
-        """Return the fingerprint of the only runtime."""
-        return "f"
+        """Return the fingerprint of the only runtime, as the lock's key has it."""
+        return self.fingerprint
 
     def prompt(self, name: str, variant: str) -> None:
         """Return nothing: there are no prompts."""
 
-    def criterion(self, name: str) -> str:
+    knows_all = True
+    knows_hooks = True
+
+    def messages(self, name: str, variant: str) -> None:
+        """Return nothing: there are no prompts."""
+
+    def criterion(self, name: str, was: str) -> str:
         """Return the fingerprint of the only criterion."""
-        return "source:1/bar:2/cases:3"
+        return "source:2.1/bar:2/cases:3"
 
 
 def lock(model: str = "openai/m-2026-01-01", expires_at: str | None = None) -> Lock:
@@ -39,22 +50,26 @@ def lock(model: str = "openai/m-2026-01-01", expires_at: str | None = None) -> L
     runtime = LockedRuntime(
         name="m", model=model, provider="openai", params={}, variant=None, api_base=None, price=None
     )
+    fingerprint = runtime_fingerprint(model=model, provider="openai", params={}, variant=None, api_base=None)
+    key = runtime_key("m", fingerprint)
     route = Route(
-        chain=["m@f"],
+        chain=[key],
         prompts=[],
         decision="baseline_retained",
         reason="",
-        criteria={"t": "source:1/bar:2/cases:3"},
+        criteria={"t": "source:2.1/bar:2/cases:3"},
         evidence=RouteEvidence(run="r", sha256="", cases=1, pass_rates={"m": 1.0}),
         approval=Approval(by="Ada", at="2026-01-01T00:00:00Z", reason="", expires_at=expires_at),
         digest="",
     )
-    return signed(Lock(runtimes={"m@f": runtime}, routes={"job": route}), ["job"])
+    return signed(Lock(runtimes={key: runtime}, routes={"job": route}), ["job"])
 
 
 def kinds(lock: Lock, retired: date | None = None) -> list[tuple[str, bool]]:
     """Return the kinds of problems, and whether each is a finding."""
-    return [(each.kind, each.is_finding) for each in verify(lock, Unchanged(), NOW, lambda model: retired)]
+    (key,) = lock.routes["job"].chain
+    present = Unchanged(key.rpartition("@")[2])
+    return [(each.kind, each.is_finding) for each in verify(lock, present, NOW, lambda model: retired)]
 
 
 @pytest.mark.parametrize(
@@ -88,8 +103,46 @@ def test_aliases_are_not_pinned(model: str) -> None:
 
 def test_a_broken_digest_is_a_finding() -> None:
     """Whatever else is wrong is said too."""
-    changed = lock("m-latest").model_copy(update={"routes": {"job": lock().routes["job"]}})
-    assert kinds(changed) == [("digest", True), ("unpinned", False)]
+    present = lock("m-latest")
+    route = present.routes["job"].model_copy(update={"reason": "edited"})
+    assert kinds(present.model_copy(update={"routes": {"job": route}})) == [("digest", True), ("unpinned", False)]
+
+
+def signed_again(present: Lock, **changes: Any) -> Lock:
+    """Return a lock whose route or runtime somebody changed, with the digest computed anew."""
+    route = present.routes["job"]
+    (key,) = route.chain
+    fields = {name: value for name, value in changes.items() if name in LockedRuntime.model_fields}
+    runtime = present.runtimes[key].model_copy(update=fields)
+    route = route.model_copy(update={name: value for name, value in changes.items() if name not in fields})
+    return signed(Lock(runtimes={key: runtime}, routes={"job": route}), ["job"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "openai/other"},
+        {"api_base": "https://elsewhere.example/v1"},
+        {"params": {"temperature": 1}},
+        {"name": "n"},
+        {"criteria": {}},
+    ],
+)
+def test_replaced_contents_are_found_under_a_digest_that_matches(changes: dict[str, Any]) -> None:
+    """An entry's key is made from its content, and a route without criteria was evaluated on nothing."""
+    assert ("content", True) in kinds(signed_again(lock(), **changes))
+
+
+def test_a_route_without_a_judged_case_is_a_finding() -> None:
+    """Nothing was seen of it, whatever its digest says."""
+    empty = RouteEvidence(run="r", sha256="", cases=0, skipped=40, pass_rates={"m": None})
+    assert kinds(signed_again(lock(), evidence=empty)) == [("no_cases", True)]
+
+
+def test_an_older_walk_is_told() -> None:
+    """What was approved by it holds, with the advice to approve again."""
+    older = signed_again(lock(), criteria={"t": "source:0123456789ab/bar:2/cases:3"})
+    assert kinds(older) == [("older", False)]
 
 
 def test_litellms_price_list_says_when_models_retire() -> None:

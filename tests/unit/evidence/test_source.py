@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_proofmap.errors import EvidenceError
+from pytest_proofmap.evidence.modules import LARGEST_BYTES
 from pytest_proofmap.evidence.source import SourceFingerprints
 
 Project = dict[str, str]
@@ -54,6 +56,14 @@ PROJECT: Project = {
 }
 
 
+def write(rootdir: Path, project: Project) -> None:
+    """Write the files of a project."""
+    for name, text in project.items():
+        path = rootdir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+
+
 @pytest.fixture
 def fingerprint(tmp_path: Path) -> Callable[..., str]:
     """Return a function that writes a project and gives a criterion's fingerprint."""
@@ -63,10 +73,7 @@ def fingerprint(tmp_path: Path) -> Callable[..., str]:
         nonlocal count
         count += 1
         rootdir = tmp_path / f"project{count}"
-        for name, text in project.items():
-            path = rootdir / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(textwrap.dedent(text), encoding="utf-8")
+        write(rootdir, project)
         return SourceFingerprints(rootdir).of(criterion)
 
     return of
@@ -249,7 +256,7 @@ def test_recursion_and_circular_imports_end(fingerprint: Callable[..., str]) -> 
         "test_a.py": "from a import ping, nothing\n\n\ndef test_one(runtime):\n    assert ping(3) or nothing\n",
     }
 
-    assert len(fingerprint(project, "test_a.py::test_one")) == 12
+    assert re.fullmatch(r"2\.[0-9a-f]{12}", fingerprint(project, "test_a.py::test_one"))
 
 
 def test_a_test_made_by_a_program_has_its_module(fingerprint: Callable[..., str]) -> None:
@@ -261,13 +268,211 @@ def test_a_test_made_by_a_program_has_its_module(fingerprint: Callable[..., str]
     )
 
 
+IMPORTED: Project = {
+    "lib/shared.py": "LIMIT = 1\n\n\ndef test_b(runtime):\n    assert LIMIT\n",
+    "test_a.py": "from lib.shared import test_b\nfor name in ['test_one']:\n"
+    "    globals()[name] = lambda runtime: runtime\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("project", "criterion", "first"),
+    [
+        (PROJECT, "tests/test_a.py::test_one", "c6b1a511b529"),
+        (CLASSES, "tests/test_a.py::TestOne::test_one", "f6caca8a49e2"),
+        (CLASSES, "tests/test_a.py::TestOne::test_two", "157b59f06216"),
+        (IMPORTED, "test_a.py::test_b", "79203f1bea0e"),
+    ],
+)
+def test_what_the_first_walk_approved_is_checked_by_it(
+    tmp_path: Path, project: Project, criterion: str, first: str
+) -> None:
+    """A fingerprint of the first version, written down when it was made, is found again."""
+    write(tmp_path, project)
+    sources = SourceFingerprints(tmp_path)
+    assert sources.now(criterion, first) == first
+    assert sources.now(criterion, sources.of(criterion)) == sources.of(criterion)
+    assert sources.now(criterion, "9.0123456789ab") is None
+
+
+FOLLOWED: dict[str, tuple[str, Project]] = {
+    "imported test": (
+        "t.py::test_x",
+        {"t.py": "from a import test_x\n", "a.py": "def test_x(runtime): assert 1\n"},
+    ),
+    "renamed test": (
+        "t.py::test_x",
+        {"t.py": "from a import check as test_x\n", "a.py": "def check(runtime): assert 1\n"},
+    ),
+    "starred test": ("t.py::test_x", {"t.py": "from a import *\n", "a.py": "def test_x(runtime): assert 1\n"}),
+    "imported class": (
+        "t.py::TestX::test_x",
+        {"t.py": "from a import TestX\n", "a.py": "class TestX:\n    def test_x(self, runtime): assert 1\n"},
+    ),
+    "starred class": (
+        "t.py::TestX::test_x",
+        {
+            "t.py": "from a import *\n",
+            "a.py": "from b import Base\nclass TestX(Base): pass\n",
+            "b.py": "class Base:\n    def test_x(self, runtime): assert 1\n",
+        },
+    ),
+    "what a subclass overrides": (
+        "t.py::TestX::test_x",
+        {
+            "t.py": "from a import Base\nclass TestX(Base):\n    def limit(self): return 1\n",
+            "a.py": "class Base:\n    def limit(self): return 0\n"
+            "    def test_x(self, runtime): assert self.limit()\n",
+        },
+    ),
+    "super": (
+        "t.py::TestX::test_x",
+        {
+            "t.py": "from a import Base\nclass TestX(Base):\n    def test_x(self, runtime): super().check()\n",
+            "a.py": "class Base:\n    def check(self): assert 1\n",
+        },
+    ),
+    "pythonpath": (
+        "tests/t.py::test_x",
+        {
+            "pytest.ini": "[pytest]\npythonpath = app/code  # ours\n",
+            "tests/t.py": "from rules import LIMIT\ndef test_x(runtime): assert LIMIT\n",
+            "app/code/rules.py": "LIMIT = 1\n",
+        },
+    ),
+    "pythonpath in toml": (
+        "tests/t.py::test_x",
+        {
+            "pyproject.toml": "[tool.pytest.ini_options]\npythonpath = ['app']\n",
+            "tests/t.py": "import rules\ndef test_x(runtime): assert rules.LIMIT\n",
+            "app/rules.py": "LIMIT = 1\n",
+        },
+    ),
+    "imported automatic fixture": (
+        "t.py::test_x",
+        {
+            "conftest.py": "from fixes import *\n",
+            "fixes.py": "import pytest\n@pytest.fixture(autouse=True)\ndef seed(): return 1\n",
+            "t.py": "def test_x(runtime): pass\n",
+        },
+    ),
+    "renamed imported fixture": (
+        "t.py::test_x",
+        {
+            "conftest.py": "from fixes import make\n",
+            "fixes.py": "import pytest\n@pytest.fixture(name='seed')\ndef make(): return 1\n",
+            "t.py": "def test_x(runtime, seed): pass\n",
+        },
+    ),
+    "pytestmark": (
+        "t.py::test_x",
+        {
+            "conftest.py": "import pytest\n@pytest.fixture\ndef seed(): return 1\n",
+            "t.py": "import pytest\npytestmark = [pytest.mark.usefixtures('seed')]\ndef test_x(runtime): pass\n",
+        },
+    ),
+    "usefixtures of the settings": (
+        "t.py::test_x",
+        {
+            "setup.cfg": "[tool:pytest]\nusefixtures = seed\n",
+            "conftest.py": "import pytest\n@pytest.fixture\ndef seed(): return 1\n",
+            "t.py": "def test_x(runtime): pass\n",
+        },
+    ),
+    "automatic fixture of a base": (
+        "t.py::TestX::test_x",
+        {
+            "a.py": "import pytest\n\nclass Base:\n"
+            "    @pytest.fixture(autouse=True)\n    def seed(self): return 1\n",
+            "t.py": "from a import Base\nclass TestX(Base):\n    def test_x(self, runtime): pass\n",
+        },
+    ),
+    "imported setup": (
+        "t.py::test_x",
+        {
+            "a.py": "def setup_module(): return 1\n",
+            "t.py": "from a import setup_module\ndef test_x(runtime): pass\n",
+        },
+    ),
+    "executed": ("t.py::test_x", {"t.py": "exec('def test_x(runtime): assert 1')\n"}),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_wherever_a_test_comes_from_its_changes_count(tmp_path: Path, name: str) -> None:
+    """Imported, inherited and executed tests, and what pytest itself brings in, are seen."""
+    criterion, project = FOLLOWED[name]
+    write(tmp_path / "one", project)
+    write(tmp_path / "two", {file: text.replace("1", "2") for file, text in project.items()})
+    was = SourceFingerprints(tmp_path / "one").of(criterion)
+    assert SourceFingerprints(tmp_path / "one").now(criterion, was) == was
+    assert SourceFingerprints(tmp_path / "two").now(criterion, was) not in (was, None)
+
+
+def test_a_test_that_is_gone_is_told_from_one_that_is_made(tmp_path: Path) -> None:
+    """A statement that is no longer there is lost coverage; a program's test has its module, which changed."""
+    write(tmp_path, {"t.py": "def test_x(runtime): pass\n"})
+    was = SourceFingerprints(tmp_path).of("t.py::test_x")
+    write(tmp_path, {"t.py": "def test_y(runtime): pass\n"})
+    assert SourceFingerprints(tmp_path).now("t.py::test_x", was) is None
+    write(tmp_path, {"t.py": "exec('def test_x(runtime): pass')\n"})
+    made = SourceFingerprints(tmp_path).of("t.py::test_x")
+    write(tmp_path, {"t.py": "exec('def test_x(runtime): pass')\nx = 1\n"})
+    assert SourceFingerprints(tmp_path).now("t.py::test_x", made) not in (made, None)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="devices and pipes are files on POSIX")
+def test_files_from_strangers_are_not_opened(tmp_path: Path) -> None:
+    """An id may name any file: only ordinary Python files of the project, of a stated size, are read."""
+    root = tmp_path / "project"
+    write(tmp_path, {"outside.py": "def test_x(runtime): pass\n", "project/ok.py": "def test_x(runtime): pass\n"})
+    os.mkfifo(root / "pipe.py")
+    (root / "zero.py").symlink_to("/dev/zero")
+    (root / "link.py").symlink_to(tmp_path / "outside.py")
+    (root / "large.py").write_bytes(b"#" * (LARGEST_BYTES + 1))
+    (root / "folder.py").mkdir()
+    sources = SourceFingerprints(root)
+    assert sources.now("ok.py::test_x", "2.0") is not None
+    files = ["../outside.py", "a/../ok.py", str(tmp_path / "outside.py"), "/dev/zero", "pipe.py", "zero.py"]
+    for file in [*files, "link.py", "large.py", "folder.py", "nul\0.py", "", "x" * 5000]:
+        for was in ("0123456789ab", "2.0123456789ab", "2m.0123456789ab"):
+            assert sources.now(f"{file}::test_x", was) is None, file
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "assert 1" + " + 1" * 1500,
+        "x" + ".a" * 1500,
+        "x" + "()" * 150,
+        "[" * 90 + "]" * 90,
+        "if x: pass\n" + "".join(f"    elif x == {n}: pass\n" for n in range(90)),
+    ],
+)
+def test_deep_syntax_has_a_source(fingerprint: Callable[..., str], body: str) -> None:
+    """Nothing recurses over what Python's own parser takes; what it does not take is an unreadable file."""
+    project = {"t.py": f"def test_x(runtime):\n    {body}\n"}
+    try:
+        ast.parse(project["t.py"])
+    except (RecursionError, MemoryError, SyntaxError):
+        pytest.skip("this version of Python does not parse it")
+    assert fingerprint(project, "t.py::test_x").startswith("2.")
+
+
+def test_what_python_cannot_parse_is_an_unreadable_file(fingerprint: Callable[..., str]) -> None:
+    """Nesting without end crashes nothing."""
+    for body in ("(" * 100_000 + ")" * 100_000, "-" * 200_000 + "1", "x" + "()" * 100_000):
+        with pytest.raises(EvidenceError, match="no Python file"):
+            fingerprint({"t.py": f"def test_x(runtime):\n    {body}\n"}, "t.py::test_x")
+
+
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     """A criterion whose file is gone has no fingerprint."""
     sources = SourceFingerprints(tmp_path)
 
     with pytest.raises(EvidenceError, match=r"test_gone\.py"):
         sources.of("test_gone.py::test_one")
-    assert not sources.defines("test_gone.py::test_one")
+    assert sources.now("test_gone.py::test_one", "2.0123456789ab") is None
 
 
 def test_each_file_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
