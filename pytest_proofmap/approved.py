@@ -29,7 +29,7 @@ from pytest_proofmap.approve.models import Route, RouteDecision, route_name, rou
 from pytest_proofmap.approve.rungs import Rung, rungs_of
 from pytest_proofmap.approve.served_lock import ServedLock
 from pytest_proofmap.errors import LockError, did_you_mean
-from pytest_proofmap.evidence.slices import SliceValue, is_slice_value, slice_name
+from pytest_proofmap.evidence.slices import SliceValue, is_slice_value, slice_name, values_seen
 
 __all__ = ["ApprovedRoute", "ApprovedRoutes", "OnExpired", "Rung", "Served", "load"]
 
@@ -317,14 +317,15 @@ class ApprovedRoutes:
     def route(self, objective: str, /, **slice_values: SliceValue) -> ApprovedRoute:
         """Return the route of an objective, or that of a slice of it.
 
-        A slice without a route of its own falls to its objective's.
+        A slice without a route of its own, such as a value that was not in evidence, falls to its objective's.
 
         Args:
             objective: Name of the objective.
-            **slice_values: The values that name the slice, by the arguments of ``slice_by``.
+            **slice_values: The values that name the slice, by the arguments of ``slice_by``: all of them, or none.
 
         Raises:
-            LockError: There is no such objective, or the approval has expired and ``on_expired`` is not ignore.
+            LockError: There is no such objective, its slices have other arguments, or the approval has
+                 expired and ``on_expired`` is not ignore.
         """
         for name, value in slice_values.items():
             if not is_slice_value(value):
@@ -340,15 +341,42 @@ class ApprovedRoutes:
                 f"{did_you_mean(objective, sorted(known))} It has: {', '.join(sorted(known)) or 'none'}. Approve "
                 f"it with: proofmap approve EVIDENCE --objective {objective}"
             )
+        own = sorted(name for name in state.lock.routes if route_parts(name)[0] == objective)
+        if slice_values:
+            self._check_arguments(objective, own, slice_values)
         names = [route_name(objective, slice_name(slice_values))] if slice_values else []
         for name in (*names, objective):
             if name in state.lock.routes:
                 return self._unexpired(state, name)
-        own = sorted(name for name in state.lock.routes if route_parts(name)[0] == objective)
         raise LockError(
             f"{self.path} has no route {(*names, objective)[0]!r}, and none for the rest of {objective!r}. "
             f"It has: {', '.join(own)}."
         )
+
+    def _check_arguments(self, objective: str, own: Sequence[str], given: Mapping[str, SliceValue]) -> None:
+        """Check that a slice is named by the arguments that the objective's slices have.
+
+        Raises:
+            LockError: It is not. It would be served by the objective's own route, whatever the slices' say.
+        """
+        known = list(values_seen(filter(None, (route_parts(name)[1] for name in own))))
+        if not known:
+            raise LockError(
+                f"{self.path}: {objective!r} was approved without slices, so {', '.join(given)} chooses nothing. "
+                "Leave it out, or approve evidence of criteria that have slice_by."
+            )
+        for name in given:
+            if name not in known:
+                raise LockError(
+                    f"{self.path}: the slices of {objective!r} have no argument {name!r}."
+                    f"{did_you_mean(name, known)} They are named by: {', '.join(known)}."
+                )
+        missing = [name for name in known if name not in given]
+        if missing:
+            raise LockError(
+                f"{self.path}: the slices of {objective!r} are named by {', '.join(known)}, and "
+                f"{', '.join(missing)} is missing. Give all of them, or none for the objective's own route."
+            )
 
     def litellm_router(
         self,

@@ -137,7 +137,23 @@ def _arguments(mark: pytest.Mark, where: str) -> dict[str, Any]:
             f"{where}: qualify(): objective = {objective!r} is not allowed: a name that reports and the lock show "
             "has no control characters, nothing invisible and nothing that turns the writing around. Rename it."
         )
+    _refuse_slice_name(objective, where)
     return arguments
+
+
+def _refuse_slice_name(objective: str, where: str) -> None:
+    """Refuse a name that the lock would read as that of a slice of another objective.
+
+    Raises:
+        MarkerError: It is one.
+    """
+    owner, _, last = objective.rpartition("/")
+    if owner and "=" in last:
+        raise MarkerError(
+            f"{where}: qualify(): objective = {objective!r} is not allowed: the lock names so the slice {last!r} "
+            f"of the objective {owner!r}, whose route it would take over. Rename it."
+            " No name has an '=' after its last '/'."
+        )
 
 
 def _roles(settings: dict[str, Any], configuration: Configuration, where: str) -> tuple[str, tuple[str, ...]]:

@@ -50,8 +50,15 @@ def chosen_objectives(evidence: Evidence, names: Sequence[str]) -> list[Objectiv
     """Return the objectives of a name each; none named: all.
 
     Raises:
-        ApprovalError: The evidence has no such objective.
+        ApprovalError: The evidence has no such objective, or one whose name is that of another's slice.
     """
+    for objective in evidence.objectives:
+        owner, slice_name = route_parts(objective.name)
+        if slice_name is not None:
+            raise ApprovalError(
+                f"the objective {objective.name!r} has the name of the slice {slice_name!r} of {owner!r}, whose "
+                "route it would take over. Rename it: qualify(objective=...)"
+            )
     known = {objective.name: objective for objective in evidence.objectives}
     for name in names:
         if name not in known:

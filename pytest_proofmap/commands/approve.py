@@ -25,6 +25,7 @@ __all__ = ["approve"]
 
 EXIT_FINDING = 1
 EXIT_USAGE = 2
+VALUES_SHOWN = 20
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -110,7 +111,7 @@ def approve(
     approved = approved_routes(stored, wish, approval, artifact_sha256(source))
     _refuse(_changes(approved, configuration))
     lock = replace_objectives(present, approved, chosen)
-    _show(present, lock, stored)
+    _show(present, lock, stored, chosen)
     if dry_run:
         click.echo("nothing was written (--dry-run)")
         return
@@ -235,7 +236,26 @@ def _regressions(present: Lock, stored: Evidence, page: Page) -> Iterator[str]:
             yield from page.wrap(f"instead: {found.next_step}", "  ", "    ")
 
 
-def _show(present: Lock, lock: Lock, stored: Evidence) -> None:
+def _values_seen(lock: Lock, objectives: Iterable[str]) -> Iterator[str]:
+    """Yield which values the slices of each objective were evaluated on, and what serves any other."""
+    from pytest_proofmap.approve.models import route_parts
+    from pytest_proofmap.evidence.slices import values_seen
+
+    for objective in objectives:
+        slices = [part for name, part in map(route_parts, lock.routes) if name == objective and part is not None]
+        if not slices:
+            continue
+        seen = "; ".join(
+            f"{argument} {', '.join(values[:VALUES_SHOWN])}"
+            + (f" and {len(values) - VALUES_SHOWN} more" if len(values) > VALUES_SHOWN else "")
+            for argument, values in values_seen(slices).items()
+        )
+        own = lock.routes.get(objective)
+        rest = f"by {lock.runtimes[own.chain[0]].name}" if own else "by nothing: it has no route"
+        yield f"{objective}: in evidence were {seen}; any other value is served {rest}"
+
+
+def _show(present: Lock, lock: Lock, stored: Evidence, chosen: Iterable[str]) -> None:
     from pytest_proofmap.approve.comparison import compare_locks
     from pytest_proofmap.commands.summary_page import this_page
     from pytest_proofmap.report.lock_difference import lock_difference_lines
@@ -243,6 +263,9 @@ def _show(present: Lock, lock: Lock, stored: Evidence) -> None:
     page = this_page()
     for line in lock_difference_lines(present, lock, compare_locks(present, lock), page):
         click.echo(line, color=page.colour)
+    for text in _values_seen(lock, chosen):
+        for line in page.wrap(text, "", "  "):
+            click.echo(line)
     for line in _regressions(present, stored, page):
         click.echo(line, color=page.colour)
     if any(call.usage_estimated for sample in stored.samples for call in sample.calls):

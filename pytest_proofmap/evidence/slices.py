@@ -6,10 +6,10 @@ Production builds the same name from the values that it routes by, so there is o
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from urllib.parse import quote
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote, unquote
 
-__all__ = ["SliceValue", "is_slice_value", "slice_name"]
+__all__ = ["SliceValue", "is_slice_value", "slice_arguments", "slice_name", "values_seen"]
 
 SliceValue = str | int | bool | enum.Enum
 
@@ -26,6 +26,21 @@ def slice_name(values: Mapping[str, SliceValue]) -> str:
     values are written ``true`` and ``false``.
     """
     return ",".join(f"{_quoted(name)}={_quoted(_text(value))}" for name, value in sorted(values.items()))
+
+
+def slice_arguments(name: str) -> dict[str, str]:
+    """Return the values that a slice's name holds, as text, by argument."""
+    pairs = (part.partition("=") for part in name.split(","))
+    return {unquote(argument): unquote(value) for argument, _, value in pairs}
+
+
+def values_seen(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return which values the slices of some names have, by argument, sorted."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        for argument, value in slice_arguments(name).items():
+            found.setdefault(argument, set()).add(value)
+    return {argument: sorted(values) for argument, values in sorted(found.items())}
 
 
 def _quoted(text: str) -> str:

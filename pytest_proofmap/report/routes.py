@@ -10,7 +10,7 @@ from pytest_proofmap.decide.recommend import NOT_OUTAGE_PROOF
 from pytest_proofmap.evidence.models import Criterion, Needs, Objective, Recommendation, Status
 from pytest_proofmap.report.page import Page
 from pytest_proofmap.report.summary import Summary
-from pytest_proofmap.report.verdict_line import is_promoted
+from pytest_proofmap.report.verdict_line import is_promoted, movement, movement_text
 from pytest_proofmap.report.wording import SIGNS, needs_text, plural, status_colour
 
 __all__ = ["route_lines"]
@@ -45,7 +45,7 @@ def route_lines(summary: Summary, page: Page, *, everything: bool, brief: bool =
     shown = [(each, *_shown_routes(each, everything=everything)) for each in (*moving, *staying)]
     kept = sum(1 for objective, routes, _ in shown for route in routes if not is_promoted(objective, route))
     in_full = everything or (kept <= _KEPT_IN_FULL and not brief)
-    lines = [] if brief else [page.paint(line, "bold") for line in page.wrap(_heading(objectives, moving))]
+    lines = [] if brief else [page.paint(line, "bold") for line in page.wrap(_heading(objectives))]
     for objective, routes, folded in shown:
         for route in routes:
             standings = _standings(objective, route.slice, by_id, summary)
@@ -61,15 +61,8 @@ def _moves(objective: Objective) -> bool:
     return any(is_promoted(objective, route) for route in objective.recommendations)
 
 
-def _heading(objectives: Sequence[Objective], moving: Sequence[Objective]) -> str:
-    whole = sum(
-        1
-        for objective in moving
-        if any(route.slice is None and is_promoted(objective, route) for route in objective.recommendations)
-    )
-    text = f"Recommended: {whole} of {plural(len(objectives), 'objective')} can move to a challenger"
-    partial = len(moving) - whole
-    return text + (f", {partial} more on some slices" if partial else "")
+def _heading(objectives: Sequence[Objective]) -> str:
+    return f"Recommended: {movement_text([movement(objective) for objective in objectives])}"
 
 
 def _shown_routes(objective: Objective, *, everything: bool) -> tuple[list[Recommendation], int]:

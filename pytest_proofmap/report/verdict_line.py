@@ -11,7 +11,16 @@ from pytest_proofmap.report.summary import Summary
 from pytest_proofmap.report.wording import plural
 from pytest_proofmap.run.findings import Finding
 
-__all__ = ["VerdictLine", "failures", "figure", "is_promoted", "verdict_line"]
+__all__ = [
+    "Movement",
+    "VerdictLine",
+    "failures",
+    "figure",
+    "is_promoted",
+    "movement",
+    "movement_text",
+    "verdict_line",
+]
 
 
 class VerdictLine(NamedTuple):
@@ -32,17 +41,9 @@ def verdict_line(summary: Summary) -> VerdictLine:
     decided = [each for each in summary.objectives if each.recommendations]
     if not decided:
         return VerdictLine(sign, f"nothing is decided{failing}")
-    moved = [
-        (objective, route)
-        for objective in decided
-        for route in objective.recommendations
-        if is_promoted(objective, route)
-    ]
-    whole = sum(route.slice is None for _, route in moved)
-    partial = len({objective.name for objective, _ in moved}) - whole
-    text = f"{whole} of {plural(len(decided), 'objective')} can move to a challenger"
-    if partial:
-        text += f", {partial} {'more ' if whole else ''}on some slices"
+    moves = [(objective, movement(objective)) for objective in decided]
+    moved = [(objective, route) for objective, move in moves for route in move.promoted]
+    text = movement_text([move for _, move in moves])
     savings = [
         _span([route.cost_ratio for _, route in moved if route.cost_ratio and route.cost_ratio > 1], "cheaper"),
         _span(
@@ -64,6 +65,41 @@ def _span(ratios: Sequence[float], word: str) -> str:
         return ""
     low, high = figure(min(ratios)), figure(max(ratios))
     return f"{low}× {word}" if low == high else f"{low} to {high}× {word}"
+
+
+class Movement(NamedTuple):
+    """What of an objective's traffic leaves its baseline."""
+
+    traffic: tuple[Recommendation, ...]
+    """The routes that cases were observed on: those of the slices, or the objective's own where there are none.
+
+    Beside slices the objective's own route serves only values that no case had.
+    """
+    promoted: tuple[Recommendation, ...]
+    """Those of them that start with a challenger."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the traffic moves."""
+        return bool(self.promoted) and len(self.promoted) == len(self.traffic)
+
+
+def movement(objective: Objective) -> Movement:
+    """Return what of an objective's traffic leaves its baseline."""
+    slices = tuple(route for route in objective.recommendations if route.slice is not None)
+    traffic = slices or tuple(objective.recommendations)
+    return Movement(traffic, tuple(route for route in traffic if is_promoted(objective, route)))
+
+
+def movement_text(moves: Sequence[Movement]) -> str:
+    """Return how many objectives can move, counted by the traffic that does."""
+    whole = sum(move.is_whole for move in moves)
+    text = f"{whole} of {plural(len(moves), 'objective')} can move to a challenger"
+    partial = [move for move in moves if move.promoted and not move.is_whole]
+    if partial:
+        promoted, traffic = sum(len(move.promoted) for move in partial), sum(len(move.traffic) for move in partial)
+        text += f", {len(partial)} {'more ' if whole else ''}on some slices ({promoted} of {traffic})"
+    return text
 
 
 def is_promoted(objective: Objective, route: Recommendation) -> bool:

@@ -189,8 +189,17 @@ def _collect(metafunc: pytest.Metafunc, plan: CriterionPlan) -> CollectedCriteri
         module=module.nodeid,
         cases=cases,
     )
+    named: dict[str, tuple[object, ...]] = {}
     for case, values in cases.items():
-        criterion.slices[case] = _slice(plan.slice_by, values, where)
+        name = criterion.slices[case] = _slice(plan.slice_by, values, where)
+        if name is not None:
+            chosen = tuple(values[argument] for argument in plan.slice_by)
+            first = named.setdefault(name, chosen)
+            if [*map(type, first)] != [*map(type, chosen)]:
+                raise MarkerError(
+                    f"{where}: the values {first!r} and {chosen!r} of {', '.join(plan.slice_by)} would be one "
+                    f"slice, {name!r}: production could not tell them apart. Give them one type, or other values."
+                )
     return criterion
 
 

@@ -100,6 +100,8 @@ def test_what_is_qualified_gets_in(labels: SmallProject) -> None:
     shown = proofmap(labels, "approve", "--yes", "--by", "Ada", "--reason", "cheaper", "--expires", "90")
     assert "+ labels/language=fr: new route, mini (then gpt)" in shown
     assert "decision: promoted: 11× cheaper" in shown
+    assert "labels: in evidence were language en, fr; any other value is served by mini" in shown
+    assert "echo: in evidence" not in shown
     lock = locked(labels)
     assert sorted(lock.routes) == ["echo", "labels", "labels/language=en", "labels/language=fr"]
     route = lock.routes["labels/language=fr"]

@@ -281,3 +281,34 @@ def test_dynamic(request):
     result.assert_outcomes(errors=1, failed=1)
     assert "AttributeError" not in result.stdout.str()
     assert str(result.stdout).count("so it has no runtime. Name 'runtime' among the arguments") >= 2
+
+
+@pytest.mark.parametrize("name", ["triage/language=fr", "a/b/c=", "team/x=1,y=2"])
+def test_an_objective_that_reads_as_a_slice_is_refused(project: SmallProject, name: str) -> None:
+    """The lock would take its route for that of a slice of another objective."""
+    mark = f"qualify(objective={name!r})"
+    project.write("test_a.py", THREE_CASES.replace("qualify", mark))
+    refused(project, "test_a.py::test_echo", f"objective = {name!r}", "the lock names so the slice", "Rename it")
+
+
+def test_a_slash_alone_is_a_name(project: SmallProject) -> None:
+    """Teams may order their objectives in folders."""
+    project.write("test_a.py", THREE_CASES.replace("qualify", "qualify(objective='team/triage')"))
+    project.record("gpt", {"a": "a", "b": "b", "c": "c"})
+    project.record("mini", {"a": "a", "b": "b", "c": "c"})
+    assert project.run("-q").ret == pytest.ExitCode.OK
+    assert [each.name for each in project.evidence().objectives] == ["team/triage"]
+
+
+@pytest.mark.parametrize(("one", "other"), [("1", "'1'"), ("True", "'true'"), ("True", "1")])
+def test_values_that_would_be_one_slice_are_refused(project: SmallProject, one: str, other: str) -> None:
+    """Different values of one name are two slices that production could not tell apart."""
+    cases = f"[{one}, {other}]"
+    project.write(
+        "test_a.py",
+        THREE_CASES.replace('["a", "b", "c"]', cases).replace("qualify", "qualify(slice_by='case')"),
+    )
+    if (one, other) == ("True", "1"):
+        assert "would be one slice" not in project.run("--collect-only", "-q").stdout.str()
+    else:
+        refused(project, "test_a.py::test_echo", "would be one slice", "Give them one type")

@@ -116,6 +116,35 @@ def test_an_objective_with_slices_only(tmp_path: Path) -> None:
         approved.load(path).route("triage", language="de")
 
 
+@pytest.mark.parametrize(
+    ("objective", "values", "message"),
+    [
+        (
+            "triage",
+            {"lang": "fr"},
+            r"no argument 'lang'. Did you mean 'language'\? They are named by: language, tier",
+        ),
+        (
+            "triage",
+            {"language": "fr", "tier": "gold", "x": 1},
+            "no argument 'x'. They are named by: language, tier",
+        ),
+        ("triage", {"language": "fr"}, "are named by language, tier, and tier is missing"),
+        ("plain", {"language": "fr"}, "'plain' was approved without slices, so language chooses nothing"),
+    ],
+)
+def test_arguments_that_name_no_slice(
+    tmp_path: Path, objective: str, values: dict[str, Any], message: str
+) -> None:
+    """A misspelled, unknown or missing argument would be served by the wrong route, silently."""
+    routes = {name: route_to("mini", "base") for name in ("plain", "triage", "triage/language=fr,tier=gold")}
+    loaded = approved.load(locked(tmp_path / "lock", routes))
+    with pytest.raises(LockError, match=message):
+        loaded.route(objective, **values)
+    assert loaded.route("triage", language="fr", tier="gold").name == "triage/language=fr,tier=gold"
+    assert loaded.route("triage", language="fr", tier="unseen").name == "triage"
+
+
 def test_a_value_that_names_no_slice(lock: Path) -> None:
     """A slice is named as in the tests, by plain values."""
     with pytest.raises(LockError, match=r"language=1.5 names no slice"):

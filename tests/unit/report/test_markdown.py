@@ -63,7 +63,7 @@ def test_a_partial_win_is_told() -> None:
     half = {"t.py::test_x": {"base": "P" * 120, "mini": "PF" * 60}}
     text = report(decided(half, slices=["language=en", "language=fr"]))
     assert first_line(text) == (
-        "✓ ProofMap: 0 of 1 objective can move to a challenger, 1 on some slices, 10× cheaper"
+        "✓ ProofMap: 0 of 1 objective can move to a challenger, 1 on some slices (1 of 2), 10× cheaper"
     )
     page = check(text)
     assert re.search(r"\nx\nlanguage=en\nmoves\nmini → base\n10× cheaper", page.text)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from stored_evidence import decided
 
-from pytest_proofmap.evidence.models import Evidence
+from pytest_proofmap.evidence.models import Evidence, Recommendation
 from pytest_proofmap.report.page import Page, width_of
 from pytest_proofmap.report.summary import summarize_evidence
 from pytest_proofmap.report.text import render
+from pytest_proofmap.report.verdict_line import verdict_line
 from pytest_proofmap.run.findings import Finding
 
 ALL = {"tests/test_a.py::test_x": {"base": "P" * 60, "mini": "P" * 60, "haiku": "P" * 40 + "F" * 20}}
@@ -115,8 +116,32 @@ def test_slices_have_rows_and_routes() -> None:
     assert any(line.split() == ["language=en", "60/60", "≥95%", "✓", "60/60", "≥95%"] for line in lines)
     assert any(line.split() == ["language=fr", "60/60", "≥95%", "✗", "0/60", "≥0%"] for line in lines)
     text = text_of(evidence)
-    assert "0 of 1 objective can move to a challenger, 1 more on some slices" in text
+    assert "0 of 1 objective can move to a challenger, 1 on some slices (1 of 2)" in text
     assert "x language=en → mini (then base): 10× cheaper" in text
+
+
+def test_the_headline_counts_the_traffic_that_moves() -> None:
+    """Beside slices the objective's own route serves no case that was seen, so its chain alone moves nothing."""
+    good = {"t.py::test_x": {"base": "P" * 60, "mini": "P" * 60}}
+    evidence = decided(good, slices=["language=en", "language=fr"])
+    (objective,) = evidence.objectives
+    whole = next(each for each in objective.recommendations if each.slice is None)
+    cheap = whole.model_copy(update={"chain": ["mini", "base"], "cost_ratio": 40.0})
+    kept = [
+        whole.model_copy(update={"slice": name, "chain": ["base"], "cost_ratio": None})
+        for name in ("language=en", "language=fr")
+    ]
+    moved = kept[0].model_copy(update={"chain": ["mini", "base"], "cost_ratio": 10.0})
+
+    def headline(*recommendations: Recommendation) -> str:
+        changed = objective.model_copy(update={"recommendations": list(recommendations)})
+        return verdict_line(summarize_evidence(evidence.model_copy(update={"objectives": [changed]}))).text
+
+    assert headline(cheap, *kept) == "0 of 1 objective can move to a challenger"
+    assert headline(cheap, moved, kept[1]) == (
+        "0 of 1 objective can move to a challenger, 1 on some slices (1 of 2), 10× cheaper"
+    )
+    assert headline(cheap, moved, moved) == "1 of 1 objective can move to a challenger, 10× cheaper"
 
 
 def test_many_slices_are_folded() -> None:
