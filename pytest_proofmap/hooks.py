@@ -195,6 +195,7 @@ class RunHooks:
         """Take a sample's outcome, and word its report."""
         report = yield
         self.run.report(item, call, report)
+        self.look_ahead.explain(item, call)
         _have_shown(item.config, report)
         return report
 

@@ -19,6 +19,8 @@ from processes import descendants, end, wait_until_gone
 
 from disk_faults import build, faults  # isort: skip
 from faulty_provider import FaultyProvider, Key, Ledger  # isort: skip
+from pytest_proofmap.commands.stored_file import last_run
+
 from pytest_proofmap.approve.lock import read_lock  # isort: skip
 from pytest_proofmap.evidence.artifact import read_evidence  # isort: skip
 from pytest_proofmap.runtime.cache import DiskStore  # isort: skip
@@ -268,7 +270,7 @@ class Campaign:
         if status != 0 or len(project.kept()) != project.calls:
             figures.failed_reruns += 1
             self._note(project, f"the rerun ended with {status}: {project.output()[-1500:]}")
-        elif not (evidence := read_evidence(project.folder / ".proofmap" / "evidence.json")).run.complete:
+        elif not (evidence := read_evidence(last_run(project.folder))).run.complete:
             figures.failed_reruns += 1
             self._note(project, f"the rerun is incomplete: {evidence.run.incomplete_reasons}")
         bad += project.bad_files()

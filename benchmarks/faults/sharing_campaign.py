@@ -19,6 +19,8 @@ from processes import descendants, end
 
 from disk_faults import build, faults  # isort: skip
 from faulty_provider import FaultyProvider, Key, Ledger  # isort: skip
+from pytest_proofmap.commands.stored_file import last_run
+
 from pytest_proofmap.evidence.artifact import read_evidence  # isort: skip
 
 __all__ = ["campaign"]
@@ -206,7 +208,7 @@ def _try(project: Project, ledger: Ledger, place: Place, note: str = "") -> Plac
     told = next((line for line in lines if "cache" in line and ("cannot" in line or "full" in line)), "")
     paid = set(ledger.paid)
     unkept = paid - project.kept()
-    path = project.folder / ".proofmap" / "evidence.json"
+    path = last_run(project.folder)
     lost: int | None = 0
     if unkept:
         lost = len(unkept - _answers_in(path)) if path.exists() else None

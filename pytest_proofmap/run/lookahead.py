@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -74,6 +75,19 @@ class LookAhead:
         if self._prefetcher is not None:
             record = item.stash.get(RECORD, None)
             self._prefetcher.after(item, has_waited=record is not None and bool(record.awaited))
+
+    def explain(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """Say where a test fails for something that is there already: its body may have run before."""
+        if call.excinfo is None or self._prefetcher is None or not self.has_asked():
+            return
+        found = _already_there(call.excinfo.value)
+        if found is not None and _may_run_dry(self._run, [item]):
+            criterion, _ = self.kind_of(item)
+            self._run.warn(
+                f"{criterion} fails with {found}: where calls are made ahead, the body of a test runs more than once, "
+                "so that what it makes may be there already. Make it in a place that is new for each test (a fixture "
+                "that rolls back, tmp_path), or mark the test qualify(prefetch=False)."
+            )
 
     def kind_of(self, item: pytest.Item) -> tuple[str, str]:
         """Return the criterion and the runtime of an item."""
@@ -157,6 +171,21 @@ def make_plan(run: QualificationSession, session: pytest.Session) -> Plan:
                 plan.open_ended.add(item.nodeid)
     runner.quiet.close()
     return plan
+
+
+def _already_there(error: BaseException | None) -> str | None:
+    """Return the class of an error that says that something is there already, of whatever database or file."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        kind = type(error).__name__
+        if isinstance(error, FileExistsError) or _ALREADY_THERE.search(f"{kind}: {error}"):
+            return kind
+        error = error.__cause__ or error.__context__
+    return None
+
+
+_ALREADY_THERE = re.compile(r"unique(?: \w+)? constraint|unique ?violation|duplicate (?:key|entry)", re.IGNORECASE)
 
 
 def _may_run_dry(run: QualificationSession, items: Iterable[pytest.Item]) -> list[pytest.Function]:

@@ -645,3 +645,43 @@ def test_echo(runtime, case):
     (project.folder / "events.txt").unlink()
     project.run("--lf", "--proofmap-cache=refresh").assert_outcomes(failed=1)
     assert set(events(project)) == {"bad"}
+
+
+INSERTING = """
+import sqlite3
+import pytest
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory):
+    connection = sqlite3.connect(tmp_path_factory.mktemp("db") / "tickets.db")
+    connection.execute("CREATE TABLE ticket (id INTEGER PRIMARY KEY)")
+    return connection
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.qualify({prefetch})
+def test_ticket(runtime, database, number):
+    {make}
+    assert runtime.complete(f"{{runtime.name}} {{number}}").text
+"""
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        ('database.execute("INSERT INTO ticket VALUES (?)", [hash((runtime.name, number))])', "IntegrityError"),
+        ('__import__("pathlib").Path(f"{runtime.name}-{number}").mkdir()', "FileExistsError"),
+    ],
+    ids=["row", "folder"],
+)
+def test_what_is_there_already_points_to_prefetch(project: SmallProject, make: str, error: str) -> None:
+    """A body that runs more than once inserts twice: the summary says why, and what to do."""
+    project.write("conftest.py", echo_hook())
+    project.write("test_triage.py", INSERTING.format(make=make, prefetch=""))
+    said = " ".join(" ".join(project.run("-q").outlines).split())
+    assert f"! test_triage.py::test_ticket fails with {error}:" in said
+    assert "qualify(prefetch=False)" in said
+    project.write("test_triage.py", INSERTING.format(make=make, prefetch="prefetch=False"))
+    result = project.run("-q", "--proofmap-cache=refresh")
+    assert "calls are made ahead" not in " ".join(result.outlines)
+    if error == "IntegrityError":
+        result.assert_outcomes(passed=4)
