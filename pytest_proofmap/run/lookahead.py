@@ -84,9 +84,9 @@ class LookAhead:
         if found is not None and _may_run_dry(self._run, [item]):
             criterion, _ = self.kind_of(item)
             self._run.warn(
-                f"{criterion} fails with {found}: where calls are made ahead, the body of a test runs more than once, "
-                "so that what it makes may be there already. Make it in a place that is new for each test (a fixture "
-                "that rolls back, tmp_path), or mark the test qualify(prefetch=False)."
+                f"{criterion} fails with {found}: where calls are made ahead, the body of a test runs more than "
+                "once, so that what it makes may be there already. Make it in a place that is new for each test "
+                "(a fixture that rolls back, tmp_path), or mark the test qualify(prefetch=False)."
             )
 
     def kind_of(self, item: pytest.Item) -> tuple[str, str]:
