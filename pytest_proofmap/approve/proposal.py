@@ -19,6 +19,7 @@ from pytest_proofmap.approve.models import (
 )
 from pytest_proofmap.approve.staleness import auxiliary_claims
 from pytest_proofmap.decide.decision import decide_evidence
+from pytest_proofmap.decide.economics import RouteCosts
 from pytest_proofmap.errors import ApprovalError, did_you_mean
 from pytest_proofmap.evidence.fingerprint import prompt_key, runtime_fingerprint, runtime_key
 from pytest_proofmap.evidence.models import Cell, Criterion, Evidence, Objective, Recommendation
@@ -37,13 +38,6 @@ class Wish(NamedTuple):
     The baseline stands first or last, and is added as the last one where it is not named.
     """
     allow_sensitive: bool = False
-
-
-class Figures(NamedTuple):
-    """What one runtime did on the criteria of a route."""
-
-    pass_rate: float | None
-    cost_per_1k_usd: float | None
 
 
 def chosen_objectives(evidence: Evidence, names: Sequence[str]) -> list[Objective]:
@@ -112,6 +106,7 @@ def approved_routes(evidence: Evidence, wish: Wish, approval: Approval, sha256: 
         insensitive = [each.model_copy(update={"sensitive": False}) for each in evidence.objectives]
         evidence = evidence.model_copy(update={"objectives": insensitive})
     decided = decide_evidence(evidence)
+    costs = RouteCosts(decided)
     lock = Lock()
     for objective in chosen_objectives(decided, wish.objectives):
         if objective.decision_error is not None:
@@ -129,7 +124,7 @@ def approved_routes(evidence: Evidence, wish: Wish, approval: Approval, sha256: 
                 decision = "promoted"
             elif promoted:
                 decision = "partial"
-            _add(lock, decided, objective, recommendation, chain, decision, approval, sha256)
+            _add(lock, decided, objective, recommendation, chain, decision, approval, sha256, costs)
     return lock
 
 
@@ -199,6 +194,7 @@ def _add(
     decision: RouteDecision,
     approval: Approval,
     sha256: str,
+    costs: RouteCosts,
 ) -> None:
     """Put a route into a lock, with what it names."""
     name = route_name(objective.name, recommendation.slice)
@@ -218,7 +214,11 @@ def _add(
                     f"{name}: {runtime} was not evaluated on {criterion}, so it cannot serve the route."
                 )
         locked = LockedRuntime(
-            name=runtime, **evidence.runtimes[runtime].model_dump(exclude={"fingerprint", "origin"})
+            # What the map lists of the price besides is in the evidence; a reviewer reads the rates.
+            name=runtime,
+            **evidence.runtimes[runtime].model_dump(
+                exclude={"fingerprint": True, "origin": True, "price": {"listed"}}
+            ),
         )
         content = locked.model_dump(include={"model", "provider", "params", "variant", "api_base"})
         # Made from what the entry holds: an artifact may claim any fingerprint.
@@ -227,11 +227,6 @@ def _add(
     asked, rendered = auxiliary_claims(evidence, used)
     prompts = dict(_prompts(evidence, set(used), set(chain)))
     lock.prompts.update(prompts)
-    samples = {each.id: each.bar.samples for each in criteria}
-    figures = {
-        runtime: _figures((cells[runtime], samples[criterion]) for criterion, cells in used.items())
-        for runtime in chain
-    }
     lock.routes[name] = Route(
         chain=keys,
         prompts=sorted(prompts),
@@ -246,8 +241,8 @@ def _add(
             sha256=sha256,
             cases=sum(max(cell.cases - cell.skipped for cell in cells.values()) for cells in used.values()),
             skipped=sum(min(cell.skipped for cell in cells.values()) for cells in used.values()),
-            pass_rates={runtime: found.pass_rate for runtime, found in figures.items()},
-            cost_per_1k_usd={runtime: found.cost_per_1k_usd for runtime, found in figures.items()},
+            pass_rates={runtime: _pass_rate(cells[runtime] for cells in used.values()) for runtime in chain},
+            cost_per_1k_usd={runtime: costs.per_1k_usd(runtime, used, recommendation.slice) for runtime in chain},
         ),
         approval=approval,
         digest="",
@@ -268,17 +263,13 @@ def _cells(criterion: Criterion, slice_name: str | None) -> Mapping[str, Cell]:
     return {cell.runtime: cell for cell in criterion.cells if cell.slice == wanted and cell.cases > cell.skipped}
 
 
-def _figures(cells: Iterable[tuple[Cell, int]]) -> Figures:
-    """Return pass rate and cost over several criteria, each a cell and how often its cases are sampled."""
+def _pass_rate(cells: Iterable[Cell]) -> float | None:
+    """Return the share of cases that passed over several criteria; None when none was answered."""
     passed = answered = 0
-    cost: float | None = 0.0
-    for cell, samples in cells:
+    for cell in cells:
         passed += cell.passed
         answered += cell.cases - cell.skipped
-        cost = None if cost is None or cell.cost_usd is None else cost + cell.cost_usd / samples
-    if not answered:
-        return Figures(None, None)
-    return Figures(passed / answered, None if cost is None else 1000 * cost / answered)
+    return passed / answered if answered else None
 
 
 def _prompts(

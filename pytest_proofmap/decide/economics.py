@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from statistics import median as middle
 from typing import NamedTuple
 
+from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.decide.ratios import (
     CASES_FOR_P95,
     LatencyFigures,
@@ -16,8 +18,9 @@ from pytest_proofmap.decide.ratios import (
     speed_up,
 )
 from pytest_proofmap.decide.tally import View, answered_latencies
+from pytest_proofmap.evidence.models import Evidence
 
-__all__ = ["Economics", "compare", "own_figures"]
+__all__ = ["Economics", "RouteCosts", "compare", "cost_per_1k_usd", "own_figures"]
 
 _CONCURRENCY_FACTOR = 1.5
 
@@ -53,11 +56,51 @@ class Economics(NamedTuple):
 def own_figures(views: Sequence[View], runtime: str) -> OwnFigures:
     """Return a runtime's own cost and latency over the cases that it was run on."""
     rows = [row for view in views for row in view.samples(runtime)]
-    # A call without an answer is free, which makes no case cheaper.
-    answered = [row for row in rows if row.outcome != "error" or row.cost_usd]
-    costs = [row.cost_usd for row in answered if row.cost_usd is not None]
-    per_1k = 1000.0 * math.fsum(costs) / len(costs) if answered and len(costs) == len(answered) else None
-    return OwnFigures(per_1k, latency_figures(answered_latencies(rows)))
+    return OwnFigures(cost_per_1k_usd(rows), latency_figures(answered_latencies(rows)))
+
+
+def cost_per_1k_usd(rows: Iterable[Observation]) -> float | None:
+    """Return what 1,000 cases cost, each answered once: the only place that says so, for every page and the lock.
+
+    Each case counts alike, with the mean of its samples. A sample that got no answer and cost nothing makes no
+    case cheaper; what failed and was paid counts. None: nothing was answered, or a part of the cost is unknown.
+    """
+    costs: defaultdict[tuple[str, str], float] = defaultdict(float)
+    answers: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        if row.outcome == "skipped" or (row.outcome == "error" and not row.cost_usd):
+            continue
+        if row.cost_usd is None:
+            return None
+        place = row.criterion, row.case
+        costs[place] += row.cost_usd
+        answers[place] += 1
+    return (
+        1000.0 * math.fsum(costs[place] / number for place, number in answers.items()) / len(costs)
+        if costs
+        else None
+    )
+
+
+class RouteCosts:
+    """What the runtimes of some evidence cost on its routes."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._rows: defaultdict[tuple[str, str], list[Observation]] = defaultdict(list)
+        self._sliced: set[str] = set()
+        for row in observe(evidence.samples):
+            self._rows[row.criterion, row.runtime].append(row)
+            if row.slice is not None:
+                self._sliced.add(row.criterion)
+
+    def per_1k_usd(self, runtime: str, criteria: Iterable[str], slice_name: str | None) -> float | None:
+        """Return what 1,000 cases of a route cost; a criterion without slices counts whole towards each."""
+        return cost_per_1k_usd(
+            row
+            for criterion in criteria
+            for row in self._rows.get((criterion, runtime), ())
+            if slice_name is None or criterion not in self._sliced or row.slice == slice_name
+        )
 
 
 def compare(views: Sequence[View], baseline: str, challenger: str, confidence: float) -> Economics:

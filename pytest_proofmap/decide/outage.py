@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from pytest_proofmap.decide.economics import RouteCosts
 from pytest_proofmap.errors import EvidenceError, did_you_mean
 from pytest_proofmap.evidence.models import Cell, Criterion, Evidence, Objective
 
@@ -97,12 +98,13 @@ class Outage(NamedTuple):
 def routes_of(evidence: Evidence) -> list[RouteRungs]:
     """Return the recommended routes of decided evidence."""
     by_id = {criterion.id: criterion for criterion in evidence.criteria}
+    costs = RouteCosts(evidence)
     routes = []
     for objective in evidence.objectives:
         criteria = [by_id[name] for name in objective.criteria if name in by_id]
         for found in objective.recommendations:
             rungs = {
-                name: _rung(name, objective, found.slice, criteria, evidence)
+                name: _rung(name, objective, found.slice, criteria, evidence, costs)
                 for name in (objective.baseline, *objective.challengers)
             }
             routes.append(
@@ -151,17 +153,20 @@ def survivors(routes: Sequence[RouteRungs], down: Collection[str]) -> list[Survi
 
 
 def _rung(
-    name: str, objective: Objective, slice_name: str | None, criteria: Sequence[Criterion], evidence: Evidence
+    name: str,
+    objective: Objective,
+    slice_name: str | None,
+    criteria: Sequence[Criterion],
+    evidence: Evidence,
+    costs: RouteCosts,
 ) -> Rung:
     standings: dict[str, Standing] = {
         verdict.runtime: verdict.status for verdict in objective.verdicts if verdict.slice == slice_name
     }
     passed = answered = 0
-    cost: float | None = 0.0
-    for criterion, cell in _cells(name, slice_name, criteria):
+    for cell in _cells(name, slice_name, criteria):
         passed += cell.passed
         answered += cell.cases - cell.skipped
-        cost = None if cost is None or cell.cost_usd is None else cost + cell.cost_usd / criterion.bar.samples
     info = evidence.runtimes.get(name)
     return Rung(
         name,
@@ -169,16 +174,14 @@ def _rung(
         info.provider if info else "unknown",
         "baseline" if name == objective.baseline else standings.get(name, "insufficient"),
         passed / answered if answered else None,
-        1000.0 * cost / answered if answered and cost is not None else None,
+        costs.per_1k_usd(name, [criterion.id for criterion in criteria], slice_name),
     )
 
 
-def _cells(
-    runtime: str, slice_name: str | None, criteria: Sequence[Criterion]
-) -> Iterator[tuple[Criterion, Cell]]:
+def _cells(runtime: str, slice_name: str | None, criteria: Sequence[Criterion]) -> Iterator[Cell]:
     """Yield a runtime's cells on a slice; a criterion without slices counts whole towards each."""
     for criterion in criteria:
         wanted = slice_name if any(cell.slice is not None for cell in criterion.cells) else None
         for cell in criterion.cells:
             if (cell.runtime, cell.slice) == (runtime, wanted):
-                yield criterion, cell
+                yield cell

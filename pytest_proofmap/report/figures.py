@@ -7,8 +7,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from pytest_proofmap.decide.economics import cost_per_1k_usd
 from pytest_proofmap.decide.observation import Observation
 from pytest_proofmap.decide.ratios import LatencyFigures, latency_figures
+from pytest_proofmap.decide.tally import answered_latencies
 from pytest_proofmap.evidence.models import Criterion, Objective
 
 __all__ = ["RuntimeFigures", "runtime_figures"]
@@ -66,14 +68,13 @@ def runtime_figures(
         estimated: Runtimes whose token counts were estimated.
     """
     by_case: defaultdict[str, dict[tuple[str, str], _Spending]] = defaultdict(dict)
-    latencies: defaultdict[str, list[float]] = defaultdict(list)
+    rows: defaultdict[str, list[Observation]] = defaultdict(list)
     for row in observations:
         if row.outcome == "skipped":
             continue
         spending = by_case[row.runtime].setdefault((row.criterion, row.case), _Spending())
         spending.add(row)
-        if row.latency_s is not None and row.outcome != "error":
-            latencies[row.runtime].append(row.latency_s)
+        rows[row.runtime].append(row)
     objective_of = {objective.name: objective for objective in objectives}
     baseline_of = {
         criterion.id: objective_of[criterion.objective].baseline
@@ -83,7 +84,7 @@ def runtime_figures(
     baselines = dict.fromkeys(objective.baseline for objective in objectives)
     names = dict.fromkeys((*baselines, *(name for each in objectives for name in each.challengers)))
     figures = [
-        _figures(name, by_case, latencies[name], baseline_of, name in baselines, name in estimated)
+        _figures(name, by_case, rows[name], baseline_of, name in baselines, name in estimated)
         for name in names
         if name in by_case
     ]
@@ -93,13 +94,12 @@ def runtime_figures(
 def _figures(
     name: str,
     by_case: dict[str, dict[tuple[str, str], _Spending]],
-    latencies: list[float],
+    rows: list[Observation],
     baseline_of: dict[str, str],
     is_baseline: bool,
     estimated: bool,
 ) -> RuntimeFigures:
     own = by_case[name]
-    answers = sum(one.answers for one in own.values())
     known = all(one.known for one in own.values())
     cost = math.fsum(one.cost for one in own.values()) if known else None
     return RuntimeFigures(
@@ -107,9 +107,9 @@ def _figures(
         is_baseline=is_baseline,
         samples=sum(one.samples for one in own.values()),
         cost_usd=cost,
-        cost_per_1k_usd=None if cost is None or not answers else 1000.0 * cost / answers,
+        cost_per_1k_usd=cost_per_1k_usd(rows),
         cost_ratio=_ratio(name, by_case, baseline_of),
-        latency=latency_figures(latencies),
+        latency=latency_figures(answered_latencies(rows)),
         estimated=estimated,
     )
 
