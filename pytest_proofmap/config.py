@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StrictBool, ValidationError, field_validator
 
 from pytest_proofmap.environment import ENVIRONMENT_PREFIX, is_environment_reference, only_references
-from pytest_proofmap.errors import ConfigurationError, did_you_mean
+from pytest_proofmap.errors import ConfigurationError, ProofmapError, did_you_mean
 from pytest_proofmap.runtime.parameters import problem_with_api_base, problem_with_params
 from pytest_proofmap.runtime.redaction import hide_patterns, is_secret_name
 from pytest_proofmap.runtime.redis_faults import has_password
@@ -170,6 +170,22 @@ class CriterionSettings(Table):
     sensitive: StrictBool | None = None
     baseline_must_pass: StrictBool | None = None
     prefetch: StrictBool | None = None
+    miss: tuple[Any, ...] | None = None
+    """Exceptions that are a miss of the model: classes in a mark, their dotted names in the configuration."""
+    calls: Literal["optional", "required"] | None = None
+    """Whether a sample may pass without asking its runtime."""
+
+    @field_validator("miss", mode="before")
+    @classmethod
+    def _check_miss(cls, given: Any) -> tuple[Any, ...] | None:
+        if given is None:
+            return None
+        classes = tuple(given) if isinstance(given, list | tuple) else (given,)
+        for each in classes:
+            problem = _problem_with_miss(each)
+            if problem is not None:
+                raise ValueError(problem)
+        return classes
 
     @field_validator("margin")
     @classmethod
@@ -191,6 +207,22 @@ class CriterionSettings(Table):
         if confidence is not None and confidence != 0 and confidence < 0.5:
             raise ValueError("must be 0 (decide on the observed rate) or in [0.5, 1)")
         return confidence
+
+
+def _problem_with_miss(given: object) -> str | None:
+    """Return why something cannot be what a mark or the configuration names as a miss, or None when it can."""
+    if isinstance(given, str) and given:
+        return None
+    if not isinstance(given, type) or not issubclass(given, Exception):
+        instance = isinstance(given, Exception)
+        hint = f" Did you mean {type(given).__name__}, the class?" if instance else ""
+        return f"{given!r} is no class of exceptions, such as TimeoutError or json.JSONDecodeError.{hint}"
+    if issubclass(given, ProofmapError):
+        return (
+            f"it names {given.__name__}, one of ProofMap's own errors, which say nothing of the model: no usable "
+            "answer is an error, and a refusal is a miss already"
+        )
+    return None
 
 
 class Configuration(CriterionSettings):
@@ -465,10 +497,14 @@ def _explain_one(problem: dict[str, Any], model: type[BaseModel], source: str, p
     if problem["type"] == "missing":
         return f"{where} lacks the key {last!r}, which is required."
     message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+        allowed = re.findall(r"'([^']*)'", str(problem.get("ctx", {}).get("expected", "")))
+        message += f".{did_you_mean(problem['input'], allowed)}".removesuffix(".")
     if problem["type"] in {"dict_type", "model_type"}:
         message = "it is a table"
     value = "" if isinstance(problem["input"], dict) else f" = {hide_patterns(repr(problem['input']))}"
-    return f"{where}: {last}{value} is not allowed: {message[:1].lower()}{message[1:]}."
+    end = "" if message.endswith("?") else "."
+    return f"{where}: {last}{value} is not allowed: {message[:1].lower()}{message[1:]}{end}"
 
 
 def _is_union_branch(part: str) -> bool:

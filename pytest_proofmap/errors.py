@@ -14,6 +14,7 @@ Every message says what was wrong, what is allowed and what to do next.
     ├── ApprovalError           an approval that the evidence does not bear
     ├── StoreError              the response cache cannot keep answers
     ├── RequestError            a request that ProofMap does not send
+    ├── ReplyError              a reply is asked for what it cannot have
     ├── RefusalError            the model refused: content policy or context window
     └── CallError               no usable answer: transport, timeout, credentials, limits
         ├── ReplayMissError     the answer is neither recorded nor cached, and calls are off
@@ -37,6 +38,7 @@ __all__ = [
     "RecordingsError",
     "RefusalError",
     "ReplayMissError",
+    "ReplyError",
     "RequestError",
     "StoreError",
     "did_you_mean",
@@ -87,6 +89,10 @@ class StoreError(ProofmapError):
 
 class RequestError(ProofmapError):
     """A request asks for something that ProofMap does not send, such as streaming."""
+
+
+class ReplyError(ProofmapError, TypeError):
+    """A reply is asked for what it cannot have: ``parsed`` where no class was given."""
 
 
 class RefusalError(ProofmapError):

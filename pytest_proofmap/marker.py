@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import builtins
+import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from pydantic import ValidationError
 
 from pytest_proofmap.config import Configuration, CriterionSettings, RuntimeConfig, explain_validation
 from pytest_proofmap.decide.multiplicity import DEFAULT_RULE
-from pytest_proofmap.errors import ConfigurationError, MarkerError, did_you_mean
+from pytest_proofmap.errors import ConfigurationError, MarkerError, ProofmapError, did_you_mean
 from pytest_proofmap.evidence.models import Bar, BarKind, Looks, SlicesRule
 from pytest_proofmap.runtime.request import TRANSPORT_PARAMS
 from pytest_proofmap.visible import visible
 
-__all__ = ["DEFAULTS", "CriterionPlan", "resolve"]
+__all__ = ["DEFAULTS", "CriterionPlan", "MissRules", "resolve"]
 
 POSITIONAL = ("baseline", "challengers")
 SWITCHED_OFF_BY_NONE = frozenset({"margin", "max_failure_rate", "slice_by"})
@@ -29,7 +31,18 @@ DEFAULTS: dict[str, Any] = {
     "sensitive": False,
     "baseline_must_pass": True,
     "prefetch": True,
+    "miss": (),
+    "calls": "required",
 }
+
+
+class MissRules(NamedTuple):
+    """What a criterion takes for a miss of the model, beside the usual."""
+
+    classes: tuple[type[Exception], ...] = ()
+    """Classes of exceptions that are one."""
+    calls_optional: bool = False
+    """Whether a sample may pass, or miss, without asking its runtime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,7 @@ class CriterionPlan:
     looks: Looks
     sensitive: bool
     prefetch: bool
+    rules: MissRules
     bar: Bar
 
     @property
@@ -86,6 +100,8 @@ def resolve(
             f'{where}: qualify(): looks="open" needs a margin: what is carried from run to run are bets on the '
             "difference to the baseline. Give one, such as qualify(margin=0.05), or plan them: qualify(looks=2)."
         )
+    miss = tuple(_miss_class(each, configuration) for each in settings["miss"])
+    optional = settings["calls"] == "optional"
     return CriterionPlan(
         baseline=baseline,
         challengers=challengers,
@@ -95,7 +111,10 @@ def resolve(
         looks=settings["looks"],
         sensitive=settings["sensitive"],
         prefetch=settings["prefetch"],
-        bar=_bar(settings),
+        rules=MissRules(miss, optional),
+        bar=_bar(settings).model_copy(
+            update={"miss": sorted(map(_full_name, miss)) or None, "calls": "optional" if optional else None}
+        ),
     )
 
 
@@ -128,9 +147,17 @@ def _arguments(mark: pytest.Mark, where: str) -> dict[str, Any]:
     if isinstance(arguments.get("slice_by"), tuple):
         arguments["slice_by"] = list(arguments["slice_by"])
     try:
-        CriterionSettings.model_validate(arguments)
+        settings = CriterionSettings.model_validate(arguments)
     except ValidationError as error:
         raise MarkerError(explain_validation(error, CriterionSettings, f"{where}: qualify()")) from None
+    if settings.miss is not None:
+        arguments["miss"] = settings.miss
+    for name in arguments.get("miss", ()):
+        if isinstance(name, str):
+            raise MarkerError(
+                f"{where}: qualify(): miss = {name!r} is not allowed: a mark names exceptions by their classes. "
+                f"Did you mean miss={name}, the class itself?"
+            )
     objective = arguments.get("objective", "")
     if objective != visible(objective):
         raise MarkerError(
@@ -207,6 +234,34 @@ def _check_distinct(runtimes: Iterable[RuntimeConfig], where: str) -> None:
                 "params, api_base or variant differ; where a header chooses the model, put its name into "
                 'key_headers of the configuration: key_headers = ["x-model-route"].'
             )
+
+
+def _miss_class(given: type[Exception] | str, configuration: Configuration) -> type[Exception]:
+    """Return a class of exceptions; the configuration names it.
+
+    Raises:
+        MarkerError: There is no such class, or it is no class of exceptions that can be a miss.
+    """
+    if not isinstance(given, str):
+        return given
+    module, _, name = given.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module) if module else builtins, name, None)
+    except ImportError:
+        found = None
+    if isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, ProofmapError):
+        return found
+    known = [each for each in dir(builtins) if each.endswith(("Error", "Exception"))]
+    raise MarkerError(
+        f"{_table(configuration)}: miss = {given!r} names no class of exceptions that can be a miss."
+        f"{did_you_mean(given, known)} Give the name of a built-in one, such as 'TimeoutError', or "
+        "'package.module.ClassName' of one that can be imported and is not ProofMap's own."
+    )
+
+
+def _full_name(exception: type[Exception]) -> str:
+    module = exception.__module__
+    return exception.__qualname__ if module == "builtins" else f"{module}.{exception.__qualname__}"
 
 
 def _table(configuration: Configuration) -> str:

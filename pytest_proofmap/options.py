@@ -12,8 +12,8 @@ __all__ = ["CACHE_MODES", "MARK", "MARK_HELP", "add_options"]
 MARK = "qualify"
 MARK_HELP = (
     "qualify(baseline, challengers, *, objective, slice_by, samples, min_pass_rate, max_failure_rate, margin, "
-    "confidence, slices, looks, sensitive, baseline_must_pass, prefetch): run this test on a baseline and "
-    "on challengers, and decide which of them may take over (see --proofmap)."
+    "confidence, slices, looks, sensitive, baseline_must_pass, prefetch, miss, calls): run this test on a "
+    "baseline and on challengers, and decide which of them may take over (see --proofmap)."
 )
 
 CACHE_MODES = ("auto", "replay", "refresh", "off")

@@ -120,8 +120,9 @@ def decide(
     the place of "every case must pass"; with --min-pass-rate both must hold. A challenger that is left out
     still counts in the correction for several challengers.
 
-    Exit status: 0 it holds; 1 a baseline misses its own bar, with --strict a challenger is not qualified or
-    the evidence is incomplete, or with --lock an approved route is stale or has regressed; 2 bad input.
+    Exit status: 0 it holds; 1 a baseline misses its own bar or was unavailable, a test broke or never asked its
+    runtime, with --strict a challenger is not qualified or the evidence is incomplete, or with --lock an approved
+    route is stale or has regressed; 2 bad input.
     """
     from pytest_proofmap.commands.revision import mark_left_out, only_objectives, recounted, refingerprinted
     from pytest_proofmap.commands.stored_file import last_whole_run
@@ -161,13 +162,10 @@ def decide(
 
 
 def _findings(stored: Evidence, left_out: tuple[str, ...], *, strict: bool, complete: bool) -> tuple[Finding, ...]:
-    from pytest_proofmap.report.stored import failing_baselines, stored_findings
+    from pytest_proofmap.report.stored import stored_findings
     from pytest_proofmap.run.findings import Finding
 
-    findings = [
-        *failing_baselines(stored),
-        *stored_findings(stored, strict="--strict" if strict else None, left_out=left_out),
-    ]
+    findings = [*stored_findings(stored, strict="--strict" if strict else None, left_out=left_out)]
     # Challengers that --without leaves out on purpose are not what strictness is about.
     if strict and not complete:
         reasons = "; ".join(stored.run.incomplete_reasons) or "some marked tests did not run"

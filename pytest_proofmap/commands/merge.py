@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pytest_proofmap.decide.decision import Decision
     from pytest_proofmap.evidence.merge import ShardMerger
     from pytest_proofmap.evidence.models import Evidence, RunInfo, Sample
-    from pytest_proofmap.report.misses import MissedSample
     from pytest_proofmap.report.summary import Summary
     from pytest_proofmap.run.findings import Finding
+    from pytest_proofmap.run.miss import Miss
 
 __all__ = ["merge"]
 
@@ -50,8 +50,9 @@ def merge(
     Criteria, runtimes, prompts and requests that several shards hold must be the same, and samples that
     several hold must agree.
 
-    Exit status: 0 it holds; 1 samples are missing, a baseline misses its bar, with --strict a challenger is
-    not qualified, or with --lock an approved route is stale or has regressed; 2 bad input.
+    Exit status: 0 it holds; 1 samples are missing, a baseline misses its bar or was unavailable, a test broke or
+    never asked its runtime, with --strict a challenger is not qualified, or with --lock an approved route is stale
+    or has regressed; 2 bad input.
     """
     from pytest_proofmap.evidence.merge import ShardMerger
 
@@ -81,8 +82,7 @@ class _Rows:
         from pytest_proofmap.decide.observation import Observation
 
         self.observations: list[Observation] = []
-        self.misses: list[MissedSample] = []
-        self.errors: list[Sample] = []
+        self.misses: list[Miss] = []
         self.estimated: set[str] = set()
 
     def take(self, sample: Sample, *, repeated: bool) -> None:
@@ -93,7 +93,7 @@ class _Rows:
             repeated: Whether its case may have several.
         """
         from pytest_proofmap.decide.observation import observe
-        from pytest_proofmap.report.misses import MissedSample
+        from pytest_proofmap.run.miss import Miss
 
         row = observe([sample], [sample.criterion] if repeated else [])[0]
         # Each was read from text of its own: millions of rows must not hold millions of equal names.
@@ -105,13 +105,9 @@ class _Rows:
                 slice=row.slice and sys.intern(row.slice),
             )
         )
-        if sample.outcome in ("failed", "error"):
-            is_error = sample.outcome == "error"
-            self.misses.append(
-                MissedSample(sample.criterion, sample.case, sample.slice, sample.runtime, is_error, sample.message)
-            )
-            if is_error:
-                self.errors.append(sample)
+        miss = Miss.of(sample)
+        if miss is not None:
+            self.misses.append(miss)
         if any(call.usage_estimated for call in sample.calls if call.runtime is None):
             self.estimated.add(sample.runtime)
 
@@ -145,12 +141,12 @@ class _Rows:
             figures=runtime_figures(self.observations, decision.criteria, decision.objectives, self.estimated),
             misses=missed_cases(self.misses, self.observations, baselines),
             warnings=(*merger.warnings, *warnings),
-            findings=(*_findings(evidence), *against),
+            findings=(*_findings(run, decision, self.misses), *against),
             next_steps=(command("proofmap", "report", "--text", "-v", output),),
         )
 
     def _evidence(self, merger: ShardMerger, run: RunInfo, decision: Decision) -> Evidence:
-        """Return the evidence with no samples but the errors, which are all that findings look at."""
+        """Return the evidence without its samples, at which routes do not look."""
         from pytest_proofmap.evidence.models import Evidence
 
         return Evidence(
@@ -159,23 +155,20 @@ class _Rows:
             prompts=merger.prompts,
             objectives=decision.objectives,
             criteria=decision.criteria,
-            samples=self.errors,
+            samples=[],
             totals=merger.totals(),
         )
 
 
-def _findings(evidence: Evidence) -> tuple[Finding, ...]:
-    from pytest_proofmap.report.stored import failing_baselines, stored_findings
-    from pytest_proofmap.run.findings import Finding
+def _findings(run: RunInfo, decision: Decision, misses: list[Miss]) -> tuple[Finding, ...]:
+    from pytest_proofmap.run.findings import Finding, findings_of
 
-    findings = [
-        *failing_baselines(evidence),
-        *stored_findings(evidence, strict="--strict" if evidence.run.strict else None),
-    ]
-    if not evidence.run.complete:
+    strict = "--strict" if run.strict else None
+    findings = findings_of(decision.criteria, decision.objectives, misses, strict=strict)
+    if not run.complete:
         findings.append(
             Finding(
-                f"the shards are not the whole run: {'; '.join(evidence.run.incomplete_reasons)}",
+                f"the shards are not the whole run: {'; '.join(run.incomplete_reasons)}",
                 "give all shards, and run those again that were not run to their end",
             )
         )

@@ -67,12 +67,10 @@ def report(evidence: Path | None, form: str | None, output: Path | None, verbose
 
 def _summary(stored: Evidence, path: Path) -> Summary:
     from pytest_proofmap.report.next_steps import command
-    from pytest_proofmap.report.stored import stored_findings
     from pytest_proofmap.report.summary import summarize_evidence
 
     return replace(
         summarize_evidence(stored),
-        findings=stored_findings(stored, strict="--proofmap-strict" if stored.run.strict else None),
         next_steps=(command("proofmap", "decide", path, "--help"),),
     )
 

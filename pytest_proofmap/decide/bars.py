@@ -158,7 +158,9 @@ def assess(
     counts, failed_cases = _count(view, challenger)
     reference = _reference(reference_view or view, baseline)
     pairs = pair(view, baseline, challenger) if reference.answered else None
-    hard = absolute_rate(bar) == 1.0 and counts.failed > 0
+    # What a broken test reports as failed is nobody's failure.
+    broken = any(block.code == "tests_broken" for block in blocks)
+    hard = absolute_rate(bar) == 1.0 and counts.failed > 0 and not broken
     found = Assessment(challenger, counts, pairs, failed_cases, hard, (), None, None, None, None)
     blocks = (*blocks, *_blocks(bar, view, found, reference, baseline))
     if is_observed(bar):

@@ -12,10 +12,10 @@ from pytest_proofmap.decide.multiplicity import DEFAULT_RULE
 from pytest_proofmap.decide.objective import CriterionVerdicts, judge_objective
 from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.decide.paired import Memo
-from pytest_proofmap.decide.reasons import Block, blocks_on
+from pytest_proofmap.decide.reasons import Block, Reason, blocks_on
 from pytest_proofmap.decide.recommend import recommend
 from pytest_proofmap.decide.stopping import order_of
-from pytest_proofmap.decide.tally import CriterionTally, tally
+from pytest_proofmap.decide.tally import CriterionTally, broken_test, tally
 from pytest_proofmap.decide.verdict import judge
 from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, RuntimeInfo
 
@@ -101,7 +101,11 @@ def is_decided(evidence: Evidence) -> bool:
 
 
 def _undecided_criterion(criterion: Criterion) -> Criterion:
-    return criterion.model_copy(update={"cells": [], "attribution": []})
+    return criterion.model_copy(update={"cells": [], "attribution": [], "broken": None})
+
+
+def _tests_broken(broken: str | None) -> list[Reason]:
+    return [] if broken is None else [Reason("tests_broken", f"the test seems broken: {broken}")]
 
 
 def _undecided_objective(objective: Objective, error: Exception) -> Objective:
@@ -127,6 +131,7 @@ def _decide_objective(
     decided, verdicts = [], []
     for criterion in criteria:
         counted = tallies[criterion.id]
+        broken = broken_test(counted, objective.baseline)
         names = criterion.challengers or objective.challengers
         slices = counted.slices()
         found = judge(
@@ -137,11 +142,15 @@ def _decide_objective(
             rule,
             memo=memo,
             order=order_of(criterion),
-            blocks={name: blocks_on(blocks, criterion.id, name, objective.baseline) for name in names},
+            blocks={
+                name: [*_tests_broken(broken), *blocks_on(blocks, criterion.id, name, objective.baseline)]
+                for name in names
+            },
         )
         verdicts.append(CriterionVerdicts(criterion.id, criterion.bar, bool(slices), found.judged))
         differences = attribute(counted, (objective.baseline, *names), runtimes, criterion.bar.confidence)
-        decided.append(criterion.model_copy(update={"cells": found.cells, "attribution": differences}))
+        update = {"cells": found.cells, "attribution": differences, "broken": broken}
+        decided.append(criterion.model_copy(update=update))
     listed = [one for one in verdicts if one.id in objective.criteria]
     slices = sorted({name for one in listed for name in tallies[one.id].slices()})
     together = judge_objective(objective, listed, slices)

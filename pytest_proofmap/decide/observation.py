@@ -7,9 +7,9 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from pytest_proofmap.evidence.models import Outcome, Sample
+from pytest_proofmap.evidence.models import ErrorKind, Outcome, Sample
 
-__all__ = ["Observation", "ObservedCall", "observation_of", "observe"]
+__all__ = ["Observation", "ObservedCall", "data_error_of", "observation_of", "observe"]
 
 
 class ObservedCall(Protocol):
@@ -69,6 +69,10 @@ class Observation(NamedTuple):
     """How many calls to the provider were under way; None when unknown."""
     spared: bool = False
     """Skipped because adaptive sampling had decided before: it says nothing of the runtime."""
+    error_kind: ErrorKind | None = None
+    """Whose an ``error`` is; None for other outcomes, and where an older artifact does not tell."""
+    data_error: str | None = None
+    """How the test broke on an answer of which it could make no sense; None when it did not."""
 
 
 def observe(samples: Iterable[Sample], repeated: Collection[str] = ()) -> list[Observation]:
@@ -88,9 +92,23 @@ def observe(samples: Iterable[Sample], repeated: Collection[str] = ()) -> list[O
         calls = [call for call in sample.calls if call.runtime is None]
         latency_s, repeats = _latency(sample, calls), sample.criterion in repeated
         rows.append(
-            observation_of(identity, sample.outcome, calls, latency_s, repeated=repeats, spared=sample.spared)
+            observation_of(
+                identity,
+                sample.outcome,
+                calls,
+                latency_s,
+                repeated=repeats,
+                spared=sample.spared,
+                error_kind=sample.error_kind,
+                data_error=data_error_of(sample.exception, sample.raised_at) if sample.data_error else None,
+            )
         )
     return rows
+
+
+def data_error_of(exception: str | None, raised_at: str | None) -> str:
+    """Return how a test broke on an answer, in words: the class of the exception, and where it was raised."""
+    return f"{exception or 'an exception'}{f' at {raised_at}' if raised_at else ''}"
 
 
 def observation_of(
@@ -101,6 +119,8 @@ def observation_of(
     *,
     repeated: bool,
     spared: bool,
+    error_kind: ErrorKind | None = None,
+    data_error: str | None = None,
 ) -> Observation:
     """Return a sample as an observation.
 
@@ -111,6 +131,8 @@ def observation_of(
         latency_s: Its latency in seconds.
         repeated: Whether its criterion is sampled more than once a case.
         spared: Whether it was skipped because adaptive sampling had decided before.
+        error_kind: Whose an error is.
+        data_error: How the test broke on an answer, if it did.
     """
     only = calls[0] if len(calls) == 1 else None
     return Observation(
@@ -122,6 +144,8 @@ def observation_of(
         _answers(calls) if repeated else None,
         only.concurrency if only else max((call.concurrency or 0 for call in calls), default=0) or None,
         spared,
+        error_kind,
+        data_error,
     )
 
 

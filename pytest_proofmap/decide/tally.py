@@ -7,13 +7,24 @@ case whose repeated answers are all the same counts as one sample.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Literal, NamedTuple
 
 from pytest_proofmap.decide.observation import Observation
 
-__all__ = ["CaseFigures", "CaseTally", "Column", "CriterionTally", "Found", "View", "answered_latencies", "tally"]
+__all__ = [
+    "CaseFigures",
+    "CaseTally",
+    "Column",
+    "CriterionTally",
+    "Found",
+    "View",
+    "answered_latencies",
+    "broken_test",
+    "tally",
+]
 
 Found = Literal["passed", "failed", "error", "missing"]
 """What is known of a unit on a runtime: its outcome, or that there is none."""
@@ -324,6 +335,27 @@ class View:
         """Return how many samples of a group tell something new on a runtime."""
         counted = self.tallies.runtimes.get(runtime, {})
         return max((counted[case].independent_samples for case in group if case in counted), default=1)
+
+
+BROKEN_SHARE = 0.5
+"""On so many of the baseline's cases a test must break to be taken for broken."""
+
+
+def broken_test(counted: CriterionTally, baseline: str) -> str | None:
+    """Return why a test seems broken, or None.
+
+    A test that can make no sense of an answer, and fails by that and no assertion, is no word about the model
+    where it does so on many answers of the model that is trusted today.
+    """
+    cases = [rows for case in counted.runtimes.get(baseline, {}).values() if (rows := case.rows)]
+    broken = [next((row.data_error for row in rows if row.data_error is not None), None) for rows in cases]
+    found = [text for text in broken if text is not None]
+    if not found or len(found) < BROKEN_SHARE * len(cases):
+        return None
+    (most, _), *others = Counter(found).most_common()
+    more = f" and {len(others)} more such" if others else ""
+    number = f"{len(cases)} case{'s' * (len(cases) != 1)}"
+    return f"{most}{more} in {len(found)} of the {number} of {baseline}"
 
 
 def tally(

@@ -126,6 +126,9 @@ def bar_fingerprint(bar: Bar) -> str:
             "margin": bar.margin,
             "confidence": bar.confidence,
             "samples": bar.samples,
+            # Left out where unset, so that bars from before they could be set keep their fingerprint.
+            **({"miss": bar.miss} if bar.miss else {}),
+            **({"calls": bar.calls} if bar.calls else {}),
         }
     )
 

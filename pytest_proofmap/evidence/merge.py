@@ -221,7 +221,9 @@ class ShardMerger:
     def _add_criterion(self, number: int, criterion: Criterion) -> None:
         known = self._criteria.get(criterion.id)
         if known is None:
-            self._criteria[criterion.id] = criterion.model_copy(update={"cells": [], "attribution": []})
+            self._criteria[criterion.id] = criterion.model_copy(
+                update={"cells": [], "attribution": [], "broken": None}
+            )
             self._from["criterion", criterion.id] = number
             return
         first = self._from["criterion", criterion.id]

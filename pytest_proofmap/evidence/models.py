@@ -49,6 +49,8 @@ SCHEMA: Literal["proofmap.evidence/1"] = "proofmap.evidence/1"
 
 BarKind = Literal["all_pass", "min_pass_rate", "margin", "both"]
 Outcome = Literal["passed", "failed", "error", "skipped"]
+ErrorKind = Literal["unavailable", "test"]
+"""Of an ``error``: a call of the runtime under test gave no usable answer; anything else, which is the test's."""
 Role = Literal["baseline", "challenger"]
 Source = Literal["live", "cache", "recording"]
 Status = Literal["qualified", "not_qualified", "insufficient"]
@@ -250,8 +252,10 @@ class Call(GrowingModel):
     """How much the answer has of what else is billed (``cache_write_tokens``, ``searches``, ...)."""
 
 
-class Sample(Model):
+class Sample(GrowingModel):
     """One attempt at one case on one runtime."""
+
+    added = frozenset({"error_kind", "exception", "raised_at", "data_error", "xfailed"})
 
     criterion: str
     case: str
@@ -267,6 +271,16 @@ class Sample(Model):
     """From first request to last answer on the runtime under test, in seconds; null when unknown."""
     spared: bool = False
     """True when adaptive sampling had decided before: skipped, and no evidence on the runtime."""
+    error_kind: ErrorKind | None = None
+    """Whose an ``error`` is; null for other outcomes, and in artifacts from before it was told."""
+    exception: str | None = None
+    """Class of the exception that settled the outcome, of a failed call that of its failure; null: none did."""
+    raised_at: str | None = None
+    """Where in the project it was raised, ``tests/test_triage.py:12``; null for what no broken test can cause."""
+    data_error: Literal[True] | None = None
+    """True when the test could make no sense of the answer and failed by that, such as by a ``KeyError``."""
+    xfailed: Literal[True] | None = None
+    """True when the project expected the test to fail, so that pytest counts it as xfailed."""
 
 
 class AdaptiveSampling(Model):
@@ -310,8 +324,10 @@ class Needs(GrowingModel):
     """Cases without an outcome that must be asked again first: they are no question of further cases."""
 
 
-class Bar(Model):
+class Bar(GrowingModel):
     """The pass rule of a criterion."""
+
+    added = frozenset({"miss", "calls"})
 
     kind: BarKind
     min_pass_rate: Share | None
@@ -321,6 +337,10 @@ class Bar(Model):
     confidence: Annotated[float, Field(ge=0.0, lt=1.0)]
     samples: Annotated[int, Field(ge=1, le=10**6)]
     baseline_must_pass: bool = True
+    miss: list[str] | None = None
+    """Classes of exceptions that are a miss of the model beside the usual ones; null: none."""
+    calls: Literal["optional"] | None = None
+    """``optional`` where a sample may pass without asking its runtime; null: it must ask."""
 
 
 class Cell(GrowingModel):
@@ -379,7 +399,7 @@ class AttributedDifference(Model):
 class Criterion(GrowingModel):
     """One marked test function, its bar and its cells."""
 
-    added = frozenset({"case_digests"})
+    added = frozenset({"broken", "case_digests"})
 
     id: str
     objective: str
@@ -395,6 +415,8 @@ class Criterion(GrowingModel):
     """The rule of adaptive sampling; null where every case was asked for."""
     case_digests: dict[str, str] | None = None
     """Content hash of each case's parametrized values, by which a renamed case is known again."""
+    broken: str | None = None
+    """Why the test itself seems broken, in words: it decides on nobody; null: it does not."""
 
 
 class ObjectiveVerdict(GrowingModel):

@@ -13,7 +13,7 @@ from pytest_proofmap.evidence.models import Cell, Criterion, Objective, Recommen
 from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.markdown_text import clip, clip_middle, code, prose
 from pytest_proofmap.report.summary import Summary
-from pytest_proofmap.report.verdict_line import failures, figure, is_promoted
+from pytest_proofmap.report.verdict_line import figure, is_promoted
 from pytest_proofmap.report.wording import SIGNS, WORDS, cheaper, money, needs_text, plural, seconds
 
 __all__ = ["Section", "amount", "sections", "table"]
@@ -75,7 +75,7 @@ def _name(text: str) -> str:
 def _findings(summary: Summary) -> Section:
     rows = [
         f"- {prose(clip(each.text, REASON_LIMIT))}<br>next: {prose(clip(each.next_step, REASON_LIMIT))}"
-        for each in failures(summary)
+        for each in summary.findings
     ]
     return Section(f"What fails the run ({len(rows)})", rows, "finding")
 

@@ -7,28 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from pytest_proofmap.decide.observation import Observation
+from pytest_proofmap.run.miss import Miss
 
-__all__ = ["MissKind", "MissedCase", "MissedSample", "missed_cases"]
+__all__ = ["MissKind", "MissedCase", "missed_cases"]
 
-MissKind = Literal["regression", "both", "alone", "baseline", "unavailable"]
+MissKind = Literal["regression", "both", "alone", "baseline", "unavailable", "broken"]
 """How a miss compares with the baseline.
 
 ``regression``: the baseline passes the case; ``both``: it fails it too; ``alone``: it has no outcome there;
-``baseline``: the baseline's own miss; ``unavailable``: an error, not a failure.
+``baseline``: the baseline's own miss; ``unavailable``: an error, not a failure; ``broken``: the test's own error.
 """
 
-_ORDER: dict[MissKind, int] = {"regression": 0, "alone": 1, "both": 2, "baseline": 3, "unavailable": 4}
-
-
-class MissedSample(NamedTuple):
-    """One sample that did not pass."""
-
-    criterion: str
-    case: str
-    slice: str | None
-    runtime: str
-    is_error: bool
-    message: str
+_KINDS: tuple[MissKind, ...] = ("regression", "alone", "both", "baseline", "unavailable", "broken")
+_ORDER = {kind: rank for rank, kind in enumerate(_KINDS)}
 
 
 class MissedCase(NamedTuple):
@@ -47,7 +38,7 @@ class MissedCase(NamedTuple):
 
 
 def missed_cases(
-    misses: Iterable[MissedSample], observations: Iterable[Observation], baselines: Mapping[str, str]
+    misses: Iterable[Miss], observations: Iterable[Observation], baselines: Mapping[str, str]
 ) -> list[MissedCase]:
     """Return the missed cases by how much they tell.
 
@@ -59,7 +50,7 @@ def missed_cases(
         observations: Everything that was observed.
         baselines: The baseline of each criterion.
     """
-    grouped: dict[tuple[str, str, str], list[MissedSample]] = {}
+    grouped: dict[tuple[str, str, str], list[Miss]] = {}
     for miss in misses:
         grouped.setdefault((miss.criterion, miss.case, miss.runtime), []).append(miss)
     if not grouped:
@@ -70,16 +61,16 @@ def missed_cases(
         if row.outcome != "skipped":
             samples[row.criterion, row.case, row.runtime] += 1
             passed[row.criterion, row.case, row.runtime] += row.outcome == "passed"
-    baseline_errors = {place for place, found in grouped.items() if all(miss.is_error for miss in found)}
+    baseline_errors = {place for place, found in grouped.items() if all(miss.outcome == "error" for miss in found)}
     cases = []
     for place, found in grouped.items():
-        failures = [miss for miss in found if not miss.is_error] or found
+        failures = [miss for miss in found if miss.outcome == "failed"] or found
         first = failures[0]
         baseline = baselines.get(first.criterion)
         reference = (first.criterion, first.case, baseline or "")
         kind: MissKind
-        if first.is_error:
-            kind = "unavailable"
+        if first.outcome == "error":
+            kind = "broken" if first.error_kind == "test" else "unavailable"
         elif first.runtime == baseline:
             kind = "baseline"
         elif not samples[reference] or reference in baseline_errors:

@@ -48,7 +48,7 @@ def _again(run: QualificationSession, result: RunResult) -> list[str]:
     from pytest_proofmap.run.finish import INTERRUPTED
 
     cut_short = any(reason.startswith(INTERRUPTED) for reason in result.run.incomplete_reasons)
-    unanswered = run.mode != "replay" and any(miss.outcome == "error" for miss in result.recorder.misses)
+    unanswered = run.mode != "replay" and any(miss.error_kind == "unavailable" for miss in result.recorder.misses)
     return [run_again(run.config)] if cut_short or unanswered else []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,9 +11,10 @@ from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, RunInfo, Totals
 from pytest_proofmap.report.figures import RuntimeFigures, runtime_figures
 from pytest_proofmap.report.labels import short_labels
-from pytest_proofmap.report.misses import MissedCase, MissedSample, missed_cases
+from pytest_proofmap.report.misses import MissedCase, missed_cases
 from pytest_proofmap.report.wording import plural
-from pytest_proofmap.run.findings import Finding
+from pytest_proofmap.run.findings import Finding, findings_of
+from pytest_proofmap.run.miss import Miss
 
 if TYPE_CHECKING:
     from pytest_proofmap.run.finish import RunResult
@@ -89,17 +91,13 @@ def summarize_result(result: RunResult) -> Summary:
     recorder = result.recorder
     rows = recorder.observations
     runtimes = {row.runtime for row in rows}
-    misses = (
-        MissedSample(miss.criterion, miss.case, miss.slice, miss.runtime, miss.outcome == "error", miss.message)
-        for miss in recorder.misses
-    )
     summary = _summary(
         result.run,
         result.totals,
         result.criteria,
         result.objectives,
         rows,
-        misses,
+        recorder.misses,
         # What could not be written cannot be read again either.
         _estimated(recorder.samples() if recorder.failure is None else (), runtimes),
     )
@@ -107,25 +105,14 @@ def summarize_result(result: RunResult) -> Summary:
 
 
 def summarize_evidence(evidence: Evidence) -> Summary:
-    """Return the summary of a stored artifact."""
-    misses = (
-        MissedSample(
-            sample.criterion,
-            sample.case,
-            sample.slice,
-            sample.runtime,
-            sample.outcome == "error",
-            sample.message,
-        )
-        for sample in evidence.samples
-        if sample.outcome in ("failed", "error")
-    )
+    """Return the summary of a stored artifact, with what fails its run."""
+    misses = [miss for sample in evidence.samples if (miss := Miss.of(sample)) is not None]
     estimated = {
         sample.runtime
         for sample in evidence.samples
         if any(call.usage_estimated for call in sample.calls if call.runtime is None)
     }
-    return _summary(
+    summary = _summary(
         evidence.run,
         evidence.totals,
         evidence.criteria,
@@ -134,6 +121,9 @@ def summarize_evidence(evidence: Evidence) -> Summary:
         misses,
         estimated,
     )
+    strict = "--proofmap-strict" if evidence.run.strict else None
+    findings = findings_of(evidence.criteria, evidence.objectives, misses, strict=strict)
+    return replace(summary, findings=tuple(findings))
 
 
 def _summary(
@@ -142,7 +132,7 @@ def _summary(
     criteria: Sequence[Criterion],
     objectives: Sequence[Objective],
     rows: Sequence[Observation],
-    misses: Iterable[MissedSample],
+    misses: Iterable[Miss],
     estimated: set[str],
 ) -> Summary:
     baselines = _baselines(criteria, objectives)
@@ -156,7 +146,7 @@ def _summary(
     )
 
 
-def _as_collected(misses: Iterable[MissedSample], criteria: Sequence[Criterion]) -> list[MissedSample]:
+def _as_collected(misses: Iterable[Miss], criteria: Sequence[Criterion]) -> list[Miss]:
     """Return the samples in the order of their collection: from workers they come in any."""
     found = list(misses)
     if not found:
@@ -183,13 +173,15 @@ def _estimated(samples: Iterable[str], runtimes: set[str]) -> set[str]:
     """Return the runtimes with estimated token counts, from the JSON texts of their samples.
 
     Inside a JSON string the quotes would be escaped, so that no answer can look like the field. Decoding
-    thousands of samples for one flag would take longer than deciding on them.
+    thousands of samples for one flag would take longer than deciding on them: those alone are decoded that have
+    it, and until each runtime is known. A judge's counts are not those of the runtime that it judges.
     """
     estimated: set[str] = set()
     for text in samples:
         if '"usage_estimated":true' in text:
-            start = text.find('"runtime":"') + len('"runtime":"')
-            estimated.add(text[start : text.index('"', start)])
-            if estimated >= runtimes:
-                break
+            sample = json.loads(text)
+            if any(call["usage_estimated"] for call in sample["calls"] if call["runtime"] is None):
+                estimated.add(sample["runtime"])
+                if estimated >= runtimes:
+                    break
     return estimated

@@ -21,6 +21,7 @@ from pytest_proofmap.report.runtimes_table import runtimes_table
 from pytest_proofmap.report.summary import Summary
 from pytest_proofmap.report.totals_line import totals_line
 from pytest_proofmap.report.wording import SIGNS, WORDS, money, plural, signed_points
+from pytest_proofmap.run.miss import without_ids
 
 __all__ = ["TITLE", "finding_lines", "render", "render_short"]
 
@@ -31,9 +32,6 @@ _KINDS: Mapping[MissKind, str] = {"regression": "regression", "both": "baseline 
 
 _PROGRAMS = ("proofmap ", "pytest ")
 _STEPS = re.compile(r"; (?=[^:;']+: (?:proofmap|pytest) )")
-
-# Ids that providers and ProofMap put into messages would tell apart what has one reason.
-_VARYING = re.compile(r"\b(?:[a-z]+_)?(?=[0-9a-zA-Z-]*[0-9])[0-9a-zA-Z-]{12,}\b")
 
 
 def render(summary: Summary, page: Page, *, verbosity: int = 0) -> list[str]:
@@ -180,7 +178,7 @@ def _challenger_misses(summary: Summary, page: Page, verbosity: int) -> Iterator
     names = dict.fromkeys(name for objective in summary.objectives for name in objective.challengers)
     baselines = dict.fromkeys(objective.baseline for objective in summary.objectives)
     for name in dict.fromkeys((*names, *baselines)):
-        failed = [miss for miss in by_runtime[name] if miss.kind != "unavailable"]
+        failed = [miss for miss in by_runtime[name] if miss.kind not in ("unavailable", "broken")]
         errors = [miss for miss in by_runtime[name] if miss.kind == "unavailable"]
         lines = _failed_cases(name, failed, summary, page, verbosity) + _unavailable(name, errors, page)
         if lines:
@@ -224,7 +222,7 @@ def _unavailable(name: str, errors: Sequence[MissedCase], page: Page) -> list[st
         return []
     text = f"{name} was unavailable in {plural(len(errors), 'case')} (errors, not failures)"
     lines = _painted(page.wrap(text), page, "bold")
-    reasons = Counter(_VARYING.sub("…", _one_line(miss.message)) for miss in errors)
+    reasons = Counter(without_ids(miss.message) for miss in errors)
     for message, number in reasons.most_common(3):
         lines.append(page.shorten(f"  {number:,}× {message}", page.columns))
     if len(reasons) > 3:

@@ -6,15 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pytest_proofmap.evidence.models import Cell, Criterion, Objective, Recommendation
+from pytest_proofmap.evidence.models import Objective, Recommendation
 from pytest_proofmap.report.summary import Summary
 from pytest_proofmap.report.wording import plural
-from pytest_proofmap.run.findings import Finding
 
 __all__ = [
     "Movement",
     "VerdictLine",
-    "failures",
     "figure",
     "is_promoted",
     "movement",
@@ -33,7 +31,7 @@ class VerdictLine(NamedTuple):
 
 def verdict_line(summary: Summary) -> VerdictLine:
     """Return what can move, what that saves, and what fails."""
-    count = len(failures(summary))
+    count = len(summary.findings)
     sign = "✗" if count else ""
     failing = f"; {plural(count, 'finding')} {'fails' if count == 1 else 'fail'} the run" if count else ""
     if summary.run.shard:
@@ -105,26 +103,6 @@ def movement_text(moves: Sequence[Movement]) -> str:
 def is_promoted(objective: Objective, route: Recommendation) -> bool:
     """Return whether a route leaves its baseline."""
     return bool(route.chain) and route.chain[0] != objective.baseline
-
-
-def failures(summary: Summary) -> list[Finding]:
-    """Return what fails the run: what was found at its end, and the baselines' tests that fail on their own."""
-    failing = [
-        Finding(
-            f"the baseline {cell.runtime} must pass every case of {criterion.id}: "
-            f"{cell.failed + cell.errors} of {plural(cell.cases - cell.skipped, 'case')} did not pass",
-            "mend the baseline or the criterion",
-        )
-        for criterion in summary.criteria
-        for cell in criterion.cells
-        if cell.role == "baseline" and cell.slice is None and _fails_tests(criterion, cell)
-    ]
-    return [*summary.findings, *failing]
-
-
-def _fails_tests(criterion: Criterion, cell: Cell) -> bool:
-    bar = criterion.bar
-    return bool(cell.errors) or (bar.kind == "all_pass" and bar.baseline_must_pass and bool(cell.failed))
 
 
 def figure(value: float) -> str:

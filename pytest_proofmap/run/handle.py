@@ -13,7 +13,13 @@ from pytest_proofmap.evidence.models import PromptRef, Role
 from pytest_proofmap.run.sample import CallRecord, SampleRecord
 from pytest_proofmap.run.tracebacks import ends_at_the_call
 from pytest_proofmap.runtime.reply import Reply
-from pytest_proofmap.runtime.request import TRANSPORT_PARAMS, Request, describe_secret, part_key_headers
+from pytest_proofmap.runtime.request import (
+    TRANSPORT_PARAMS,
+    Request,
+    describe_secret,
+    part_key_headers,
+    plain_copy,
+)
 
 if TYPE_CHECKING:
     from pytest_proofmap.run.engine import Engine
@@ -129,6 +135,12 @@ class Runtime:
             raise PromptError(f"the prompt package is named by a string, not by {package!r}")
         return self._engine.render(package, self._config.variant, variables)
 
+    def _note(self, error: Exception) -> None:
+        """Take notice of what a method raises; a failed call is in the record, an own refusal is the model's."""
+        refused = isinstance(error, RefusalError) and not self._auxiliary
+        if not refused and error is not self._record.error:
+            self._record.own_errors.append(error)
+
     def _complete(self, prompt: str | list[Message], params: dict[str, Any]) -> Reply:
         request, transport, response_class = self._request(prompt, params)
         call = self._begin(request, getattr(prompt, "prompt", None))
@@ -173,8 +185,10 @@ class Runtime:
     def _begin(self, request: Request, package: PromptRef | None) -> CallRecord:
         self._engine.refuse_forked()
         try:
+            # What is sent and recorded is the request as it is now, whatever the test does with its parts.
+            request = Request(*map(plain_copy, request))
             key, text = request.identity()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise RequestError(
                 f"the request to {self.name!r} holds a value that JSON cannot express: {error}. "
                 "Messages and parameters are made of strings, numbers, lists and dicts."
@@ -224,6 +238,10 @@ class Runtimes:
             ConfigurationError: The name is not configured and is not a LiteLLM model id.
         """
         return Runtime(self._engine.runtime_config(name), self._record, self._engine, auxiliary=True)
+
+    def _note(self, error: Exception) -> None:
+        """Take notice that a runtime could not be had."""
+        self._record.own_errors.append(error)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._engine.runtime_names())

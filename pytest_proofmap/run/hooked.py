@@ -15,7 +15,7 @@ import pytest
 from pytest_proofmap.errors import CallError
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import LiveCall
-from pytest_proofmap.runtime.request import Request
+from pytest_proofmap.runtime.request import Request, plain_copy
 
 if TYPE_CHECKING:
     import asyncio
@@ -45,7 +45,8 @@ class HookClient:
         request = Request.from_content(call.request)
         started = time.perf_counter()
         try:
-            given = self._hook(runtime=call.runtime, request=request)
+            # A copy, because what the client makes of it must not be taken for what the test asked.
+            given = self._hook(runtime=call.runtime, request=Request(*map(plain_copy, request)))
             if inspect.isawaitable(given):
                 given = self._run(_await(given)).result()
         except Exception as error:

@@ -1,28 +1,41 @@
 """From a test's reports to the outcome of a sample, and from the outcome to what pytest shows.
 
-=============  ==============================  =====================================
-sample         baseline                        challenger
-=============  ==============================  =====================================
-``passed``     passed                          passed
-``failed``     failed, or UNMET when the bar   UNMET: xfailed, letter ``u``
-               takes a miss as data
-``error``      failed                          UNAVAILABLE: skipped, letter ``U``
-``skipped``    skipped                         skipped
-=============  ==============================  =====================================
+=======================  ==============================  =====================================
+sample                   baseline                        challenger
+=======================  ==============================  =====================================
+``passed``               passed                          passed
+``failed``               failed, or UNMET when the bar   UNMET: xfailed, letter ``u``
+                         takes a miss as data
+``error``, unavailable   failed                          UNAVAILABLE: skipped, letter ``U``
+``error``, test          failed                          failed
+``skipped``              skipped                         skipped
+=======================  ==============================  =====================================
 
-A failing fixture of the project stays pytest's own error for every role; its sample counts as ``error``.
+An error of the kind ``test`` says nothing of the model: the test broke before the model was asked, or by what no
+answer explains, or it passed without asking. A failing fixture of the project is one too, and stays pytest's own
+error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from pytest_proofmap.errors import BudgetError, CallError, ProofmapError, ReplayMissError, StoreError
+from pytest_proofmap.errors import (
+    BudgetError,
+    CallError,
+    ProofmapError,
+    RefusalError,
+    ReplayMissError,
+    StoreError,
+)
 from pytest_proofmap.evidence.models import Bar
-from pytest_proofmap.run.sample import SampleRecord
+from pytest_proofmap.marker import MissRules
+from pytest_proofmap.run.findings import NEVER_ASKED
+from pytest_proofmap.run.sample import Ending, SampleRecord
 from pytest_proofmap.runtime.redaction import Redactor
 from pytest_proofmap.visible import visible
 
@@ -41,6 +54,14 @@ __all__ = [
 Shown = Literal["unmet", "unavailable"]
 SHOWN_ATTRIBUTE = "proofmap_shown"
 """Attribute of a report that is shown as evidence: how."""
+
+DATA_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+"""What a test raises that cannot make sense of an answer."""
+
+MISSES = (AssertionError, pytest.fail.Exception, *DATA_ERRORS)
+"""What is a miss of the model once it has answered."""
+
+NO_RULES = MissRules()
 
 MESSAGE_LIMIT = 300
 READ_LIMIT = 3 * MESSAGE_LIMIT
@@ -86,50 +107,191 @@ class Wording:
         return self.failure(error)
 
 
-def observe_setup(record: SampleRecord, call: pytest.CallInfo[None], wording: Wording) -> None:
-    """Take the outcome from a test's setup, where that has decided it."""
+def observe_setup(
+    record: SampleRecord, call: pytest.CallInfo[None], wording: Wording, root: Path | None = None
+) -> None:
+    """Take the outcome from a test's setup, where that has decided it.
+
+    Args:
+        record: The sample.
+        call: The setup.
+        wording: How what was raised is worded.
+        root: The folder of the project.
+    """
     if call.excinfo is None:
         return
     error = call.excinfo.value
+    failed = record.failed_call
     if isinstance(error, pytest.skip.Exception):
         # What adaptive sampling says is ProofMap's own.
         message = wording.own(str(error.msg)) if record.spared else wording.reason(error)
-        record.outcome, record.message = "skipped", message
+        record.end(Ending("skipped", message))
     elif isinstance(error, pytest.xfail.Exception):
-        record.outcome, record.message = "skipped", wording.reason(error, "not run: ")
+        record.end(Ending("skipped", wording.reason(error, "not run: ")))
     elif isinstance(record.error, BudgetError):
-        record.outcome, record.message = "skipped", wording.own(record.error.message)
-    elif isinstance(error, CallError):
-        record.outcome, record.message = "error", wording.error(error)
-    elif isinstance(error, ProofmapError) and not isinstance(error, StoreError):
-        record.outcome, record.message = "failed", wording.error(error)
+        record.end(Ending("skipped", wording.own(record.error.message)))
+    elif isinstance(error, CallError) and (failed is None or failed.auxiliary is None):
+        record.end(Ending("error", wording.error(error), "unavailable", error.error_class))
+    elif isinstance(error, RefusalError) and error not in record.own_errors:
+        record.end(Ending("failed", wording.error(error), None, _class_of(error)))
     else:
-        record.outcome, record.message = "error", wording.failure(error, "setup failed: ")
+        record.end(_test_error(error, wording.failure(error, "setup failed: "), root))
         record.fixture_failed = True
 
 
-def observe_call(record: SampleRecord, call: pytest.CallInfo[None], wording: Wording) -> None:
-    """Take the outcome from a test's body, or from one of its subtests while the body runs."""
+def observe_call(
+    record: SampleRecord,
+    call: pytest.CallInfo[None],
+    wording: Wording,
+    rules: MissRules = NO_RULES,
+    root: Path | None = None,
+) -> None:
+    """Take the outcome from a test's body, or from one of its subtests while the body runs.
+
+    Args:
+        record: The sample.
+        call: The body's end, or the subtest's.
+        wording: How what was raised is worded.
+        rules: What the criterion takes for a miss.
+        root: The folder of the project.
+    """
     error = call.excinfo.value if call.excinfo is not None else None
-    if error is None and not record.running and record.error is None and record.subtest_failure is None:
-        record.outcome = "passed"
-        return
     if record.running:
+        record.subtest = None
         if error is not None and not isinstance(error, pytest.skip.Exception):
-            record.subtest_failure = record.subtest_failure or wording.failure(error)
+            record.subtest = ending = _ending(record, error, wording, rules, root)
+            if record.subtests is None or (ending.outcome, record.subtests.outcome) == ("error", "failed"):
+                record.subtests = ending
         return
     if isinstance(record.error, BudgetError):
-        record.outcome, record.message = "skipped", wording.own(record.error.message)
+        record.end(Ending("skipped", wording.own(record.error.message)))
         return
-    unusable = record.error or (error if isinstance(error, CallError | StoreError) else None)
-    if unusable is not None:
-        record.outcome, record.message = "error", wording.error(unusable)
-    elif isinstance(error, pytest.skip.Exception):
-        record.outcome, record.message = "skipped", wording.reason(error)
-    elif error is not None:
-        record.outcome, record.message = "failed", wording.failure(error)
-    elif record.subtest_failure is not None:
-        record.outcome, record.message = "failed", record.subtest_failure
+    endings = [] if error is None and record.error is None else [_ending(record, error, wording, rules, root)]
+    endings += [] if record.subtests is None else [record.subtests]
+    if endings:
+        record.end(next((ending for ending in endings if ending.outcome == "error"), endings[0]))
+    elif record.answered or rules.calls_optional:
+        record.outcome = "passed"
+    else:
+        record.end(Ending("error", wording.own(_never_asked(record)), "test"))
+
+
+def _ending(
+    record: SampleRecord, error: BaseException | None, wording: Wording, rules: MissRules, root: Path | None
+) -> Ending:
+    """Return what a body or a subtest came to that raised, or that swallowed the failure of a call."""
+    failed = record.failed_call
+    if failed is not None and failed.error is not None:
+        kind: Literal["unavailable", "test"] = "unavailable" if failed.auxiliary is None else "test"
+        return Ending("error", wording.error(failed.error), kind, failed.error.error_class)
+    assert error is not None
+    if isinstance(error, pytest.skip.Exception):
+        return Ending("skipped", wording.reason(error))
+    if isinstance(error, pytest.xfail.Exception):
+        return Ending("failed", wording.failure(error))
+    own = _own_error(record, error)
+    if own is not None:
+        return _test_error(own, wording.failure(own), root, raised=error)
+    if isinstance(error, CallError):
+        return Ending("error", wording.error(error), "unavailable", error.error_class)
+    may_miss = record.answered or rules.calls_optional
+    causes = list(_causes(error, rules))
+    broken = next((cause for cause in causes if not (may_miss and _is_miss(cause, rules))), None)
+    if broken is None or isinstance(error, RefusalError):
+        senseless = next((cause for cause in causes if _is_data_error(cause, rules)), None)
+        cause = senseless or causes[0]
+        place = _place(cause, root) if senseless is not None else None
+        return Ending("failed", wording.failure(error), None, _class_of(cause), place, senseless is not None)
+    before = "before its runtime had answered: " if not may_miss and _is_miss(broken, rules) else ""
+    if isinstance(broken, ProofmapError):
+        return _test_error(broken, wording.error(broken), root)
+    return _test_error(broken, wording.failure(broken, before), root)
+
+
+def _own_error(record: SampleRecord, error: BaseException) -> Exception | None:
+    """Return what ProofMap itself raised and a test's exception rests on, or None.
+
+    A call that ProofMap could not make leaves the test without an answer, and whatever it raises rests on that. An
+    auxiliary runtime's refusal is an answer, which the test may have dealt with: that must be in the chain.
+    """
+    chain = set(map(id, _chain(error)))
+    for own in record.own_errors:
+        if not isinstance(own, RefusalError) or id(own) in chain:
+            return own
+    return None
+
+
+def _chain(error: BaseException, seen: frozenset[int] = frozenset()) -> Iterator[BaseException]:
+    """Yield an exception, what it was raised from or while handling, and the members of groups among these."""
+    if id(error) in seen:
+        return
+    yield error
+    seen |= {id(error)}
+    for next_one in (error.__cause__, error.__context__, *_members(error)):
+        if next_one is not None:
+            yield from _chain(next_one, seen)
+
+
+def _causes(error: BaseException, rules: MissRules) -> Iterator[BaseException]:
+    """Yield the exceptions that count: the members of a group, unless the group itself is named as a miss."""
+    members = () if isinstance(error, rules.classes) else _members(error)
+    if not members:
+        yield error
+    for member in members:
+        yield from _causes(member, rules)
+
+
+def _members(error: BaseException) -> tuple[BaseException, ...]:
+    """Return the members of an exception group: Python's own, or before 3.11 that of the package."""
+    if any(base.__name__ == "BaseExceptionGroup" for base in type(error).__mro__):
+        members: tuple[BaseException, ...] = error.exceptions  # type: ignore[attr-defined]  # a group has them
+        return members
+    return ()
+
+
+def _is_miss(error: BaseException, rules: MissRules) -> bool:
+    """Return whether an exception may be the model's doing: no missing fixture is, and no fault of ProofMap."""
+    if isinstance(error, ProofmapError | pytest.FixtureLookupError):
+        return isinstance(error, RefusalError)
+    return isinstance(error, (*MISSES, *rules.classes))
+
+
+def _is_data_error(error: BaseException, rules: MissRules) -> bool:
+    """Return whether a test could make no sense of an answer, where it does not say itself that this is a miss."""
+    return isinstance(error, DATA_ERRORS) and not isinstance(error, (AssertionError, RefusalError, *rules.classes))
+
+
+def _test_error(
+    error: BaseException, message: str, root: Path | None, *, raised: BaseException | None = None
+) -> Ending:
+    """Return the ending of a test that broke."""
+    place = _place(error, root) or (_place(raised, root) if raised is not None else None)
+    return Ending("error", message, "test", _class_of(error), place)
+
+
+def _class_of(error: BaseException) -> str:
+    return type(error).__name__
+
+
+def _place(error: BaseException, root: Path | None) -> str | None:
+    """Return where in the project an exception was raised: the innermost line of it, and its file."""
+    if root is None or error.__traceback__ is None:
+        return None
+    for entry in reversed(pytest.ExceptionInfo.from_exception(error).traceback):
+        path = Path(entry.path)
+        if path.is_relative_to(root) and "site-packages" not in path.parts:
+            return f"{path.relative_to(root).as_posix()}:{entry.lineno + 1}"
+    return None
+
+
+def _never_asked(record: SampleRecord) -> str:
+    if record.asked_in_dry_run and not record.asks:
+        return (
+            f"{NEVER_ASKED}: the dry run asked its runtime, the real run did not (was the answer kept in a memo?)"
+        )
+    auxiliary = ", ".join(sorted({call.auxiliary for call in record.calls if call.auxiliary is not None}))
+    only = f" (only on {auxiliary})" if auxiliary else ""
+    return f"{NEVER_ASKED}: it passed without a finished call on its runtime{only}"
 
 
 def show(report: pytest.TestReport, record: SampleRecord, bar: Bar) -> None:
@@ -141,30 +303,34 @@ def show(report: pytest.TestReport, record: SampleRecord, bar: Bar) -> None:
 
 def _show(report: pytest.TestReport, record: SampleRecord, bar: Bar) -> Shown | None:
     challenger = record.id.role == "challenger"
+    is_data = challenger or takes_misses_as_data(bar)
     if record.running:
-        if report.failed and (challenger or takes_misses_as_data(bar)):
-            _as_xfailed(report, record.subtest_failure or "")
+        subtest = record.subtest
+        if report.failed and subtest is not None and is_data and subtest.kind != "test":
+            _as_xfailed(report, subtest.message)
         return None
     if record.fixture_failed:
         return None
     if isinstance(record.error, BudgetError):
         _as_skipped(report, record.message)
         return None
+    expected = report.skipped and hasattr(report, "wasxfail")
     if record.outcome == "skipped" and isinstance(report.longrepr, tuple):
         _say_as_kept(report, record.message)
     if record.outcome == "error":
-        if not challenger:
-            if not report.failed:
-                report.outcome = "failed"
-                report.longrepr = f"the call gave no usable answer, and the test went on: {record.message}"
-            return None
-        _as_skipped(report, record.message)
-        return "unavailable"
-    if record.outcome == "failed" and (challenger or takes_misses_as_data(bar)):
-        if hasattr(report, "wasxfail"):
-            return None
-        _as_xfailed(report, record.message)
-        return "unmet"
+        if record.error_kind == "unavailable" and challenger:
+            _as_skipped(report, record.message)
+            return "unavailable"
+        if record.error_kind == "test" and expected:
+            record.xfailed = True
+        elif not report.failed:
+            _as_failed(report, record)
+        return None
+    if record.outcome == "failed":
+        record.xfailed = expected
+        if is_data and not hasattr(report, "wasxfail"):
+            _as_xfailed(report, record.message)
+            return "unmet"
     return None
 
 
@@ -184,6 +350,13 @@ def _as_skipped(report: pytest.TestReport, message: str) -> None:
     report.__dict__.pop("wasxfail", None)
     path, line, _ = report.location
     report.longrepr = (path, (line or 0) + 1, message)
+
+
+def _as_failed(report: pytest.TestReport, record: SampleRecord) -> None:
+    report.outcome = "failed"
+    report.__dict__.pop("wasxfail", None)
+    swallowed = "the call gave no usable answer, and the test went on: "
+    report.longrepr = record.message if record.error is None else swallowed + record.message
 
 
 def _say_as_kept(report: pytest.TestReport, message: str) -> None:

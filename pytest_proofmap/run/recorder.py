@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
-from pytest_proofmap.decide.observation import Observation, observation_of
+from pytest_proofmap.decide.observation import Observation, data_error_of, observation_of
 from pytest_proofmap.errors import BudgetError
 from pytest_proofmap.evidence.models import Outcome, Totals
 from pytest_proofmap.evidence.totals import SOURCE_RANK, Charge, total
@@ -81,15 +81,35 @@ class SamplePayload:
         id, content = record.id, record.content(texts=texts)
         identity = (id.criterion, id.case, id.slice, id.runtime, id.sample)
         outcome: Outcome = content["outcome"]
-        error = record.error
         miss = None
         if outcome in ("failed", "error"):
             answer = " ".join(record.calls[-1].text.split())[:ANSWER_LIMIT] if record.calls and texts else ""
-            miss = Miss(*identity, outcome, record.message, error.error_class if error else None, answer)
+            miss = Miss(
+                id.criterion,
+                id.case,
+                id.slice,
+                id.runtime,
+                id.role,
+                id.sample,
+                outcome,
+                record.message,
+                record.error_kind,
+                record.exception,
+                record.raised_at,
+                record.xfailed,
+                answer,
+            )
         return cls(
             sample=_to_json(content),
             observation=observation_of(
-                identity, outcome, own, content["latency_s"], repeated=repeated, spared=record.spared
+                identity,
+                outcome,
+                own,
+                content["latency_s"],
+                repeated=repeated,
+                spared=record.spared,
+                error_kind=record.error_kind,
+                data_error=data_error_of(record.exception, record.raised_at) if record.data_error else None,
             ),
             charges=[
                 Charge(call.key, call.source, call.cost_usd, call.answer is not None, call.auxiliary)
@@ -98,7 +118,7 @@ class SamplePayload:
             requests=requests,
             prompts=[(call.prompt.name, call.prompt.variant) for call in record.calls if call.prompt is not None],
             miss=miss,
-            over_budget=isinstance(error, BudgetError),
+            over_budget=isinstance(record.error, BudgetError),
             unkept=record.unkept,
         )
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_proofmap.errors import CallError
-from pytest_proofmap.evidence.models import Outcome, PromptRef, Source
+from pytest_proofmap.evidence.models import ErrorKind, Outcome, PromptRef, Source
 from pytest_proofmap.prefetch.suspension import DryRun
 from pytest_proofmap.run.criteria import SampleId
 from pytest_proofmap.run.left_out import answer_left_out
 from pytest_proofmap.runtime.answer import NO_USAGE, Answer, Usage
 from pytest_proofmap.runtime.request import Request
 
-__all__ = ["CallRecord", "SampleRecord"]
+__all__ = ["CallRecord", "Ending", "SampleRecord"]
 
 
 @dataclass(slots=True)
@@ -109,6 +109,21 @@ class CallRecord:
         }
 
 
+class Ending(NamedTuple):
+    """What a sample, or one of its subtests, came to."""
+
+    outcome: Outcome
+    message: str = ""
+    kind: ErrorKind | None = None
+    """Whose the error is; None for other outcomes."""
+    exception: str | None = None
+    """Class of the exception that settled it; None: none did."""
+    raised_at: str | None = None
+    """Where in the project that was raised: file and line."""
+    data_error: bool = False
+    """Whether a test could make no sense of an answer, and failed by that and no assertion."""
+
+
 @dataclass(slots=True)
 class SampleRecord:
     """One sample in the making."""
@@ -117,10 +132,21 @@ class SampleRecord:
     calls: list[CallRecord] = field(default_factory=list)
     outcome: Outcome | None = None
     message: str = ""
+    error_kind: ErrorKind | None = None
+    exception: str | None = None
+    raised_at: str | None = None
+    data_error: bool = False
+    xfailed: bool = False
+    """True when the project expected the failure, so that pytest shows the test as xfailed."""
     running: bool = False
     """True while the test's body runs: a report made meanwhile is that of a subtest."""
-    subtest_failure: str | None = None
-    """Message of the first subtest that failed."""
+    subtest: Ending | None = None
+    """What the latest subtest that did not pass came to."""
+    subtests: Ending | None = None
+    """The worst that a subtest came to: an error, else a failure; the first of its kind."""
+    own_errors: list[Exception] = field(default_factory=list)
+    """What ProofMap itself raised in a call of the test, beside failed calls and the refusals of the runtime
+    under test: never a miss of the model."""
     spared: bool = False
     """True when adaptive sampling had decided before: the test was skipped."""
     fixture_failed: bool = False
@@ -180,9 +206,27 @@ class SampleRecord:
         self.calls.remove(call)
 
     @property
+    def failed_call(self) -> CallRecord | None:
+        """The first call that gave no usable answer, those of the runtime under test before auxiliary ones."""
+        if not self._has_failed:
+            return None
+        failed = [call for call in self.calls if call.error is not None]
+        return next((call for call in failed if call.auxiliary is None), failed[0] if failed else None)
+
+    @property
     def error(self) -> CallError | None:
-        """Why the first call that failed gave no usable answer, also when the test swallowed the exception."""
-        return next((call.error for call in self.calls if call.error), None) if self._has_failed else None
+        """Why a call gave no usable answer, also when the test swallowed the exception."""
+        failed = self.failed_call
+        return failed.error if failed is not None else None
+
+    @property
+    def answered(self) -> bool:
+        """Whether a call of the runtime under test has ended in an answer or a refusal."""
+        return any(call.auxiliary is None and call.answer is not None for call in self.calls)
+
+    def end(self, ending: Ending) -> None:
+        """Take what the sample came to."""
+        self.outcome, self.message, self.error_kind, self.exception, self.raised_at, self.data_error = ending
 
     def latency_s(self) -> float | None:
         """Return the time from the first request to the last answer, in seconds.
@@ -209,6 +253,13 @@ class SampleRecord:
             texts: Whether what was answered is kept.
         """
         id = self.id
+        added: dict[str, Any] = {
+            "error_kind": self.error_kind,
+            "exception": self.exception,
+            "raised_at": self.raised_at,
+            "data_error": self.data_error or None,
+            "xfailed": self.xfailed or None,
+        }
         return {
             "criterion": id.criterion,
             "case": id.case,
@@ -221,4 +272,5 @@ class SampleRecord:
             "calls": [call.content(texts=texts) for call in self.calls],
             "latency_s": self.latency_s(),
             "spared": self.spared,
+            **{name: value for name, value in added.items() if value is not None},
         }

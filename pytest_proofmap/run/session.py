@@ -239,12 +239,13 @@ class QualificationSession:
         if call.when == "teardown":
             self._deliver(record, report)
             return
+        plan, root = self.registry.plan_of(record.id), self.config.rootpath
         if call.when == "call":
-            observe_call(record, call, self._wording)
+            observe_call(record, call, self._wording, plan.rules, root)
         elif call.excinfo is not None:
-            observe_setup(record, call, self._wording)
+            observe_setup(record, call, self._wording, root)
         if record.outcome not in (None, "passed") or record.running:
-            show(report, record, self.registry.plan_of(record.id).bar)
+            show(report, record, plan.bar)
             make_visible(report, colours=self._paints)
 
     def receive(self, report: pytest.TestReport) -> None:

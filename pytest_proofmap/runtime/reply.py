@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_proofmap.errors import ReplyError
 from pytest_proofmap.runtime.answer import Answer, Usage
+from pytest_proofmap.runtime.request import plain_copy
 
 __all__ = ["Reply"]
 
@@ -12,10 +14,11 @@ __all__ = ["Reply"]
 class Reply:
     """A model's answer, as a test sees it.
 
-    The same object describes a live, a cached and a recorded answer; :attr:`cached` tells them apart.
+    The same object describes a live, a cached and a recorded answer; :attr:`cached` tells them apart. What it
+    returns is the test's own: changing it changes neither the evidence nor another reply.
     """
 
-    __slots__ = ("_answer", "_cached", "_cost_usd", "_parsed", "_response_class")
+    __slots__ = ("_answer", "_cached", "_cost_usd", "_own", "_parsed", "_response_class")
 
     def __init__(
         self, answer: Answer, *, cached: bool, cost_usd: float | None, response_class: type[Any] | None = None
@@ -25,6 +28,8 @@ class Reply:
         self._cost_usd = cost_usd
         self._response_class = response_class
         self._parsed: Any = None
+        self._own: dict[str, Any] | None = None
+        """This reply's own copy of the response, made when a part of it is first asked for."""
 
     @property
     def text(self) -> str:
@@ -36,11 +41,11 @@ class Reply:
         """The answer as an instance of the pydantic class given as ``response_format``.
 
         Raises:
-            TypeError: No pydantic class was given.
+            ReplyError: No pydantic class was given.
             pydantic.ValidationError: The text is not JSON of that class, which makes the test fail.
         """
         if self._response_class is None:
-            raise TypeError(
+            raise ReplyError(
                 "Reply.parsed needs a pydantic class: runtime.complete(..., response_format=MyModel). "
                 "Without one, read Reply.text."
             )
@@ -50,13 +55,14 @@ class Reply:
 
     @property
     def message(self) -> dict[str, Any]:
-        """The assistant message, to append to a conversation."""
-        return dict(self._answer.message)
+        """The assistant message, to append to a conversation; a copy each time."""
+        message: dict[str, Any] = plain_copy(self._answer.message)
+        return message
 
     @property
     def tool_calls(self) -> list[Any]:
         """The tool calls in OpenAI format, empty when the model made none."""
-        return self._answer.tool_calls or []
+        return self._answer._replace(response=self.raw).tool_calls or []
 
     @property
     def finish_reason(self) -> str | None:
@@ -91,7 +97,9 @@ class Reply:
     @property
     def raw(self) -> dict[str, Any]:
         """The whole response as an OpenAI-format dict."""
-        return dict(self._answer.response or {})
+        if self._own is None:
+            self._own = plain_copy(self._answer.response or {})
+        return self._own
 
     def __repr__(self) -> str:
         text = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."

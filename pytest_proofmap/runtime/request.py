@@ -20,6 +20,7 @@ __all__ = [
     "canonical_json",
     "describe_secret",
     "part_key_headers",
+    "plain_copy",
 ]
 
 KEY_SCHEMA = 1
@@ -69,6 +70,15 @@ def canonical_json(value: object) -> str:
         ValueError: The value holds NaN or an infinity.
     """
     return _CANONICAL.encode(value)
+
+
+def plain_copy(value: Any) -> Any:
+    """Return a copy of what JSON can express that shares no dict and no list with the original."""
+    if isinstance(value, dict):
+        return {key: plain_copy(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_copy(item) for item in value]
+    return value
 
 
 class Request(NamedTuple):

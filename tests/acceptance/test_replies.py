@@ -72,6 +72,7 @@ def test_the_attributes_of_a_runtime(project: SmallProject) -> None:
     check(
         project,
         """
+@pytest.mark.qualify(calls="optional")
 def test_runtime(runtime):
     assert (runtime.role, runtime.sample) == ("baseline" if runtime.name == "gpt" else "challenger", 0)
     assert runtime.model == f"openai/{runtime.name}"
@@ -183,12 +184,13 @@ def test_the_runtimes_params_are_defaults(project: SmallProject) -> None:
     ],
 )
 def test_a_request_that_cannot_be_sent(project: SmallProject, call: str, words: str) -> None:
-    """A mistake in the test's own call is a clear failure of that test, and never an error of the model."""
+    """A mistake in the test's own call is a clear error of that test, and never the model's."""
     project.write("prompts/other.prompt", "{{ x }}")
     project.write("test_answers.py", HEAD + f"def test_mistake(runtime):\n    {call}\n")
     result = project.run("--proofmap-cache=replay", "-p", "no:cacheprovider")
     if words:
-        assert project.sample("", "gpt").outcome == "failed"
+        sample = project.sample("", "gpt")
+        assert (sample.outcome, sample.error_kind) == ("error", "test")
         assert words in " ".join(result.stdout.str().split())
         assert "pytest_proofmap/" not in result.stdout.str()
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_proofmap.config import Configuration, parse
-from pytest_proofmap.errors import MarkerError
+from pytest_proofmap.errors import CallError, MarkerError
+from pytest_proofmap.evidence.fingerprint import bar_fingerprint
 from pytest_proofmap.marker import CriterionPlan, resolve
 
 RUNTIMES = {name: {"model": f"openai/{name}"} for name in ("gpt", "mini", "haiku")}
@@ -224,3 +226,61 @@ def test_roles_that_do_not_fit(roles: dict[str, Any], words: list[str]) -> None:
 def test_a_far_mark_with_a_bad_argument_is_refused_too() -> None:
     """A nearer mark does not hide a mistake in a farther one."""
     assert "samples = 0" in refusal(pytest.mark.qualify(samples=2), pytest.mark.qualify(samples=0), **ROLES)
+
+
+def test_what_is_a_miss_and_whether_calls_are_optional() -> None:
+    """The nearest mark decides on both; what it names is in the bar, and nothing where nothing is named."""
+    nearest, farthest = (
+        pytest.mark.qualify(miss=TimeoutError),
+        pytest.mark.qualify("gpt", ["mini"], calls="optional"),
+    )
+    resolved = plan(nearest, farthest)
+    assert resolved.rules == ((TimeoutError,), True)
+    assert (resolved.bar.miss, resolved.bar.calls) == (["TimeoutError"], "optional")
+    assert plan(pytest.mark.qualify(calls="required"), farthest).rules == ((), False)
+    plain = plan(pytest.mark.qualify("gpt", ["mini"])).bar
+    assert "miss" not in plain.model_dump()
+    assert "calls" not in plain.model_dump()
+    assert bar_fingerprint(plain) != bar_fingerprint(resolved.bar)
+
+
+def test_the_configuration_names_misses() -> None:
+    """In the configuration classes go by their names, those of modules with the module's."""
+    mark = pytest.mark.qualify("gpt", ["mini"])
+    resolved = plan(mark, miss=["TimeoutError", "json.JSONDecodeError"], calls="optional")
+    assert resolved.rules == ((TimeoutError, json.JSONDecodeError), True)
+    assert resolved.bar.miss == ["TimeoutError", "json.decoder.JSONDecodeError"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"miss": "TimeoutError"}, ["miss = 'TimeoutError'", "Did you mean miss=TimeoutError, the class itself?"]),
+        ({"miss": [ValueError("x")]}, ["is no class of exceptions", "Did you mean ValueError, the class?"]),
+        ({"miss": int}, ["<class 'int'> is no class of exceptions"]),
+        ({"miss": 5}, ["5 is no class of exceptions"]),
+        ({"miss": KeyboardInterrupt}, ["is no class of exceptions"]),
+        ({"miss": CallError}, ["it names CallError, one of ProofMap's own errors"]),
+        ({"miss": None}, ["qualify(miss=None) is not allowed"]),
+        ({"calls": "optionl"}, ["calls = 'optionl'", "Did you mean 'optional'?"]),
+        ({"calls": True}, ["calls = True is not allowed"]),
+        ({"calls": None}, ["qualify(calls=None) is not allowed"]),
+        ({"mis": [ValueError]}, ["no argument 'mis'", "Did you mean 'miss'?"]),
+    ],
+)
+def test_misses_that_are_none(arguments: dict[str, Any], words: list[str]) -> None:
+    """What names no exception, or no way to call, is refused with a way out."""
+    text = refusal(pytest.mark.qualify("gpt", ["mini"], **arguments))
+    assert text.startswith("t.py::test: ")
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    "name", ["TimeoutEror", "json.Nothing", "no.such.Module", "pytest_proofmap.errors.CallError"]
+)
+def test_names_of_misses_that_are_none(name: str) -> None:
+    """A name in the configuration that is no class of exceptions is refused."""
+    text = refusal(pytest.mark.qualify("gpt", ["mini"]), miss=[name])
+    assert f"miss = {name!r} names no class of exceptions" in text
+    assert ("Did you mean 'TimeoutError'?" in text) == (name == "TimeoutEror")

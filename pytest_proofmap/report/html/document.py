@@ -31,7 +31,7 @@ from pytest_proofmap.report.html.matrix import matrix, runtimes_shown
 from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.summary import Summary
 from pytest_proofmap.report.totals_line import totals_line
-from pytest_proofmap.report.verdict_line import failures, verdict_line
+from pytest_proofmap.report.verdict_line import verdict_line
 from pytest_proofmap.report.wording import SIGNS, WORDS, plural
 from pytest_proofmap.visible import visible
 
@@ -75,7 +75,7 @@ def html_report(
         "headline": _headline(summary, compared),
         "calls": totals_line(summary),
         "saving": saving(evidence, estimated=summary.estimated),
-        "findings": failures(summary),
+        "findings": summary.findings,
         "notices": _notices(summary, compared),
         "difference": _difference(compared),
         "routes": routes(evidence),

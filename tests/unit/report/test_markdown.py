@@ -113,7 +113,7 @@ def test_sections_without_content_are_left_out() -> None:
 
 
 def test_a_failing_baseline_fails_the_run() -> None:
-    """Where the baseline must pass every case, its miss is named although no finding is."""
+    """Where the baseline must pass every case, its miss is a finding."""
     bar = {"kind": "all_pass", "margin": None, "min_pass_rate": 1.0}
     text = report(decided({"t.py::test_x": {"base": "PPPF", "mini": "PPPP"}}, bar=bar))
     assert first_line(text).endswith("; 1 finding fails the run")

@@ -89,7 +89,7 @@ def test_a_miss_is_kept_for_the_tables(recorder: Recorder) -> None:
     recorder.add(payload("a", text="one\n two " + "x" * 500))
     recorder.add(payload("b", outcome="passed"))
     [miss] = recorder.misses
-    assert (miss.case, miss.outcome, miss.message, miss.error_class) == ("a", "failed", "no", None)
+    assert (miss.case, miss.outcome, miss.message, miss.exception) == ("a", "failed", "no", None)
     assert miss.answer.startswith("one two xxx")
     assert len(miss.answer) == 200
 
