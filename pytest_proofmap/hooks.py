@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -152,9 +152,9 @@ class RunHooks:
         except ProofmapError as error:
             refuse(session, str(error))
 
-    def pytest_report_collectionfinish(self) -> list[str]:
+    def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
         """Say which criteria cannot reach a verdict, before anything is spent."""
-        return foreseen_lines(self.run.config, self.run.registry)
+        return foreseen_lines(self.run.config, self.run.registry, items)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:

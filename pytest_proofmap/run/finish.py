@@ -282,7 +282,10 @@ def _not_collected(run: QualificationSession, facts: list[CriterionFacts]) -> It
         if left:
             such = left[0] if len(left) == 1 else f"{count(len(left), 'file')} such as {left[0]}"
             whole = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-            yield f"{such} was not collected, whose criteria the whole evidence in {whole} holds"
+            yield (
+                f"{such} was not collected, whose criteria the whole evidence in {whole} holds (delete this "
+                "evidence where that is meant for good)"
+            )
             return
 
 

@@ -40,6 +40,17 @@ def test_a_chain_becomes_deployments_of_its_own() -> None:
     ]
 
 
+def test_headers_that_choose_the_model_stay_as_approved() -> None:
+    """Who adds headers of the transport in production does not take away those that the approval rests on."""
+    lock = lock_of({"triage": route_to("mini", "base")})
+    key = lock.routes["triage"].chain[0]
+    chosen = {"extra_headers": {"x-model-route": "little"}}
+    lock.runtimes[key] = lock.runtimes[key].model_copy(update={"params": chosen})
+    transport = {"mini": {"extra_headers": {"x-model-route": "other", "X-Trace": "1"}}}
+    first = router_arguments(lock, lock.routes, transport=transport)["model_list"][0]
+    assert first["litellm_params"]["extra_headers"] == {"x-model-route": "little", "X-Trace": "1"}
+
+
 def test_a_route_with_two_packages() -> None:
     """A route that was approved with two prompt packages has a chain for each."""
     prompts = {name: [{"role": "user", "content": "{{ ticket }}"}] for name in ("sum.default", "triage.default")}
