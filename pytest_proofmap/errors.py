@@ -11,6 +11,7 @@ Every message says what was wrong, what is allowed and what to do next.
     ├── RecordingsError         a recordings file
     ├── EvidenceError           an evidence artifact
     ├── LockError               the file of approved routes, or a route that it does not have
+    ├── HistoryError            the file of what earlier looks have seen
     ├── ApprovalError           an approval that the evidence does not bear
     ├── StoreError              the response cache cannot keep answers
     ├── RequestError            a request that ProofMap does not send
@@ -31,6 +32,7 @@ __all__ = [
     "CallError",
     "ConfigurationError",
     "EvidenceError",
+    "HistoryError",
     "LockError",
     "MarkerError",
     "PromptError",
@@ -77,6 +79,10 @@ class EvidenceError(ProofmapError):
 
 class LockError(ProofmapError):
     """The lock cannot be read or was edited by hand, or it has no such route."""
+
+
+class HistoryError(ProofmapError):
+    """The history of looks cannot be read or written, or was edited by hand."""
 
 
 class ApprovalError(ProofmapError):

@@ -95,10 +95,13 @@ def resolve(
         settings["samples"] = samples
     baseline, challengers = _roles(settings, configuration, where)
     slice_by = settings.get("slice_by") or ()
-    if settings["looks"] == "open" and settings.get("margin") is None:
+    if settings["looks"] == "open" and (
+        settings.get("margin") is None or settings.get("min_pass_rate") is not None
+    ):
         raise MarkerError(
-            f'{where}: qualify(): looks="open" needs a margin: what is carried from run to run are bets on the '
-            "difference to the baseline. Give one, such as qualify(margin=0.05), or plan them: qualify(looks=2)."
+            f'{where}: qualify(): looks="open" needs a margin and no min_pass_rate: from run to run '
+            "it carries bets on the difference to the baseline. Give a margin alone, as qualify(margin=0.05), or plan "
+            "the looks: qualify(looks=2)."
         )
     miss = tuple(_miss_class(each, configuration) for each in settings["miss"])
     optional = settings["calls"] == "optional"

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from pytest_proofmap.approve.history import LookBook
     from pytest_proofmap.decide.decision import Decision
     from pytest_proofmap.evidence.merge import ShardMerger
     from pytest_proofmap.evidence.models import Evidence, RunInfo, Sample
@@ -67,12 +68,23 @@ def merge(
         for key, request in merger.take_requests():
             requests.write(f"{key} {request}\n")
         run = merger.run(strict=strict)
-        decision = rows.decide(merger)
+        book = _look_book()
+        decision = rows.decide(merger, book)
         _write(output, merger, run, decision, samples, requests)
+        if run.complete:
+            book.keep()
     summary = rows.summarize(merger, run, decision, output, lock_file)
     _print(summary, merger, -1 if quiet else verbose)
     if summary.findings:
         raise click.exceptions.Exit(EXIT_FINDING)
+
+
+def _look_book() -> LookBook:
+    """Return the history of looks of the project around the working directory."""
+    from pytest_proofmap.approve.history import LookBook
+    from pytest_proofmap.commands.project import load_configuration
+
+    return LookBook(load_configuration(None).lock_path)
 
 
 class _Rows:
@@ -111,11 +123,9 @@ class _Rows:
         if any(call.usage_estimated for call in sample.calls if call.runtime is None):
             self.estimated.add(sample.runtime)
 
-    def decide(self, merger: ShardMerger) -> Decision:
+    def decide(self, merger: ShardMerger, book: LookBook) -> Decision:
         """Decide on everything that was taken in."""
-        from pytest_proofmap.decide.decision import decide
-
-        return decide(merger.criteria(), merger.objectives(), merger.runtimes, self.observations)
+        return book.decide(merger.criteria(), merger.objectives(), merger.runtimes, self.observations)
 
     def summarize(
         self, merger: ShardMerger, run: RunInfo, decision: Decision, output: Path, lock_file: Path | None

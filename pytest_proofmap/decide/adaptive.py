@@ -28,6 +28,7 @@ __all__ = [
     "Bets",
     "MarginRule",
     "Stop",
+    "Wealth",
     "agreement_to_qualify",
     "case_order",
     "follows_rule",
@@ -55,14 +56,27 @@ _FIRST_WAVE, _LEAST_STEP, _GROWTH = 16, 8, 1.25
 _FIRST_ALL_PASS_WAVE = 4
 
 
+class Wealth(NamedTuple):
+    """What bets have come to, in logarithms."""
+
+    acceptable: tuple[float, ...]
+    """Of each bet that the challenger is acceptable."""
+    worse: tuple[float, ...]
+    """Of each bet that it is worse."""
+    most_acceptable: float
+    """The greatest wealth so far of the first together."""
+    most_worse: float
+
+
 class Bets:
     """The bets on one challenger so far, in logarithms, so that no number of cases overflows or vanishes.
 
     Args:
         margin: The tolerated loss of pass rate, in (0, 1).
+        wealth: What the bets had come to before; None: they begin.
     """
 
-    def __init__(self, margin: float) -> None:
+    def __init__(self, margin: float, wealth: Wealth | None = None) -> None:
         self.margin = margin
         self.pairs = 0
         self.regressions = 0
@@ -74,6 +88,14 @@ class Bets:
         """Logarithm of the greatest wealth so far of betting that it is worse."""
         self._up_wealth = [math.log(weight) for weight, _ in _stakes_on_acceptable(margin)]
         self._down_wealth = [math.log(weight) for weight, _ in _stakes_on_worse(margin)]
+        if wealth is not None:
+            self._up_wealth, self._down_wealth = list(wealth.acceptable), list(wealth.worse)
+            self.most_acceptable, self.most_worse = wealth.most_acceptable, wealth.most_worse
+
+    @property
+    def wealth(self) -> Wealth:
+        """What the bets have come to, to go on from."""
+        return Wealth(tuple(self._up_wealth), tuple(self._down_wealth), self.most_acceptable, self.most_worse)
 
     def add(self, safe: float, worse: float) -> None:
         """Bet on one more case.

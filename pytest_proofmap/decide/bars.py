@@ -67,6 +67,8 @@ class Assessment(NamedTuple):
     """With confidence 0: whether the observed rate meets the bar (None: it hangs on missing outcomes)."""
     p_better: float | None
     """Where the baseline is no reference: the p-value of "not better than the baseline"."""
+    spent: float = 1.0
+    """How many times a p-value counts because looks share the error."""
 
     @property
     def family_p(self) -> float:
@@ -74,7 +76,11 @@ class Assessment(NamedTuple):
         if self.hard_failure or self.blocks or self.observed is not None:
             return 1.0
         # No failure rate is tolerated and none was seen: nothing is left to chance.
-        return 0.0 if self.p_unsafe is None else self.p_unsafe
+        return 0.0 if self.p_unsafe is None else min(1.0, self.spent * self.p_unsafe)
+
+    def is_worse(self, alpha: float) -> bool:
+        """Return whether it is shown not to be acceptable."""
+        return self.p_worse is not None and self.spent * self.p_worse <= alpha
 
     def without_figures(self) -> Assessment:
         """Return it without p-values: they say nothing where a verdict is blocked."""

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pytest_proofmap.collector import no_collection
 from pytest_proofmap.decide.attribution import attribute
+from pytest_proofmap.decide.looks import (
+    History,
+    LookKey,
+    LookState,
+    Taken,
+    hypothesis_of,
+    recorded,
+    take_look,
+)
 from pytest_proofmap.decide.multiplicity import DEFAULT_RULE
 from pytest_proofmap.decide.objective import CriterionVerdicts, judge_objective
 from pytest_proofmap.decide.observation import Observation, observe
@@ -15,7 +25,7 @@ from pytest_proofmap.decide.paired import Memo
 from pytest_proofmap.decide.reasons import Block, Reason, blocks_on
 from pytest_proofmap.decide.recommend import recommend
 from pytest_proofmap.decide.stopping import order_of
-from pytest_proofmap.decide.tally import CriterionTally, broken_test, tally
+from pytest_proofmap.decide.tally import CriterionTally, View, broken_test, tally
 from pytest_proofmap.decide.verdict import judge
 from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, RuntimeInfo
 
@@ -27,6 +37,8 @@ class Decision(NamedTuple):
 
     criteria: list[Criterion]
     objectives: list[Objective]
+    history: History = MappingProxyType({})
+    """What looks have seen after this one; empty where there is one look."""
 
 
 def decide(
@@ -37,6 +49,7 @@ def decide(
     *,
     memo: Memo | None = None,
     blocks: Sequence[Block] = (),
+    history: History | None = None,
 ) -> Decision:
     """Decide on all challengers of all criteria and objectives.
 
@@ -50,6 +63,7 @@ def decide(
         observations: What was observed, in any order.
         memo: Where p-values are kept, such as between runs; None: only within this process.
         blocks: What blocks verdicts, beside what the observations say.
+        history: What earlier looks have seen; None: decide by the looks that the criteria's cells hold.
 
     Returns:
         The criteria with cells and attribution, and the objectives with verdicts and recommendations, in the
@@ -64,11 +78,12 @@ def decide(
                 [_undecided_objective(objective, error) for objective in objectives],
             )
         decided: dict[str, Criterion] = {}
-        judged = []
+        judged: list[Objective] = []
+        seen: dict[LookKey, LookState] = {}
         for objective in objectives:
             own = [criterion for criterion in criteria if criterion.objective == objective.name]
             try:
-                found = _decide_objective(objective, own, tallies, runtimes, memo, blocks)
+                found = _decide_objective(objective, own, tallies, runtimes, memo, blocks, history)
             except Exception as error:
                 found = Decision(
                     [_undecided_criterion(criterion) for criterion in own],
@@ -76,7 +91,8 @@ def decide(
                 )
             decided.update({criterion.id: criterion for criterion in found.criteria})
             judged += found.objectives
-        return Decision([decided[criterion.id] for criterion in criteria], judged)
+            seen.update(found.history)
+        return Decision([decided[criterion.id] for criterion in criteria], judged, seen)
 
 
 def decide_evidence(evidence: Evidence, *, memo: Memo | None = None, blocks: Sequence[Block] = ()) -> Evidence:
@@ -125,18 +141,24 @@ def _decide_objective(
     runtimes: Mapping[str, RuntimeInfo],
     memo: Memo | None,
     blocks: Sequence[Block],
+    history: History | None,
 ) -> Decision:
     """Judge an objective's criteria, then the objective itself on all cases and on each slice, and recommend."""
     rule = objective.slices_rule or DEFAULT_RULE
     decided, verdicts = [], []
+    seen: dict[LookKey, LookState] = {}
     for criterion in criteria:
         counted = tallies[criterion.id]
         broken = broken_test(counted, objective.baseline)
         names = criterion.challengers or objective.challengers
         slices = counted.slices()
+        views = {name: counted.view(name) for name in (None, *slices)}
+        looks = _looks(criterion, objective, names, views, runtimes, history)
+        if history is not None:
+            seen.update({LookKey(criterion.id, *on): taken.state for on, taken in looks.items()})
         found = judge(
             criterion.bar,
-            {name: counted.view(name) for name in (None, *slices)},
+            views,
             objective.baseline,
             names,
             rule,
@@ -146,6 +168,7 @@ def _decide_objective(
                 name: [*_tests_broken(broken), *blocks_on(blocks, criterion.id, name, objective.baseline)]
                 for name in names
             },
+            looks=looks,
         )
         verdicts.append(CriterionVerdicts(criterion.id, criterion.bar, bool(slices), found.judged))
         differences = attribute(counted, (objective.baseline, *names), runtimes, criterion.bar.confidence)
@@ -156,8 +179,8 @@ def _decide_objective(
     together = judge_objective(objective, listed, slices)
     recommendations = []
     for name in (None, *slices):
-        views = [tallies[one.id].view(name if one.sliced else None) for one in listed]
-        recommendations.append(recommend(objective, listed, together, name, views, runtimes))
+        own = [tallies[one.id].view(name if one.sliced else None) for one in listed]
+        recommendations.append(recommend(objective, listed, together, name, own, runtimes))
     return Decision(
         decided,
         [
@@ -170,4 +193,33 @@ def _decide_objective(
                 }
             )
         ],
+        seen,
     )
+
+
+def _looks(
+    criterion: Criterion,
+    objective: Objective,
+    challengers: Sequence[str],
+    views: Mapping[str | None, View],
+    runtimes: Mapping[str, RuntimeInfo],
+    history: History | None,
+) -> dict[tuple[str | None, str], Taken]:
+    """Return by slice and challenger which of several looks this is; nothing where there is one."""
+    mode = objective.looks
+    if mode is None or mode == 1:
+        return {}
+    baseline, margin = objective.baseline, criterion.bar.margin
+    stored = {(cell.slice, cell.runtime): cell.look for cell in criterion.cells}
+    looks = {}
+    for name, view in views.items():
+        for challenger in challengers:
+            if history is None:
+                looks[name, challenger] = recorded(
+                    stored.get((name, challenger)), mode, view, baseline, challenger, margin
+                )
+                continue
+            hypothesis = hypothesis_of(criterion, objective, challenger, runtimes)
+            state = history.get(LookKey(criterion.id, name, challenger))
+            looks[name, challenger] = take_look(state, mode, hypothesis, view, baseline, challenger, margin)
+    return looks

@@ -24,6 +24,7 @@ ReasonCode = Literal[
     "errors",
     "futile",
     "slices_together",
+    "looks_used_up",
     "criteria_together",
     "no_criterion",
     # Blocks.

@@ -11,7 +11,7 @@ from pytest_proofmap.decide.objective import CriterionVerdicts, ObjectiveVerdict
 from pytest_proofmap.decide.ratios import CASES_FOR_P95, Ratio
 from pytest_proofmap.decide.reasons import Reason, ReasonCode
 from pytest_proofmap.decide.tally import View
-from pytest_proofmap.decide.wording import count, observed_loss
+from pytest_proofmap.decide.wording import count, observed_loss, restarts_text
 from pytest_proofmap.evidence.models import (
     FallbackFigures,
     Objective,
@@ -108,7 +108,10 @@ def recommend(
         fallbacks=_fallbacks(chain, passes),
         joint_pass_rate=_joint_pass_rate(passes),
         outage_proof=_outage_proof(chain, runtimes),
-        warnings=_warnings(objective, chain, chosen, views, runtimes),
+        warnings=[
+            *_warnings(objective, chain, chosen, views, runtimes),
+            *_restarts(criteria, together, slice_name),
+        ],
     )
 
 
@@ -338,6 +341,19 @@ def _outage_proof(chain: Sequence[str], runtimes: Mapping[str, RuntimeInfo]) -> 
     if any(name not in runtimes for name in chain):
         return None
     return len({runtimes[name].provider for name in chain}) > 1
+
+
+def _restarts(
+    criteria: Sequence[CriterionVerdicts], together: ObjectiveVerdicts, slice_name: str | None
+) -> Iterator[str]:
+    """Yield whose looks began anew: each time is another chance to be wrong."""
+    for verdict in together.by_slice[slice_name]:
+        looks = [
+            judged.cell.look for one in criteria if (judged := one.on(slice_name, verdict.runtime)) is not None
+        ]
+        restarts = max((look.restarts for look in looks if look is not None), default=0)
+        if restarts:
+            yield f"the looks at {verdict.runtime} were {restarts_text(restarts)}"
 
 
 def _warnings(

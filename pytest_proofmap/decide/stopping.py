@@ -175,13 +175,20 @@ def stop_of(
     return stop if early or stop == "insufficient" else None
 
 
-def place_bets(view: View, order: Iterable[str], baseline: str, challenger: str, margin: float) -> Bets:
+def place_bets(
+    view: View,
+    order: Iterable[str],
+    baseline: str,
+    challenger: str,
+    margin: float,
+    bets: Bets | None = None,
+) -> Bets:
     """Return the bets on a challenger over the cases of a view, in their order.
 
     They end at the first case that it was not asked: which cases come after a gap was chosen by what was seen
     before, so that they are no sample of all cases. A request that was seen before tells nothing new.
     """
-    bets = Bets(margin)
+    bets = Bets(margin) if bets is None else bets
     ours, theirs = (view.tallies.runtimes.get(name, {}) for name in (baseline, challenger))
     inside = set(view.cases)
     seen: set[object] = set()

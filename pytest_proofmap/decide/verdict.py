@@ -17,6 +17,7 @@ from pytest_proofmap.decide.bars import (
     is_observed,
 )
 from pytest_proofmap.decide.binomial import binomial_at_most, clopper_pearson
+from pytest_proofmap.decide.looks import Taken, at_look, is_last
 from pytest_proofmap.decide.multiplicity import DEFAULT_RULE, correct, holm
 from pytest_proofmap.decide.needs import (
     best_all_pass,
@@ -35,6 +36,7 @@ from pytest_proofmap.decide.wording import (
     Family,
     count,
     insufficient_reason,
+    look_text,
     name_cases,
     not_qualified_reason,
     percent,
@@ -73,6 +75,7 @@ def judge(
     memo: Memo | None = None,
     order: CaseOrder | None = None,
     blocks: Mapping[str, Sequence[Reason]] = MappingProxyType({}),
+    looks: Mapping[tuple[str | None, str], Taken] = MappingProxyType({}),
 ) -> Verdicts:
     """Judge all challengers of a criterion on all cases and on each slice.
 
@@ -85,8 +88,9 @@ def judge(
         memo: Where p-values are kept.
         order: The order of the cases when sampling was adaptive; None: every case was asked.
         blocks: What blocks the verdicts on a challenger, beside what its outcomes say.
+        looks: By slice and challenger which of several looks this is; none: the only one.
     """
-    task = _Task(bar, views, baseline, challengers, memo, order, blocks)
+    task = _Task(bar, views, baseline, challengers, memo, order, blocks, looks)
     slices = [name for name in views if name is not None]
     whole, parts = _judge_family(task, [None], "each"), _judge_family(task, slices, rule)
     return Verdicts([*whole.cells, *parts.cells], {**whole.judged, **parts.judged})
@@ -102,13 +106,18 @@ class _Task(NamedTuple):
     memo: Memo | None
     order: CaseOrder | None
     blocks: Mapping[str, Sequence[Reason]]
+    looks: Mapping[tuple[str | None, str], Taken]
 
     def assess(self, name: str | None, challenger: str, sharing: int, gamma: float) -> Assessment:
         """Assess a challenger, whether every case was asked or sampling was adaptive."""
         own = self.blocks.get(challenger, ())
-        view = self.views[name]
+        view, taken = self.views[name], self.looks.get((name, challenger))
+        if taken is not None and taken.look.refused:
+            refused = set(taken.look.refused)
+            view = View(view.tallies, [case for case in view.observed if case not in refused])
         if self.order is None:
-            return assess(self.bar, view, challenger, self.baseline, self.memo, gamma=gamma, blocks=own)
+            found = assess(self.bar, view, challenger, self.baseline, self.memo, gamma=gamma, blocks=own)
+            return found if taken is None else at_look(self.bar, found, taken.look)
         return assess_adaptively(
             self.bar,
             view,
@@ -165,16 +174,25 @@ def _judge_one(
         level *= 1.0 - share_spent_early(bar, view, order, family.sharing)
     status = _status(bar, found, p_adjusted, family)
     needs = None
+    taken = task.looks.get((slice_name, found.challenger))
+    look = None if taken is None else taken.look
+    if look is not None and look.planned != "open":
+        # What further cases need, they need at the next look.
+        level /= 2.0 ** (look.number + 1)
     gamma = gamma_of(family.alpha, family.challengers, family.slices)
     if status == "qualified":
         reason = qualified_reason(bar, found, family.baseline)
     elif status == "not_qualified":
         reason = not_qualified_reason(bar, found, family.baseline)
     else:
-        needs = _needs(bar, found, level, memo, gamma)
+        needs = None if look is not None and is_last(look) else _needs(bar, found, level, memo, gamma)
         reason = insufficient_reason(bar, found, family, needs, level)
         if p_adjusted <= family.alpha and not found.blocks:
             reason = reason._replace(code="slices_together")
+        elif look is not None and is_last(look) and not found.blocks:
+            reason = reason._replace(code="looks_used_up")
+    if look is not None and not found.blocks:
+        reason = reason._replace(text=f"{reason.text}; {look_text(look)}")
     adaptive = None
     if order is not None:
         adaptive = AdaptiveCell(asked=len(view.asked(found.challenger).cases), cases=len(view.cases))
@@ -197,6 +215,7 @@ def _judge_one(
             "improvements": None if found.pairs is None else len(found.pairs.improved),
             "needs": needs,
             "adaptive": adaptive,
+            "look": look,
         }
     )
     return Judged(cell, found, reason)
@@ -212,7 +231,7 @@ def _status(bar: Bar, found: Assessment, p_adjusted: float, family: Family) -> S
         return "qualified" if found.observed else "not_qualified"
     if p_adjusted <= family.level:
         return "qualified"
-    if found.p_worse is not None and found.p_worse <= family.alpha:
+    if found.is_worse(family.alpha):
         return "not_qualified"
     return "insufficient"
 

@@ -10,19 +10,21 @@ from pytest_proofmap.decide.bars import Assessment, absolute_rate, has_margin, i
 from pytest_proofmap.decide.binomial import all_pass_bound, lower_bound
 from pytest_proofmap.decide.loss import loss_bound
 from pytest_proofmap.decide.reasons import Reason, ReasonCode
-from pytest_proofmap.evidence.models import Bar, Criterion, Needs, Objective, SlicesRule
+from pytest_proofmap.evidence.models import Bar, CellLook, Criterion, Needs, Objective, SlicesRule
 
 __all__ = [
     "Family",
     "assumptions",
     "count",
     "insufficient_reason",
+    "look_text",
     "name_cases",
     "not_qualified_reason",
     "observed_loss",
     "percent",
     "points",
     "qualified_reason",
+    "restarts_text",
 ]
 
 _RESEMBLANCE = "These verdicts assume that the cases resemble production and that no prompt was tuned on them."
@@ -201,6 +203,25 @@ def insufficient_reason(bar: Bar, found: Assessment, family: Family, needs: Need
         code = "none_at_this_rate"
         text += "; none at this rate"
     return Reason(code, text + _missing(found))
+
+
+def look_text(look: CellLook) -> str:
+    """Return which of several looks a verdict is, with what was changed or refused."""
+    planned = "open looks" if look.planned == "open" else f"{look.planned} planned looks"
+    text = f"look {look.number} of {planned}, {count(look.cases, 'case')}"
+    if look.restarts:
+        text += f", {restarts_text(look.restarts)}"
+    if look.refused:
+        text += (
+            f"; {count(len(look.refused), 'new case')} refused: the last look was taken, and its verdict stands"
+        )
+    return text
+
+
+def restarts_text(restarts: int) -> str:
+    """Return how often looks began anew, in words."""
+    times = "once" if restarts == 1 else f"{restarts} times"
+    return f"restarted {times} (a changed bar, prompt, criterion or runtime is a new question)"
 
 
 def _shared(family: Family) -> str:

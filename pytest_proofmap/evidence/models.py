@@ -24,6 +24,7 @@ __all__ = [
     "Call",
     "CallFailure",
     "Cell",
+    "CellLook",
     "Criterion",
     "Evidence",
     "FallbackFigures",
@@ -301,6 +302,27 @@ class AdaptiveCell(Model):
     """Cases that there are."""
 
 
+class CellLook(Model):
+    """Which of several looks, with more cases each time, a verdict is."""
+
+    planned: Literal[2, 3, "open"]
+    """How many looks were planned."""
+    number: Annotated[int, Field(ge=1)]
+    """Which look this is."""
+    restarts: Count
+    """How often a bar, prompt, criterion or runtime was changed and the looks began anew."""
+    cases: Count
+    """Cases that all looks so far have consumed."""
+    refused: list[str] = []
+    """New cases that come after the last planned look and do not count."""
+    most_acceptable: float | None = None
+    """Of open looks the logarithm of the greatest wealth of the bets that the challenger is acceptable."""
+    most_worse: float | None = None
+    """Of open looks the same of the bets that it is worse."""
+    margin: Share | None = None
+    """Of open looks the margin that was bet on."""
+
+
 class Latency(Model):
     """Latency of the samples of a cell, from first request to last answer, in seconds."""
 
@@ -346,7 +368,7 @@ class Bar(GrowingModel):
 class Cell(GrowingModel):
     """The evidence of one runtime on one criterion and slice, and its verdict."""
 
-    added = frozenset({"level", "reason_code"})
+    added = frozenset({"level", "look", "reason_code"})
 
     runtime: str
     role: Role
@@ -380,6 +402,8 @@ class Cell(GrowingModel):
     """What ``p_adjusted`` must not exceed to qualify; null where no p-value decides."""
     reason_code: str | None = None
     """What the reason says, for tools."""
+    look: CellLook | None = None
+    """Which of several looks the verdict is; null where there is one."""
 
 
 class AttributedDifference(Model):

@@ -24,6 +24,7 @@ from pytest_proofmap.decide.observation import Observation
 from pytest_proofmap.decide.paired import Memo
 from pytest_proofmap.decide.stopping import stop_of
 from pytest_proofmap.decide.tally import CriterionTally
+from pytest_proofmap.errors import MarkerError
 from pytest_proofmap.evidence.models import AdaptiveSampling
 from pytest_proofmap.marker import CriterionPlan
 from pytest_proofmap.prefetch.scopes import outermost_scope
@@ -55,8 +56,20 @@ class Course:
 
     def decided(self, case: str, challenger: str) -> bool:
         """Return whether a challenger needs not be asked a case: everything that it counts for is decided."""
-        own = self.slices[case]
-        return (None, challenger) in self.stops and (own is None or (own, challenger) in self.stops)
+        own, whole = self.slices[case], self.stops.get((None, challenger))
+        if whole is None:
+            return False
+        if own is None:
+            return True
+        stop = self.stops.get((own, challenger))
+        if stop == "insufficient" and whole == "qualified":
+            # One runtime for everything hangs on what every slice loses: one that is not given up for another reason
+            # is asked to its end.
+            return any(
+                at is not None and name == challenger and found == "not_qualified"
+                for (at, name), found in self.stops.items()
+            )
+        return stop is not None
 
     def asked(self, challenger: str) -> int:
         """Return how many cases a challenger was asked."""
@@ -70,7 +83,9 @@ class Course:
         for row in self.rows:
             counted.add(row)
         challengers = self.plan.challengers
-        for slice_name in (None, *sorted({name for name in self.slices.values() if name is not None})):
+        slices = sorted({name for name in self.slices.values() if name is not None})
+        for slice_name in (None, *slices):
+            sharing = 1 if slice_name is None or self.plan.slices == "each" else len(slices)
             cases = [case for case in self.order if slice_name is None or self.slices[case] == slice_name]
             for challenger in challengers:
                 if (slice_name, challenger) in self.stops:
@@ -81,7 +96,7 @@ class Course:
                     cases,
                     self.plan.baseline,
                     challenger,
-                    len(challengers),
+                    len(challengers) * sharing,
                     early=self.ordered,
                     memo=memo,
                 )
@@ -133,7 +148,10 @@ class AdaptiveSampler:
         cases_of: defaultdict[str, set[str]] = defaultdict(set)
         for index, item in enumerate(items):
             sample = self._registry.identify(item)
-            if sample is None or not follows_rule(self._registry.plan_of(sample).bar):
+            if sample is None:
+                continue
+            self._refuse_looks(sample)
+            if not follows_rule(self._registry.plan_of(sample).bar):
                 continue
             samples[index] = sample
             block = _block_of(item)
@@ -153,6 +171,19 @@ class AdaptiveSampler:
             in_order = [items[index] for index in self._sorted(ours, samples)]
             for index, item in zip(ours, in_order, strict=True):
                 items[index] = item
+
+    def _refuse_looks(self, sample: SampleId) -> None:
+        """Refuse a criterion with several looks: stopping early and looking again would share the error twice.
+
+        Raises:
+            MarkerError: The criterion has several looks.
+        """
+        looks = self._registry.plan_of(sample).looks
+        if looks != 1:
+            raise MarkerError(
+                f"{sample.criterion}: looks={looks!r} does not go with --proofmap-adaptive, whose early stops are "
+                "looks of their own. Leave the option out, or set looks=1."
+            )
 
     def reach(self, item: pytest.Item) -> None:
         """Say that an item is next to run: where it begins a wave, the rule looks first."""

@@ -17,10 +17,11 @@ import pytest
 from pydantic import ValidationError
 
 from pytest_proofmap._version import __version__
+from pytest_proofmap.approve.history import LookBook
 from pytest_proofmap.config import Configuration
-from pytest_proofmap.decide.decision import Decision, decide
+from pytest_proofmap.decide.decision import Decision
 from pytest_proofmap.decide.wording import count
-from pytest_proofmap.errors import EvidenceError, ProofmapError
+from pytest_proofmap.errors import EvidenceError, HistoryError, ProofmapError
 from pytest_proofmap.evidence.artifact import ArtifactParts, write_evidence
 from pytest_proofmap.evidence.fingerprint import configured_fingerprint
 from pytest_proofmap.evidence.memo import PValueMemo
@@ -71,6 +72,8 @@ class RunResult:
     warnings: list[str] = field(default_factory=list)
     artifact: Path | None = None
     """Where the evidence was written; None when it could not be."""
+    history: LookBook | None = None
+    """What looks have seen, to be kept once the evidence is written."""
 
 
 RESULT = pytest.StashKey[RunResult]()
@@ -120,6 +123,12 @@ def finish(
             if result.artifact != run.artifact_path:
                 result.warnings.append(_set_apart(run, result.artifact))
             _write(run, result, result.artifact, lambda written: write_reports(run, result, written))
+            if result.run.complete and result.history is not None:
+                result.history.keep()
+    except HistoryError as error:
+        result.findings.append(
+            Finding(str(error), "without it this look is not counted: mend it and run again, from the cache")
+        )
     except ProofmapError as error:
         result.artifact = None
         result.findings.append(
@@ -148,8 +157,9 @@ def _result(
     shard = bool(run.config.option.proofmap_shard)
     criteria, objectives = [fact.criterion for fact in facts], objectives_of(facts, configuration)
     decision = Decision(criteria, objectives)
+    history = LookBook(configuration.lock_path)
     if not shard:
-        decision = decide(criteria, objectives, runtimes, recorder.observations, memo=memo)
+        decision = history.decide(criteria, objectives, runtimes, recorder.observations, memo=memo)
     warnings = list(run.warnings)
     try:
         create_folder(folder)
@@ -173,7 +183,15 @@ def _result(
         texts_left_out=not run.keeps_texts,
     )
     return RunResult(
-        info, runtimes, decision.criteria, decision.objectives, recorder.totals(), recorder, [], warnings
+        info,
+        runtimes,
+        decision.criteria,
+        decision.objectives,
+        recorder.totals(),
+        recorder,
+        [],
+        warnings,
+        history=history,
     )
 
 

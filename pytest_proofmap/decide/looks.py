@@ -1,0 +1,234 @@
+"""Evidence over time: adding cases after a look at the verdict, without paying for it in false promotions.
+
+*Planned looks* share the error: the k-th look, at all cases so far, counts its p-value 2^k times, so that over all
+looks less than alpha is spent (half at the first, a quarter at the second; a union bound). *Open* looks carry the
+bets of adaptive sampling from run to run: by Ville's inequality their wealth ever reaches 1/p with probability at
+most p, whenever one looks (Waudby-Smith & Ramdas 2024, Estimating means of bounded random variables by betting,
+JRSS B 86:1-27).
+
+What was seen before is told by a state for each criterion, slice and challenger: the digests of the cases that it
+has consumed, how many there were at each look, and the bets. It knows nothing of the time. A case whose request
+was consumed before tells nothing new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Collection, Mapping
+from typing import Literal, NamedTuple
+
+from pytest_proofmap.decide.adaptive import Bets, Wealth, case_order
+from pytest_proofmap.decide.bars import Assessment, is_observed
+from pytest_proofmap.decide.stopping import place_bets
+from pytest_proofmap.decide.tally import View
+from pytest_proofmap.evidence.fingerprint import criterion_parts
+from pytest_proofmap.evidence.models import Bar, CellLook, Criterion, Objective, RuntimeInfo
+
+__all__ = [
+    "History",
+    "LookKey",
+    "LookState",
+    "Mode",
+    "Taken",
+    "at_look",
+    "hypothesis_of",
+    "is_last",
+    "join_states",
+    "p_open",
+    "recorded",
+    "take_look",
+]
+
+Mode = Literal[2, 3, "open"]
+
+_SEED = 0
+"""New cases are bet on in an order that nothing but their names decides."""
+
+
+class LookKey(NamedTuple):
+    """What a state is kept for."""
+
+    criterion: str
+    slice: str | None
+    challenger: str
+
+
+class LookState(NamedTuple):
+    """What the looks so far have seen of one challenger."""
+
+    mode: Mode
+    hypothesis: str
+    """Digest of all that makes it the same question: bar, prompt, criterion and runtimes."""
+    looks: tuple[int, ...] = ()
+    """How many cases had been consumed at the end of each look."""
+    cases: tuple[str, ...] = ()
+    """Digests of the consumed cases in their order: of the name, a dot, of the request."""
+    restarts: int = 0
+    """How often the question was another one, and began anew."""
+    wealth: Wealth | None = None
+    """Of the bets of open looks."""
+
+
+History = Mapping[LookKey, LookState]
+
+
+class Taken(NamedTuple):
+    """What a run means to a state."""
+
+    state: LookState
+    look: CellLook
+
+
+def hypothesis_of(
+    criterion: Criterion, objective: Objective, challenger: str, runtimes: Mapping[str, RuntimeInfo]
+) -> str:
+    """Return the digest of the question that looks at a challenger ask.
+
+    Prompts are no part of it: a changed one shows in the requests of cases that were consumed before.
+    """
+    parts = criterion_parts(criterion.fingerprint)
+    bar = criterion.bar
+    asked = (
+        bar.model_dump_json(exclude={"baseline_must_pass"}),
+        parts.get("source", ""),
+        *(runtimes[name].fingerprint if name in runtimes else name for name in (objective.baseline, challenger)),
+    )
+    return _digest("\n".join(asked))
+
+
+def take_look(
+    state: LookState | None,
+    mode: Mode,
+    hypothesis: str,
+    view: View,
+    baseline: str,
+    challenger: str,
+    margin: float | None,
+) -> Taken:
+    """Look at the cases of a run.
+
+    Args:
+        state: What was seen before; None: nothing.
+        mode: The looks that mark or configuration allow.
+        hypothesis: The digest of the question.
+        view: The cases of the run.
+        baseline: Name of the baseline.
+        challenger: Name of the challenger.
+        margin: The tolerated loss of pass rate, for open looks.
+    """
+    theirs, ours = (view.tallies.runtimes.get(name, {}) for name in (challenger, baseline))
+    order = case_order(_SEED, "looks", (case for case in view.cases if case in theirs and theirs[case].rows))
+    asked: dict[str, str] = {}
+    for case in order:
+        request = (theirs[case].request, ours[case].request if case in ours else None)
+        asked[case] = f"{_digest(case)}.{_digest(repr(request) if any(request) else case)}"
+    fresh = (
+        state is None
+        or (state.mode, state.hypothesis) != (mode, hypothesis)
+        or _is_reworded(state, asked.values())
+    )
+    if state is None or fresh:
+        state = LookState(mode, hypothesis, restarts=state.restarts + 1 if state is not None else 0)
+    known = {_request(entry) for entry in state.cases}
+    new: dict[str, str] = {}
+    for case, entry in asked.items():
+        if _request(entry) not in known:
+            known.add(_request(entry))
+            new[case] = entry
+    refused: list[str] = []
+    if new and mode != "open" and len(state.looks) >= mode:
+        refused = list(new)
+    elif new:
+        wealth = state.wealth
+        if mode == "open" and margin is not None:
+            bets = place_bets(view, list(new), baseline, challenger, margin, Bets(margin, wealth))
+            wealth = bets.wealth
+        cases = (*state.cases, *new.values())
+        state = state._replace(looks=(*state.looks, len(cases)), cases=cases, wealth=wealth)
+    return Taken(state, _look(state, refused, margin))
+
+
+def _look(state: LookState, refused: list[str], margin: float | None) -> CellLook:
+    wealth = state.wealth
+    return CellLook(
+        planned=state.mode,
+        number=max(1, len(state.looks)),
+        restarts=state.restarts,
+        cases=len(state.cases),
+        refused=refused,
+        most_acceptable=None if wealth is None else wealth.most_acceptable,
+        most_worse=None if wealth is None else wealth.most_worse,
+        margin=None if wealth is None else margin,
+    )
+
+
+def recorded(
+    look: CellLook | None, mode: Mode, view: View, baseline: str, challenger: str, margin: float | None
+) -> Taken:
+    """Return the look that an artifact was decided by, or the first one where it holds none.
+
+    Under another margin than the bets were placed at, what came before the artifact's own cases is not known.
+    """
+    first = take_look(None, mode, "", view, baseline, challenger, margin)
+    if look is None or look.planned != mode:
+        # Which look it was nobody knows any more: of planned ones it counts as the last.
+        return first if mode == "open" else first._replace(look=first.look.model_copy(update={"number": mode}))
+    if mode == "open" and look.margin not in (None, margin):
+        return first
+    return first._replace(look=look)
+
+
+def join_states(ours: LookState, theirs: LookState) -> LookState:
+    """Return what two branches that both looked have seen together: the looks add up, never fewer.
+
+    The bets are those of the side that consumed more, whatever came of them: what the other side saw counts as
+    consumed, and is bet on by nobody.
+    """
+    if (ours.mode, ours.hypothesis) != (theirs.mode, theirs.hypothesis):
+        later = max(ours, theirs, key=lambda state: state.restarts)
+        return later._replace(restarts=max(ours.restarts, theirs.restarts) + (ours.restarts == theirs.restarts))
+    same = 0
+    for left, right in zip(ours.looks, theirs.looks, strict=False):
+        if left != right or ours.cases[:left] != theirs.cases[:right]:
+            break
+        same += 1
+    more, fewer = (ours, theirs) if len(ours.cases) >= len(theirs.cases) else (theirs, ours)
+    known = {_request(entry) for entry in more.cases}
+    cases = (*more.cases, *(entry for entry in fewer.cases if _request(entry) not in known))
+    looks = (*more.looks, *(len(cases) for _ in fewer.looks[same:]))
+    return more._replace(looks=looks, cases=cases, restarts=max(ours.restarts, theirs.restarts))
+
+
+def at_look(bar: Bar, found: Assessment, look: CellLook) -> Assessment:
+    """Return an assessment as what it is at one of several looks."""
+    if is_observed(bar) or found.blocks or found.hard_failure:
+        return found
+    if look.planned == "open":
+        return found._replace(p_unsafe=p_open(look.most_acceptable), p_worse=p_open(look.most_worse))
+    return found._replace(spent=2.0**look.number)
+
+
+def is_last(look: CellLook) -> bool:
+    """Return whether further cases would change nothing any more."""
+    return look.planned != "open" and look.number >= look.planned
+
+
+def p_open(log_wealth: float | None) -> float:
+    """Return the p-value of open looks from the logarithm of the greatest wealth."""
+    return 1.0 if log_wealth is None else min(1.0, math.exp(-log_wealth))
+
+
+def _is_reworded(state: LookState, asked: Collection[str]) -> bool:
+    """Return whether every case that was consumed before asks something else now: the prompt is another one."""
+    before = dict(entry.split(".", 1) for entry in state.cases)
+    again = [entry.split(".", 1) for entry in asked if entry.split(".", 1)[0] in before]
+    return bool(again) and all(before[name] != request for name, request in again)
+
+
+def _request(entry: str) -> str:
+    return entry.partition(".")[2]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
