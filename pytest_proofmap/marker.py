@@ -100,8 +100,8 @@ def resolve(
     ):
         raise MarkerError(
             f'{where}: qualify(): looks="open" needs a margin and no min_pass_rate: from run to run '
-            "it carries bets on the difference to the baseline. Give a margin alone, as qualify(margin=0.05), or plan "
-            "the looks: qualify(looks=2)."
+            "it carries bets on the difference to the baseline. Give a margin alone, as qualify(margin=0.05), or "
+            "plan the looks: qualify(looks=2)."
         )
     miss = tuple(_miss_class(each, configuration) for each in settings["miss"])
     optional = settings["calls"] == "optional"

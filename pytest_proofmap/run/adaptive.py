@@ -63,8 +63,8 @@ class Course:
             return True
         stop = self.stops.get((own, challenger))
         if stop == "insufficient" and whole == "qualified":
-            # One runtime for everything hangs on what every slice loses: one that is not given up for another reason
-            # is asked to its end.
+            # One runtime for everything hangs on what every slice loses: unless another slice has settled that,
+            # this one is asked to its end.
             return any(
                 at is not None and name == challenger and found == "not_qualified"
                 for (at, name), found in self.stops.items()

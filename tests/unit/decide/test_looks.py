@@ -121,7 +121,7 @@ def test_one_changed_request_is_a_new_case() -> None:
 
 
 def test_open_looks_carry_the_bets() -> None:
-    """However the cases are divided into runs, the wealth after all of them is the same; 77 agreeing ones suffice."""
+    """However cases are divided into runs, the wealth after all of them is the same; 77 agreeing ones suffice."""
     whole = cell(look("P" * 77, "open", {}))
     assert whole.look is not None
     assert whole.look.most_acceptable is not None
@@ -145,7 +145,7 @@ def test_open_looks_find_what_is_worse() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.text("PF", min_size=1, max_size=60), st.integers(1, 59))
 def test_looking_again_never_helps(outcomes: str, cut: int) -> None:
-    """Of planned looks the second at the same cases never has a smaller p-value than a first look at all of them."""
+    """The second of planned looks never has a smaller p-value than a first look at all of its cases."""
     once = cell(look(outcomes, 2, {}))
     twice = cell(look(outcomes, 2, look(outcomes[:cut], 2, {}).history))
     assert once.p_adjusted is not None
@@ -167,7 +167,7 @@ def test_stored_looks_decide_alike() -> None:
 
 
 def test_two_branches_that_both_looked() -> None:
-    """Their looks add up: with the common one, one more on each side makes three, and all their cases are consumed."""
+    """Their looks add up: with the common one, one more on each side makes three, and all cases are consumed."""
     base = look("P" * 30, 3, {}).history
     ours = look("P" * 20, 3, base, first=30).history[KEY]
     theirs = look("P" * 25, 3, base, first=50).history[KEY]
