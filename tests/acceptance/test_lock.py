@@ -287,6 +287,17 @@ def test_cases_are_checked_by_collection(approved: SmallProject) -> None:
     assert "changed (cases)" in " ".join(approved.run("-q").stdout.str().split())
 
 
+def test_stale_cases_are_judged_on_criteria_that_were_selected_whole(approved: SmallProject) -> None:
+    """A selection says nothing of the cases that it leaves out; of a criterion that it holds whole it does."""
+    approved.write("test_all.py", LABELS + ECHO.replace("range(16)", "range(17)"))
+    said = " ".join(approved.run("-q", "-k", "test_echo and not 16").stdout.str().split())
+    assert "changed (cases)" not in said
+    assert "slice has no case" not in said
+    said = " ".join(approved.run("-q", "-k", "test_echo").stdout.str().split())
+    assert "test_all.py::test_echo changed (cases)" in said
+    assert "run all of it and approve anew: pytest --proofmap" in said
+
+
 def test_a_criterion_that_is_gone_is_found(approved: SmallProject) -> None:
     """Lost coverage is a finding, not silence: of verify, and of a run that has nothing else to do with it."""
     approved.write("test_all.py", LABELS)
