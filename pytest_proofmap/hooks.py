@@ -93,6 +93,10 @@ class ControllerHooks:
         """Take in what a worker could not collect: that is all that it sends before its tests run."""
         self.run.selection.take(report, self.run.config)
 
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take in what a worker sent at its end."""
+        self.run.receive_the_rest(node)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in what a worker sent."""

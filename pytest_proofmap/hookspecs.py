@@ -53,6 +53,27 @@ def pytest_proofmap_call(
     """
 
 
+@pytest.hookspec(firstresult=True)
+def pytest_proofmap_key(request: Request) -> Request | None:
+    """Return what enters the key of a request: all of it but what differs each time and asks for nothing else.
+
+    Called for each request before its answer is looked up, in the process of the test, possibly from another
+    thread, and for each recorded request when recordings are read. ``request`` is a copy: what is sent stays as
+    it is. Return the copy, changed, or another one (``request._replace(messages=...)``); return None to leave it
+    to the next implementation. The result must depend on the request alone. Two requests with one key share one
+    answer, so take out only what no answer depends on.
+
+    Example::
+
+        import re
+
+        def pytest_proofmap_key(request):
+            for message in request.messages:
+                message["content"] = re.sub(r"ticket-[0-9a-f]{32}", "ticket", message["content"])
+            return request
+    """
+
+
 @pytest.hookspec
 def pytest_proofmap_evidence(config: pytest.Config, evidence: dict[str, Any]) -> None:
     """Annotate or redact the evidence before it is written.

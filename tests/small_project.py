@@ -194,6 +194,7 @@ class SmallProject:
             (sys.executable, "-m", "pytest", *self._arguments(arguments, True)),
             cwd=self.folder,
             env=isolate(dict(os.environ)) | environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -205,7 +205,7 @@ def _from_evidence(
     if request.key() != call.key:
         asked_by += (
             "\nNote: the run's evidence does not hold the request exactly as it was asked (a secret was "
-            "redacted, or a hook changed it), so differences below may be due to that."
+            "redacted, or a hook changed it or its key), so differences below may be due to that."
         )
     return _Question(request, call.key, asked_by)
 

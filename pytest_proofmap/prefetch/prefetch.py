@@ -106,6 +106,8 @@ class Ahead:
     """What the last dry run asked."""
     is_unordered: bool = False
     """Whether the order of that is chance."""
+    withheld: bool = False
+    """Whether the last dry run asked something that was not sent."""
     differing: int = 0
     """How many dry runs asked something else than the one before."""
 
@@ -151,8 +153,8 @@ class Prefetcher:
         self._single_turns: dict[str, int] = {}
         self._unstable: set[str] = set()
         """Criteria with an item that asks something else each time."""
-        self._checked: set[str] = set()
-        """Criteria of which one item was run dry twice at once."""
+        self._checked: set[tuple[str, int]] = set()
+        """Criteria, and their turns, of which one item was run dry once more at once."""
         self._positions: dict[pytest.Item, int] = {}
         self._here = 0
         self._has_probed = self._has_started = False
@@ -284,19 +286,22 @@ class Prefetcher:
 
     def _dry_run(self, ahead: Ahead) -> None:
         """Run an item dry, and see what that comes to."""
-        # Where one item of a criterion asks something else each time, the others do not pay to show the same.
-        sends = ahead.criterion not in self._unstable or bool(ahead.asked)
+        # Where one item of a criterion asks something else each time, the others do not pay to show the same: they
+        # send what a dry run has asked twice.
+        sends = ahead.criterion not in self._unstable or ahead.withheld
         ended, dry_run = self._copy_runs(ahead, sends=sends)
         if ahead.stage == "settled":
             return
         if dry_run.pending:
             ahead.turns += 1
+            ahead.withheld = False
             self._await(ahead, dry_run.pending)
-            if ahead.criterion not in self._checked:
-                self._checked.add(ahead.criterion)
+            if (ahead.criterion, ahead.turns) not in self._checked:
+                self._checked.add((ahead.criterion, ahead.turns))
                 self._check(ahead)
-        elif ended.ending == "suspended" and ahead.asked and ahead.runs < DRY_RUNS_AT_MOST:
+        elif ended.ending == "suspended" and ahead.asked:
             # Its request was not sent, because it differs or may: it is, once a dry run repeats it.
+            ahead.withheld = True
             self._await(ahead, ())
         else:
             self._settle(ahead)
@@ -330,7 +335,7 @@ class Prefetcher:
         return ended, dry_run
 
     def _check(self, ahead: Ahead) -> None:
-        """Run the first item of a criterion dry once more at once, before all the others ask.
+        """Run the first item of a criterion that has come to a turn dry once more at once, before the others ask.
 
         It stops at the same request, whose answer is on its way; if it is another one by then, the others need not
         pay to find that out.

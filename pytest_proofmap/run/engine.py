@@ -26,16 +26,19 @@ from pytest_proofmap.errors import (
 from pytest_proofmap.evidence.models import Price, PromptRef
 from pytest_proofmap.prefetch.suspension import let_siblings_ask, wait, wait_async
 from pytest_proofmap.run.connection import FORKED, CallResult, Connection, LiveCall
+from pytest_proofmap.run.criteria import SampleId
 from pytest_proofmap.run.handle import RenderedMessages
 from pytest_proofmap.run.hooked import HookClient
 from pytest_proofmap.run.plan import Found, Plan
 from pytest_proofmap.run.sample import CallRecord, SampleRecord
+from pytest_proofmap.run.unused_calls import PaidCall
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.costs import answer_bill
 from pytest_proofmap.runtime.prices import price_of
 from pytest_proofmap.runtime.prompts import PromptLibrary
 from pytest_proofmap.runtime.recordings import Recordings
 from pytest_proofmap.runtime.redaction import Redactor, secrets_of_transport
+from pytest_proofmap.runtime.request import Request
 from pytest_proofmap.runtime.store import AnswerStore
 
 __all__ = ["CacheMode", "Engine"]
@@ -63,6 +66,7 @@ class Engine:
         recordings: The committed recordings.
         store: Where answers are kept.
         connect: Starts or joins the call service; called at most once.
+        key_of: Returns the key of a request where the project says what enters it (``pytest_proofmap_key``).
         hook: Runs the project's own client (``pytest_proofmap_call``), or None when there is none.
         warn: Shows a warning to the user.
         redactor: Knows the secrets, which requests must not hold.
@@ -78,6 +82,7 @@ class Engine:
         store: AnswerStore,
         connect: Callable[[], Connection],
         hook: HookClient | None,
+        key_of: Callable[[Request], str] | None = None,
         warn: Callable[[str], None],
         redactor: Redactor,
     ) -> None:
@@ -96,6 +101,7 @@ class Engine:
         self._connect = connect
         self._connection: Connection | None = None
         self._hook = hook
+        self._key_of = key_of
         self.warn = warn
         self._owner = os.getpid()
         self._pending: dict[str, Future[CallResult]] = {}
@@ -106,6 +112,9 @@ class Engine:
         """Answers that were paid and could not be kept: this run at least uses them."""
         self._prices: dict[str, Price | None] = {}
         self._warned_settings: set[str] = set()
+        self._asked_for: dict[str, SampleId] = {}
+        """The sample that asked first, by the key of what was sent."""
+        self._paid: dict[str, PaidCall] = {}
         self._used: set[str] = set()
         self._free: set[str] = set()
 
@@ -148,6 +157,17 @@ class Engine:
         """
         if os.getpid() != self._owner:
             raise RequestError(FORKED)
+
+    def identity(self, request: Request) -> tuple[str, str]:
+        """Return the key of a request, and the canonical JSON of all that is sent.
+
+        Raises:
+            RequestError: The project's hook gave no key.
+            TypeError: The request holds something that JSON cannot express.
+            ValueError: The request holds NaN or an infinity.
+        """
+        key, text = request.identity()
+        return (key if self._key_of is None else self._key_of(request)), text
 
     def fetch(
         self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], record: SampleRecord
@@ -237,6 +257,14 @@ class Engine:
         """Return the keys whose answers came from the cache or were kept there."""
         return self._used
 
+    def paid_calls(self) -> list[PaidCall]:
+        """Return the calls that this process has paid for, also those that nobody came back for."""
+        with self.lock:
+            for key, pending in list(self._pending.items()):
+                if pending.done():
+                    self._keep(key, pending.result())
+            return list(self._paid.values())
+
     def close(self) -> None:
         """End the call service, if one was started, and close the store."""
         if self._connection is not None:
@@ -301,6 +329,7 @@ class Engine:
         """Return what the answer of a call will come with, asking the model unless that is under way."""
         under = self._connection.environment if self._connection is not None else None
         if call.key not in self._pending or self._asked_under.get(call.key) is not under:
+            self._asked_for[call.key] = record.id
             self._pending[call.key] = self._ask(call, runtime, transport)
             if self._connection is not None:
                 self._asked_under[call.key] = self._connection.environment
@@ -349,6 +378,12 @@ class Engine:
         if self._pending.pop(key, None) is None:
             return
         self._asked_under.pop(key, None)
+        answer = result.answer or result.unkept
+        if answer is not None and not result.shared:
+            asked_for = self._asked_for[key]
+            self._paid[key] = PaidCall(
+                key, result.cost_usd, asked_for.criterion, asked_for.case, asked_for.runtime
+            )
         if result.kind == "store":
             self.tally.unkept = result.message
         if result.unkept is not None:

@@ -40,10 +40,10 @@ from pytest_proofmap.own_folder import EVIDENCE_FILE, FOLDER_NAME, create_folder
 from pytest_proofmap.run.facts import CriterionFacts, objectives_of
 from pytest_proofmap.run.findings import Finding, find
 from pytest_proofmap.run.gate import gate
-from pytest_proofmap.run.paid_ahead import paid_ahead
 from pytest_proofmap.run.plan import PLAN
 from pytest_proofmap.run.recorder import Recorder
 from pytest_proofmap.run.session import QualificationSession
+from pytest_proofmap.run.unused_calls import unused_calls
 from pytest_proofmap.runtime.prices import price_of
 from pytest_proofmap.runtime.prompts import PromptLibrary
 from pytest_proofmap.whole_file import write_whole
@@ -96,6 +96,9 @@ def finish(
     """
     recorder = run.recorder
     run.take_finished()
+    run.hand_over_the_rest()
+    if recorder is not None:
+        recorder.note_paid(run.paid_calls())
     facts = run.collected_facts()
     if recorder is None or not facts or PLAN in session.config.stash:
         return
@@ -103,7 +106,7 @@ def finish(
     has_samples = bool(recorder.samples_count) or bool(config.option.proofmap_shard)
     if not has_samples and (config.option.collectonly or exitstatus != pytest.ExitCode.OK):
         # It ended before the first test.
-        run.notice = paid_ahead(run, recorder)
+        run.notice = unused_calls(run, recorder, interrupted=True)
         return
     result = _result(run, recorder, list(facts.values()), interrupted=_interrupted(exitstatus))
     try:
@@ -167,7 +170,7 @@ def _result(
     except OSError as error:
         warnings.append(f"p-values could not be kept in {folder}: {error.strerror or error}")
     reasons = list(_incomplete(run, recorder, facts, interrupted=interrupted))
-    unused = paid_ahead(run, recorder) if interrupted else None
+    unused = unused_calls(run, recorder, interrupted=interrupted)
     if unused is not None:
         warnings.append(unused)
     info = RunInfo(

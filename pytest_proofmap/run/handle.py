@@ -187,7 +187,7 @@ class Runtime:
         try:
             # What is sent and recorded is the request as it is now, whatever the test does with its parts.
             request = Request(*map(plain_copy, request))
-            key, text = request.identity()
+            key, text = self._engine.identity(request)
         except (TypeError, ValueError, RecursionError) as error:
             raise RequestError(
                 f"the request to {self.name!r} holds a value that JSON cannot express: {error}. "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_proofmap.errors import CallError
+from pytest_proofmap.errors import CallError, RequestError
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import LiveCall
 from pytest_proofmap.runtime.request import Request, plain_copy
@@ -20,7 +20,7 @@ from pytest_proofmap.runtime.request import Request, plain_copy
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["HookClient"]
+__all__ = ["HookClient", "KeyHook"]
 
 
 class HookClient:
@@ -71,6 +71,46 @@ class HookClient:
                     target=_run_until_stopped, args=(self._loop,), name="proofmap-hook", daemon=True
                 ).start()
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+
+class KeyHook:
+    """Asks the implementations of ``pytest_proofmap_key`` what enters a request's key."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._hook = config.hook.pytest_proofmap_key
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> KeyHook | None:
+        """Return the hook, or None when no plugin implements it."""
+        return cls(config) if config.hook.pytest_proofmap_key.get_hookimpls() else None
+
+    def __call__(self, request: Request) -> str:
+        """Return the key of a request.
+
+        Raises:
+            RequestError: An implementation raised, or returned something that is no request.
+        """
+        # The request itself, and what the test holds of it, must stay as they are whatever an implementation does.
+        copied = Request(*map(plain_copy, request))
+        try:
+            given = self._hook(request=copied)
+        except Exception as error:
+            raise RequestError(
+                f"pytest_proofmap_key raised {type(error).__name__}: {error}. It returns the request that it was "
+                "given, changed, or None."
+            ) from error
+        given = copied if given is None else given
+        try:
+            if isinstance(given, Request):
+                return Request.from_content(given.content()).key()
+        except (KeyError, TypeError, ValueError) as error:
+            problem = str(error)
+        else:
+            problem = "no request"
+        raise RequestError(
+            f"pytest_proofmap_key returned {given!r} ({problem}); allowed: the request that it was "
+            "given, changed, or None."
+        )
 
 
 async def _await(awaitable: Any) -> Any:

@@ -1,6 +1,6 @@
 """``--proofmap-plan``: what a run would call and what that may cost, without a single call.
 
-Every test is explored as it is before a run. What it asks for is looked up; a request whose answer is not
+Every test is run dry as it is before a run. What it asks for is looked up; a request whose answer is not
 there is written down in place of being sent. What a test would ask after such an answer cannot be known, so
 that the figures are a lower bound for conversations, and the plan says so.
 """
@@ -80,7 +80,7 @@ class Plan:
     open_ended: set[str] = field(default_factory=set)
     """Node ids of the tests that may ask for more after an answer that is not there."""
     unexplored: int = 0
-    """How many tests are not explored, because they are marked ``prefetch=False``."""
+    """How many tests are not run dry, because they are marked ``prefetch=False``."""
 
     def note_found(self, runtime: RuntimeConfig, price: Price | None, key: str, found: Found) -> None:
         """Write down a request that needs no call."""

@@ -11,7 +11,7 @@ import contextlib
 import json
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +25,7 @@ from pytest_proofmap.evidence.totals import SOURCE_RANK, Charge, total
 from pytest_proofmap.run.left_out import messages_left_out
 from pytest_proofmap.run.miss import Miss
 from pytest_proofmap.run.sample import SampleRecord
+from pytest_proofmap.run.unused_calls import PaidCall
 from pytest_proofmap.runtime.redaction import Redactor
 from pytest_proofmap.runtime.request import Request
 
@@ -161,6 +162,7 @@ class Recorder:
     """How many samples were skipped because the budget was used up."""
     unkept: str | None = None
     """Why an answer that was paid could not be kept, once that has happened."""
+    _paid: dict[str, PaidCall] = field(default_factory=dict)
     _seen: set[tuple[str, str, str, int]] = field(default_factory=set)
     _requests: set[str] = field(default_factory=set)
     _samples_file: IO[str] | None = None
@@ -219,8 +221,18 @@ class Recorder:
             yield key, text
 
     def totals(self) -> Totals:
-        """Return the totals over the distinct requests."""
-        return total(self.charges.values())
+        """Return the totals over the distinct requests; what was spent counts unused calls, too."""
+        totals = total(self.charges.values())
+        unused = sum(call.cost_usd or 0.0 for call in self.unused_calls())
+        return totals.model_copy(update={"spent_usd": totals.spent_usd + unused}) if unused else totals
+
+    def note_paid(self, calls: Iterable[PaidCall]) -> None:
+        """Take in calls that were paid for, whether or not a sample has used their answers."""
+        self._paid.update((call.key, call) for call in calls)
+
+    def unused_calls(self) -> list[PaidCall]:
+        """Return the calls that were paid for and whose answers no sample used."""
+        return [call for key, call in self._paid.items() if key not in self.charges]
 
     def close(self) -> None:
         """Drop the files; the artifact was written or never will be."""

@@ -22,7 +22,7 @@ from pytest_proofmap.run.criteria import RUNTIME_FIXTURE, CriteriaRegistry, Samp
 from pytest_proofmap.run.engine import CacheMode, Engine
 from pytest_proofmap.run.facts import CriterionFacts, facts_of
 from pytest_proofmap.run.handle import Runtime, Runtimes
-from pytest_proofmap.run.hooked import HookClient
+from pytest_proofmap.run.hooked import HookClient, KeyHook
 from pytest_proofmap.run.longrepr import make_visible
 from pytest_proofmap.run.outcomes import Wording, observe_call, observe_setup, show
 from pytest_proofmap.run.project import configuration_of, redactor_of, restriction_of
@@ -31,6 +31,7 @@ from pytest_proofmap.run.reruns import refuse_reruns
 from pytest_proofmap.run.sample import SampleRecord
 from pytest_proofmap.run.selection import Selection
 from pytest_proofmap.run.services import CallServices
+from pytest_proofmap.run.unused_calls import PaidCall
 from pytest_proofmap.run.wire import ServiceSettings
 from pytest_proofmap.runtime.cache import DiskStore
 from pytest_proofmap.runtime.cache_place import open_cache, service_store
@@ -46,6 +47,7 @@ SHOWS_SETUP = ("setupshow", "setuponly", "setupplan", "trace")
 """Options that show each fixture or stop in each test."""
 
 PAYLOAD_ATTRIBUTE = "proofmap_evidence"
+PAID_OUTPUT = "proofmap_paid"
 
 TAKEN_TOGETHER = 64
 """How many finished samples are recorded at once: what that needs leaves the processor's caches between tests."""
@@ -131,6 +133,7 @@ class QualificationSession:
             store=self._store,
             connect=self._services.connect,
             hook=HookClient.of(self.config),
+            key_of=self._key_of,
             warn=self.warn,
             redactor=self.redactor,
         )
@@ -186,7 +189,7 @@ class QualificationSession:
     def _check_plan(self) -> None:
         if self.config.option.proofmap_plan and self.is_worker:
             raise ConfigurationError(
-                "--proofmap-plan explores all tests in one process, which workers of pytest-xdist are not. "
+                "--proofmap-plan runs all tests dry in one process, which workers of pytest-xdist are not. "
                 "Add -n 0."
             )
 
@@ -281,6 +284,22 @@ class QualificationSession:
                 "Add @pytest.mark.qualify(...) and the fixture 'runtime' to the test."
             )
         return Runtimes(record, self.engine)
+
+    def paid_calls(self) -> list[PaidCall]:
+        """Return the calls that this process has paid for."""
+        return self.engine.paid_calls() if "engine" in self.__dict__ else []
+
+    def hand_over_the_rest(self) -> None:
+        """Send the controller of xdist, at the end of a worker, what no report of a test holds."""
+        if self.is_worker:
+            paid = json.dumps(self.paid_calls())
+            self.config.workeroutput[PAID_OUTPUT] = paid  # type: ignore[attr-defined]  # xdist's
+
+    def receive_the_rest(self, node: Any) -> None:
+        """Take in what a worker sent at its end; one that crashed sent nothing."""
+        text = getattr(node, "workeroutput", {}).get(PAID_OUTPUT)
+        if self.recorder is not None and text is not None:
+            self.recorder.note_paid(PaidCall(*call) for call in json.loads(text))
 
     def collected_facts(self) -> dict[str, CriterionFacts]:
         """Return the facts of the criteria: of this process, or as the workers sent them."""
@@ -377,7 +396,11 @@ class QualificationSession:
     def _recordings(self) -> Recordings:
         configuration = self.configuration
         patterns = configuration.recordings if self.mode in ("auto", "replay") else []
-        return Recordings(patterns, configuration.rootdir, configuration.cache_path)
+        return Recordings(patterns, configuration.rootdir, configuration.cache_path, key_of=self._key_of)
+
+    @cached_property
+    def _key_of(self) -> KeyHook | None:
+        return KeyHook.of(self.config)
 
     def _service_settings(self) -> ServiceSettings:
         configuration = self.configuration

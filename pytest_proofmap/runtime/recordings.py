@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +16,7 @@ from pytest_proofmap.errors import RecordingsError
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.recordings_file import Recording, same_answer, write_recordings
 from pytest_proofmap.runtime.recordings_index import Place, places
+from pytest_proofmap.runtime.request import Request
 
 __all__ = ["Recordings", "find_recordings", "write_recordings"]
 
@@ -28,22 +29,33 @@ class Recordings:
         rootdir: The project's root directory.
         cache_dir: The cache's folder, to keep an index of each file in, so that an unchanged file is not
             parsed again; None: keep none.
+        key_of: Returns the key of a request where the project says what enters it.
 
     Raises:
         RecordingsError: A named file does not exist, a line cannot be read, or two lines give different
             answers to one request.
     """
 
-    def __init__(self, patterns: Sequence[str], rootdir: Path, cache_dir: Path | None = None) -> None:
-        index_dir = None if cache_dir is None else cache_dir / "recordings"
+    def __init__(
+        self,
+        patterns: Sequence[str],
+        rootdir: Path,
+        cache_dir: Path | None = None,
+        *,
+        key_of: Callable[[Request], str] | None = None,
+    ) -> None:
+        # The index holds keys that every project has in common.
+        index_dir = None if cache_dir is None or key_of is not None else cache_dir / "recordings"
+        self._key_of = key_of
         self._lock = threading.Lock()
         self._handles: dict[Path, BinaryIO] = {}
         self._found: dict[str, tuple[Path, Place]] = {}
         try:
             for file in find_recordings(patterns, rootdir):
                 for place in places(file, index_dir):
-                    known = self._found.setdefault(place.key, (file, place))
-                    if known[1] is not place:
+                    known = self._found.setdefault(self._key(file, place), (file, place))
+                    # Requests that differ and share a key by the project's own rule have the first one's answer.
+                    if known[1] is not place and known[1].key == place.key:
                         self._require_same_answer(known, (file, place))
         except RecordingsError:
             self.close()
@@ -87,6 +99,11 @@ class Recordings:
         with self._lock:
             while self._handles:
                 self._handles.popitem()[1].close()
+
+    def _key(self, file: Path, place: Place) -> str:
+        if self._key_of is None:
+            return place.key
+        return self._key_of(Request.from_content(self._read(file, place).request))
 
     def _recording(self, file: Path, place: Place) -> Recording:
         answer = self._read(file, place)

@@ -35,7 +35,7 @@ PATIENT_RETRIES = 5
 """How often a command is repeated once the server was seen working: a restart must not end a long run."""
 
 RECENT_BYTES = 32 * 1024 * 1024
-"""A test reads its answers when it is explored and when it runs: so much stays here in between."""
+"""A test reads its answers when it is run dry and when it runs for real: so much stays here in between."""
 
 _CLAIM = """
 local owner = redis.call('get', KEYS[1])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_proofmap.run.paid_ahead import describe_paid_ahead
+from pytest_proofmap.run.unused_calls import describe_calls_ahead
 
 
 @pytest.mark.parametrize(
@@ -20,10 +20,10 @@ from pytest_proofmap.run.paid_ahead import describe_paid_ahead
 )
 def test_calls_without_a_sample(status: dict[str, Any], used: int, spent_usd: float, said: str | None) -> None:
     """Calls in no sample are counted, with what they cost beyond the samples' own."""
-    words = describe_paid_ahead(status, used, spent_usd, kept=True)
+    words = describe_calls_ahead(status, used, spent_usd, kept=True)
     assert words == (said and f"{said}; what came back is in the cache, where the next run finds it")
 
 
 def test_answers_that_were_not_to_be_kept() -> None:
     """Without a cache the answers are gone, and that is said."""
-    assert "the answers are lost" in str(describe_paid_ahead({"done": 1}, 0, 0.0, kept=False))
+    assert "the answers are lost" in str(describe_calls_ahead({"done": 1}, 0, 0.0, kept=False))
