@@ -27,8 +27,16 @@ Phase = Literal["setup", "call", "teardown", "over"]
 TURNS_FOR_SIBLINGS = 3
 """Turns of the event loop that sibling tasks get to make their own calls."""
 
-GRACE_S = 0.002
-"""How long a thread of a dry run is held after the last request of its siblings, in seconds."""
+GRACE_S = 0.25
+"""How long a thread of a dry run is held at most after the last request of its siblings, in seconds."""
+
+POLL_S = 0.001
+"""How often it is looked whether all siblings wait by now, in seconds."""
+
+WAITS = frozenset({"acquire", "get", "join", "poll", "result", "select", "wait", "_wait_for_tstate_lock"})
+"""Functions of the standard library in which a thread waits for another."""
+
+WAITING_MODULES = frozenset({"concurrent.futures._base", "queue", "selectors", "threading"})
 
 _Result = TypeVar("_Result")
 
@@ -67,6 +75,8 @@ class DryRun:
         self._sends = sends
         self._phase: Phase = "setup"
         self._thread = threading.current_thread()
+        self._before = frozenset(threading.enumerate())
+        self._held: set[threading.Thread] = set()
         self._suspended_strands: list[object] = []
         self._delivered = False
         self._asked_at = 0.0
@@ -126,11 +136,32 @@ class DryRun:
         with self._change:
             own = threading.current_thread() is self._thread
             if not own:
-                # Until the exception is raised nobody can build on its absence of an answer: the test may ask.
-                while not self._delivered and (rest := self._asked_at + GRACE_S - time.monotonic()) > 0:
-                    self._change.wait(rest)
+                self._hold()
             self._note_suspension(own)
             self._raise(own)
+
+    def _hold(self) -> None:
+        """Hold a thread until all that the test started have asked, or wait for one that has.
+
+        Before a thread is suspended nobody can build on its lack of an answer, so that all others may ask.
+        """
+        self._held.add(threading.current_thread())
+        while not self._delivered and time.monotonic() < self._asked_at + GRACE_S:
+            # Twice, because a thread looks as if it waited while it starts.
+            if self._all_wait() and not self._change.wait(POLL_S) and self._all_wait():
+                return
+            self._change.wait(POLL_S)
+
+    def _all_wait(self) -> bool:
+        frames = sys._current_frames()
+        for thread in threading.enumerate():
+            frame = frames.get(thread.ident or 0)
+            if frame is None or thread in self._held or _is_waiting(frame):
+                continue
+            # Threads that are older than the dry run are the test's only while they run something for it.
+            if thread is self._thread or thread not in self._before or _work_item(frame) is not None:
+                return False
+        return True
 
     def _note_suspension(self, own: bool) -> None:
         if not self.is_torn_down:
@@ -206,11 +237,36 @@ def _strand() -> object:
     A thread of a pool goes on with the next item after one was suspended, and that item rests on nothing less. The
     pool does not say which item it runs, but it is found among the callers.
     """
+    return _work_item(sys._getframe(1)) or threading.current_thread()
+
+
+def _work_item(frame: FrameType | None) -> object | None:
+    """Return the item of an executor that a thread runs, or None."""
     pools = sys.modules.get("concurrent.futures.thread")
-    runs = pools._WorkItem.run.__code__ if pools is not None else None
-    frame: FrameType | None = sys._getframe(1)
+    if pools is None:
+        return None
+    runs = pools._WorkItem.run.__code__
     while frame is not None:
         if frame.f_code is runs:
-            return frame.f_locals["self"]
+            item: object = frame.f_locals["self"]
+            return item
         frame = frame.f_back
-    return threading.current_thread()
+    return None
+
+
+def _is_waiting(frame: FrameType) -> bool:
+    """Return whether a thread waits for another, by its innermost frame."""
+    module, name = frame.f_globals.get("__name__"), frame.f_code.co_name
+    if module == "concurrent.futures.thread" and name == "_worker":
+        # It waits for the next item in a function written in C.
+        names = frame.f_locals
+        return names.get("work_item") is None and names["work_queue"].empty()
+    if module not in WAITING_MODULES or name not in WAITS:
+        return False
+    caller: FrameType | None = frame
+    while caller is not None and caller.f_globals.get("__name__") == "threading":
+        # A thread that starts another waits for it to begin, and goes on.
+        if caller.f_code.co_name == "start":
+            return False
+        caller = caller.f_back
+    return True

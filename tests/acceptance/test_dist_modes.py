@@ -1,0 +1,110 @@
+"""A run on workers of pytest-xdist is a plain run, in every mode of handing out tests, cold and from the cache."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from small_project import SmallProject, echo_hook
+
+MODULE = """
+import pytest
+
+@pytest.fixture(scope="module")
+def of_module(request):
+    note("module up " + request.module.__name__)
+    yield request.module.__name__
+    note("module down " + request.module.__name__)
+
+@pytest.fixture(scope="class")
+def of_class(request):
+    note("class up " + request.node.nodeid)
+    yield
+    note("class down " + request.node.nodeid)
+
+@pytest.mark.qualify
+def test_plain(runtime):
+    assert runtime.complete("plain " + __name__).text
+
+@pytest.mark.parametrize("case", ["a", "wrong"])
+@pytest.mark.qualify
+class TestIt:
+    def test_turns(self, runtime, case, of_module, of_class, per_module):
+        assert per_module == of_module
+        first = runtime.complete(case + of_module).text
+        assert runtime.complete(first + "!").text == "a" + of_module + "!"
+
+@pytest.mark.qualify
+class TestOther:
+    def test_skipped(self, runtime):
+        pytest.skip("not now")
+
+def test_unmarked(of_module):
+    pass
+"""
+
+CONFTEST = """
+import os
+import pytest
+from pathlib import Path
+
+def note(text):
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+    with (Path(__file__).parent / "events.txt").open("a") as file:
+        file.write(f"{worker} {text}\\n")
+
+@pytest.fixture(scope="session", autouse=True)
+def of_session():
+    note("session up")
+    yield
+    note("session down")
+
+@pytest.fixture(scope="module")
+def per_module(request):
+    return request.module.__name__
+"""
+
+
+def write(project: SmallProject, modules: int) -> None:
+    """Write a project of several modules with classes, wider fixtures and each kind of outcome."""
+    project.write("conftest.py", echo_hook() + CONFTEST)
+    for number in range(modules):
+        text = "from conftest import note\n" + MODULE
+        project.write(f"test_it{number}.py", text.replace("@pytest.mark.qualify", MARK.replace("N", str(number))))
+
+
+MARK = "@pytest.mark.qualify(objective='oN', baseline_must_pass=False)"
+
+
+def events(project: SmallProject) -> Counter[str]:
+    """Return how often each worker noted each event, and forget them."""
+    file = project.folder / "events.txt"
+    seen = Counter(file.read_text(encoding="utf-8").splitlines())
+    file.unlink()
+    return seen
+
+
+@pytest.mark.parametrize("mode", ["load", "loadfile", "loadscope", "worksteal"])
+@pytest.mark.parametrize("modules", [1, 2, 12])
+def test_every_mode_is_a_plain_run(project: SmallProject, mode: str, modules: int) -> None:
+    """Outcomes, evidence and requests are those of a plain run, and fixtures are set up as often as promised."""
+    pytest.importorskip("xdist")
+    project.plugins.append("xdist")
+    write(project, modules)
+    plain = project.run("-p", "no:cacheprovider", "--proofmap-concurrency=0", "--proofmap-cache=off")
+    plain.assert_outcomes(passed=5 * modules, skipped=2 * modules, xfailed=2 * modules)
+    expected, asked = project.outcomes(), set(project.calls())
+    events(project)
+    (project.folder / "calls.txt").unlink()
+
+    for _ in ("cold", "cached"):
+        result = project.run_apart("-p", "no:cacheprovider", "-n", "2", f"--dist={mode}")
+        result.assert_outcomes(passed=5 * modules, skipped=2 * modules, xfailed=2 * modules)
+        assert project.evidence().run.complete
+        assert project.outcomes() == expected
+        assert Counter(project.calls()) == Counter(asked)
+        seen = events(project)
+        for event, times in seen.items():
+            assert times <= (1 if "session" in event else 2), (event, times)
+            if " up" in event:
+                assert seen[event.replace(" up", " down")] == times, event
