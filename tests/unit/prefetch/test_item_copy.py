@@ -124,7 +124,7 @@ def test_what_observes_sees_nothing(pytester: pytest.Pytester, monkeypatch: pyte
     (folder / "pytest_durations.py").write_text(hook, encoding="utf-8")
     monkeypatch.syspath_prepend(folder)
     (item,) = items_of(pytester, "def test_it():\n    pass\n")
-    seen = item.config.seen = []  # type: ignore[attr-defined,var-annotated]  # for the plugins
+    seen = item.config.seen = []  # type: ignore[attr-defined]  # for the plugins
     manager = item.config.pluginmanager
     for name in ("guards_each", "reports_each", "pytest_durations"):
         manager.import_plugin(name)
