@@ -79,6 +79,11 @@ class CaseTally(list[Observation]):
         return sum(row.outcome == "error" for row in self)
 
     @property
+    def is_broken(self) -> bool:
+        """Whether the test itself broke on a sample."""
+        return any(row.error_kind == "test" for row in self)
+
+    @property
     def spared(self) -> bool:
         """Whether adaptive sampling left it out."""
         return any(row.spared for row in self)

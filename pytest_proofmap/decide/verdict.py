@@ -333,6 +333,10 @@ def _cell(
         outcomes = [view.unit(group, runtime).found for group in view.groups(runtime)]
     passed, failed, errors = (outcomes.count(outcome) for outcome in ("passed", "failed", "error"))
     ran = passed + failed + errors
+    broken = 0
+    if errors and any(row.error_kind == "test" for row in samples):
+        units = (view.unit(group, runtime) for group in view.groups(runtime))
+        broken = sum(unit.found == "error" and unit.is_broken for unit in units)
     repeated = bar.samples > 1 or len(samples) > len(present)
     costs = [row.cost_usd for row in samples if row.cost_usd is not None]
     return Cell(
@@ -344,6 +348,7 @@ def _cell(
         passed=passed,
         failed=failed,
         errors=errors,
+        test_errors=broken or None,
         skipped=skipped,
         pass_rate=passed / ran if ran else None,
         interval=clopper_pearson(passed, ran, bar.confidence or 0.95) if ran else None,

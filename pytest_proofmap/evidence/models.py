@@ -368,7 +368,7 @@ class Bar(GrowingModel):
 class Cell(GrowingModel):
     """The evidence of one runtime on one criterion and slice, and its verdict."""
 
-    added = frozenset({"level", "look", "reason_code"})
+    added = frozenset({"level", "look", "reason_code", "test_errors"})
 
     runtime: str
     role: Role
@@ -398,6 +398,8 @@ class Cell(GrowingModel):
     """Probability that all of a case's samples pass, where a case has several; null otherwise."""
     adaptive: AdaptiveCell | None = None
     """How far adaptive sampling went; null where every case was asked for."""
+    test_errors: Count | None = None
+    """How many of the errors are the test's own and say nothing of the runtime; null: none."""
     level: Amount | None = None
     """What ``p_adjusted`` must not exceed to qualify; null where no p-value decides."""
     reason_code: str | None = None

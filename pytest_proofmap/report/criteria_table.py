@@ -172,8 +172,11 @@ def _entry(bar: Bar, cell: Cell) -> _Entry:
         return _Entry(sign, bound="not run", status=cell.status)
     low = lower_bound(cell.passed, ran, 1.0 - (bar.confidence or 0.95))
     bound = f"≥{math.floor(100 * low + 1e-9)}%"
-    if cell.errors:
-        bound += f" {cell.errors}U"
+    broken = cell.test_errors or 0
+    if cell.errors - broken:
+        bound += f" {cell.errors - broken}U"
+    if broken:
+        bound += f" {broken}E"
     return _Entry(sign, f"{cell.passed}/{ran}", bound, cell.status)
 
 
@@ -189,8 +192,11 @@ def _legend(rows: Sequence[_Row], summary: Summary, page: Page) -> list[str]:
     if any(each.bound.startswith("≥") for each in entries):
         sure = f"{100 * min(confidences):.3g} % confidence" if len(confidences) == 1 else "its confidence"
         parts.append(f"≥: at least this share passes, at {sure}")
-    if any(each.bound.endswith("U") for each in entries):
+    words = {word[-1] for each in entries for word in each.bound.split() if word[:-1].isdecimal()}
+    if "U" in words:
         parts.append("U: unavailable, counted as not passed")
+    if "E" in words:
+        parts.append("E: the test's own error, no verdict on the model")
     return page.flow(parts)
 
 

@@ -93,6 +93,8 @@ def _of_sample(record: SampleRecord, objective: str, *, repeated: bool) -> Itera
     if repeated:
         yield "proofmap.sample", str(sample.sample)
     yield "proofmap.outcome", record.outcome or "error"
+    if record.error_kind is not None:
+        yield "proofmap.error_kind", record.error_kind
     costs = [call.cost_usd for call in record.calls if call.auxiliary is None]
     known = [cost for cost in costs if cost is not None]
     # A sum of what is known would pass for all of it.

@@ -14,7 +14,7 @@ from pytest_proofmap.report.labels import short_labels
 from pytest_proofmap.report.markdown_text import clip, clip_middle, code, prose
 from pytest_proofmap.report.summary import Summary
 from pytest_proofmap.report.verdict_line import figure, is_promoted
-from pytest_proofmap.report.wording import SIGNS, WORDS, cheaper, money, needs_text, plural, seconds
+from pytest_proofmap.report.wording import SIGNS, WORDS, cheaper, errors_of, money, needs_text, plural, seconds
 
 __all__ = ["Section", "amount", "sections", "table"]
 
@@ -280,7 +280,7 @@ def _entry(criterion: Criterion, cell: Cell | None) -> str:
     if cell.interval is not None:
         low, high = cell.interval
         text += f" ({math.floor(100 * low + 1e-9)}–{math.ceil(100 * high - 1e-9)} %)"
-    return f"{text}, {cell.errors} unavailable" if cell.errors else text
+    return f"{text}, {errors_of(cell)}" if cell.errors else text
 
 
 def _costs(summary: Summary) -> Section:

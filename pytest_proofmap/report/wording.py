@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 from pytest_proofmap.decide.wording import points
-from pytest_proofmap.evidence.models import Needs, Status
+from pytest_proofmap.evidence.models import Cell, Needs, Status
 
 __all__ = [
     "SIGNS",
     "WORDS",
     "cheaper",
+    "errors_of",
     "money",
     "needs_text",
     "plural",
@@ -72,6 +73,14 @@ def seconds(value: float | None) -> str:
     if value < 0.0995:
         return f"{1000 * value:.0f} ms" if value >= 0.0005 else "<1 ms"
     return f"{value:.1f} s" if value >= 9.95 else f"{value:.2f} s"
+
+
+def errors_of(cell: Cell) -> str:
+    """Return how many errors a cell has, and whose they are; empty without any."""
+    broken = cell.test_errors or 0
+    unavailable = cell.errors - broken
+    parts = [f"{unavailable} unavailable"] if unavailable else []
+    return ", ".join([*parts, f"{plural(broken, 'test error')}"] if broken else parts)
 
 
 def plural(number: int, noun: str, plural_noun: str | None = None) -> str:

@@ -26,7 +26,10 @@ MESSAGE_CHARACTERS = 300
 
 _LETTERS = {"passed": "p", "failed": "f", "error": "e", "skipped": "s"}
 
-_MISSES = {"f", "e"}
+_BROKEN = "b"
+"""The letter of an error that is the test's own."""
+
+_MISSES = {"f", "e", _BROKEN}
 
 _PASSED = 2
 """The tier of the cases that every runtime passes."""
@@ -66,7 +69,11 @@ class _Case:
     """The block with its texts; -1: there was no room."""
 
     def letters(self, column: _Column) -> str:
-        return "".join(_LETTERS[sample.outcome] for sample in self.samples.get(column, ()) if not sample.spared)
+        return "".join(
+            _BROKEN if sample.error_kind == "test" else _LETTERS[sample.outcome]
+            for sample in self.samples.get(column, ())
+            if not sample.spared
+        )
 
 
 @dataclass(slots=True)
@@ -80,9 +87,7 @@ class _CriterionCases:
 
     def is_flipped(self, case: _Case) -> bool:
         """Return whether runtimes, or the two runs, differ."""
-        return (
-            len({"f" in letters or "e" in letters for each in self.columns if (letters := case.letters(each))}) > 1
-        )
+        return len({bool(_MISSES & set(letters)) for each in self.columns if (letters := case.letters(each))}) > 1
 
     def is_missed(self, case: _Case) -> bool:
         """Return whether any runtime misses the case."""

@@ -10,7 +10,7 @@ from pytest_proofmap.decide.wording import percent
 from pytest_proofmap.evidence.models import Bar, Cell, Criterion, Evidence, Objective, Status
 from pytest_proofmap.report.html.links import cell_link
 from pytest_proofmap.report.labels import short_labels
-from pytest_proofmap.report.wording import SIGNS, WORDS
+from pytest_proofmap.report.wording import SIGNS, WORDS, errors_of
 
 __all__ = ["Group", "Verdict", "matrix", "runtimes_shown"]
 
@@ -42,7 +42,7 @@ class Entry(NamedTuple):
     """Regressions and improvements against the baseline, where there are any."""
     is_flipped: bool
     """Whether a case flipped: against the baseline, or between the runs that are compared."""
-    unavailable: int
+    errors: str
     link: str
 
 
@@ -143,7 +143,7 @@ def _entry(criterion: Criterion, cell: Cell, before: _Before | None) -> Entry:
         interval=f"{100 * low:.0f}–{100 * high:.0f} %" if low is not None and high is not None and ran else "",
         flips=_flips(cell),
         is_flipped=place in before.flipped if before else bool(cell.regressions or cell.improvements),
-        unavailable=cell.errors,
+        errors=errors_of(cell),
         link=cell_link(criterion.id, cell.runtime, cell.slice),
     )
 

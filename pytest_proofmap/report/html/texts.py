@@ -51,7 +51,7 @@ class BlockTexts:
 
     def _sample(self, sample: Sample, is_before: bool) -> dict[str, Any]:
         return {
-            "outcome": "spared" if sample.spared else sample.outcome,
+            "outcome": "spared" if sample.spared else "broken" if sample.error_kind == "test" else sample.outcome,
             "message": shortened(sample.message, self._limit),
             "latency": sample.latency_s,
             "calls": [self._call(call, is_before) for call in sample.calls],

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from stored_evidence import decided
 
+from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.evidence.models import Evidence, Recommendation
 from pytest_proofmap.report.page import Page, width_of
 from pytest_proofmap.report.summary import summarize_evidence
@@ -98,6 +99,18 @@ def test_errors_are_not_failures() -> None:
     assert "20/30 ≥50% 10U" in text
     assert "U: unavailable, counted as not passed" in text
     assert "mini fails" not in text
+
+
+def test_a_tests_own_errors_are_no_unavailability() -> None:
+    """What broke a test is told among the findings, and counted apart in the table."""
+    evidence = decided({"t.py::test_x": {"base": "P" * 30, "mini": "P" * 20 + "E" * 10}})
+    update = {"error_kind": "test", "exception": "NameError", "message": "NameError: x", "calls": []}
+    samples = [each.model_copy(update=update) if each.outcome == "error" else each for each in evidence.samples]
+    text = text_of(decide_evidence(evidence.model_copy(update={"samples": samples})))
+    assert "unavailable" not in text
+    assert "20/30 ≥50% 10E" in text
+    assert "E: the test's own error, no verdict on the model" in text
+    assert "This does not hold (1 finding): - 10 tests broke by NameError: x, such as" in text
 
 
 def test_baseline_misses_are_loud() -> None:

@@ -12,7 +12,7 @@ function Badge({ kind }) {
   return html`<span class=${`verdict ${tone}`}><span aria-hidden="true">${sign}</span> ${word}</span>`;
 }
 
-const OUTCOMES = { passed: "✓ passed", failed: "✗ failed", error: "? unavailable", skipped: "- skipped", spared: "- not asked" };
+const OUTCOMES = { passed: "✓ passed", failed: "✗ failed", error: "? unavailable", broken: "! test error", skipped: "- skipped", spared: "- not asked" };
 
 // Two texts with what differs marked; as they are where that would take too long, or mark nearly everything.
 function marked(left, right) {
@@ -101,7 +101,7 @@ function columnTitle(column) {
 }
 
 function firstMiss(samples) {
-  const miss = samples.findIndex((sample) => sample.outcome === "failed" || sample.outcome === "error");
+  const miss = samples.findIndex((sample) => ["failed", "error", "broken"].includes(sample.outcome));
   return Math.max(0, miss);
 }
 

@@ -5,22 +5,24 @@ const KINDS = {
   alone: { rank: 1, word: "fails", sign: "✗", tone: "not_qualified" },
   both: { rank: 2, word: "both fail", sign: "✗", tone: "not_qualified" },
   baseline: { rank: 3, word: "baseline fails", sign: "✗", tone: "not_qualified" },
-  unavailable: { rank: 4, word: "unavailable", sign: "?", tone: "insufficient" },
-  improvement: { rank: 5, word: "improvement", sign: "✓", tone: "qualified" },
-  passed: { rank: 6, word: "passes", sign: "✓", tone: "qualified" },
-  skipped: { rank: 7, word: "skipped", sign: "-", tone: "none" },
+  broken: { rank: 4, word: "test error", sign: "!", tone: "insufficient" },
+  unavailable: { rank: 5, word: "unavailable", sign: "?", tone: "insufficient" },
+  improvement: { rank: 6, word: "improvement", sign: "✓", tone: "qualified" },
+  passed: { rank: 7, word: "passes", sign: "✓", tone: "qualified" },
+  skipped: { rank: 8, word: "skipped", sign: "-", tone: "none" },
 };
-const MISSED = new Set(["regression", "alone", "both", "baseline", "unavailable"]);
+const MISSED = new Set(["regression", "alone", "both", "baseline", "broken", "unavailable"]);
 const FLIPPED = new Set(["regression", "improvement"]);
 
 // How a runtime's outcomes on a case compare with those that they are shown beside; null when there are none.
 function kindOf(letters, reference, column) {
   if (!letters) return null;
   const fails = letters.includes("f");
+  if (!fails && letters.includes("b")) return "broken";
   if (!fails && letters.includes("e")) return "unavailable";
   if (!fails && !letters.includes("p")) return "skipped";
   const known = /[pf]/.test(reference ?? "");
-  const referencePasses = known && !/[fe]/.test(reference);
+  const referencePasses = known && !/[feb]/.test(reference);
   if (!fails) return known && reference.includes("f") ? "improvement" : "passed";
   if (column.baseline && column.reference == null) return "baseline";
   if (referencePasses) return "regression";
