@@ -224,12 +224,12 @@ def _regressions(present: Lock, stored: Evidence, page: Page) -> Iterator[str]:
     """Yield which approved runtimes an edit has made worse, and how to take it back."""
     from pytest_proofmap.approve.gate import check_routes
     from pytest_proofmap.approve.staleness import EvidenceFingerprints
-    from pytest_proofmap.decide.coverage import whole_criteria
+    from pytest_proofmap.decide.coverage import selected_samples, whole_criteria
     from pytest_proofmap.decide.decision import decide_evidence
 
     decided = decide_evidence(stored) if present.routes else stored
     fingerprints = EvidenceFingerprints(stored)
-    whole = whole_criteria(stored.run, stored.criteria, stored.objectives)
+    whole = whole_criteria(stored.run, stored.criteria, stored.objectives, selected_samples(stored))
     for found in check_routes(present, decided.objectives, decided.criteria, fingerprints, whole=whole):
         if found.can_be_undone:
             yield from (page.paint(line, "red") for line in page.wrap(f"! {found.text}", "", "  "))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, RunInfo, Sample
 
-__all__ = ["Gap", "GapKind", "gaps", "whole_criteria"]
+__all__ = ["Gap", "GapKind", "gaps", "selected_samples", "whole_criteria"]
 
 GapKind = Literal["objective", "criterion", "slice", "runtime", "cases", "answers"]
 
@@ -53,22 +53,40 @@ class _Covered:
                 self.slices.add(sample.slice)
 
 
-def whole_criteria(run: RunInfo, criteria: Sequence[Criterion], objectives: Sequence[Objective]) -> set[str]:
-    """Return the criteria that a run collected and selected whole: every case, on every runtime of theirs."""
+def whole_criteria(
+    run: RunInfo,
+    criteria: Sequence[Criterion],
+    objectives: Sequence[Objective],
+    selected: Iterable[tuple[str, str]],
+) -> set[str]:
+    """Return the criteria that a run collected and selected whole: every sample of every case on every runtime.
+
+    Args:
+        run: What the run was.
+        criteria: Its criteria.
+        objectives: Its objectives.
+        selected: Criterion and runtime of each sample that was not left out.
+    """
     if run.complete:
         return {criterion.id for criterion in criteria}
     roles = {objective.name: objective for objective in objectives}
+    counts = Counter(selected)
     return {
         criterion.id
         for criterion in criteria
-        if criterion.objective in roles and _is_whole(criterion, roles[criterion.objective])
+        if (objective := roles.get(criterion.objective)) is not None
+        and all(
+            counts[criterion.id, name] >= len(criterion.collected) * criterion.bar.samples
+            for name in (objective.baseline, *(criterion.challengers or objective.challengers))
+        )
     }
 
 
-def _is_whole(criterion: Criterion, objective: Objective) -> bool:
-    present = {cell.runtime: cell.cases for cell in criterion.cells if cell.slice is None}
-    wanted = (objective.baseline, *(criterion.challengers or objective.challengers))
-    return all(present.get(name, 0) >= len(criterion.collected) for name in wanted)
+def selected_samples(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """Yield criterion and runtime of each sample, without those that the budget left out."""
+    for sample in evidence.samples:
+        if not any(call.error is not None and call.error.class_ == "BudgetError" for call in sample.calls):
+            yield sample.criterion, sample.runtime
 
 
 def gaps(old: Evidence, new: Evidence) -> Iterator[Gap]:
@@ -87,7 +105,7 @@ def gaps(old: Evidence, new: Evidence) -> Iterator[Gap]:
             if criterion.id not in collected:
                 yield Gap("criterion", criterion.id)
     before, after = _covered(old), _covered(new)
-    whole = whole_criteria(new.run, new.criteria, new.objectives)
+    whole = whole_criteria(new.run, new.criteria, new.objectives, selected_samples(new))
     common = [criterion.id for criterion in old.criteria if criterion.id in whole]
     gone = _runtimes(before, common) - _present(after, common)
     for name in sorted(gone):

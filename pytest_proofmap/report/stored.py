@@ -9,7 +9,7 @@ from pytest_proofmap.approve.gate import check_routes
 from pytest_proofmap.approve.lock import read_lock
 from pytest_proofmap.approve.models import route_parts
 from pytest_proofmap.approve.staleness import EvidenceFingerprints
-from pytest_proofmap.decide.coverage import whole_criteria
+from pytest_proofmap.decide.coverage import selected_samples, whole_criteria
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.run.findings import Finding, findings_of
 from pytest_proofmap.run.miss import Miss
@@ -55,7 +55,7 @@ def lock_findings(
             evidence.objectives,
             evidence.criteria,
             EvidenceFingerprints(evidence),
-            whole=whole_criteria(evidence.run, evidence.criteria, evidence.objectives),
+            whole=whole_criteria(evidence.run, evidence.criteria, evidence.objectives, selected_samples(evidence)),
             strict=strict,
         )
     )

@@ -35,13 +35,16 @@ def gate(run: QualificationSession, result: RunResult) -> list[Finding]:
     shown = str(artifact.relative_to(folder) if artifact.is_relative_to(folder) else artifact)
     # The configuration has taken in what the hooks give.
     project = Project(run.configuration, {each.id: each.fingerprint for each in result.criteria}, from_hooks={})
+    # Which samples the budget left out is not among the observations.
+    seen = [] if result.recorder.over_budget else result.recorder.observations
+    selected = ((row.criterion, row.runtime) for row in seen)
     findings = []
     for found in check_routes(
         lock,
         result.objectives,
         result.criteria,
         project,
-        whole=whole_criteria(result.run, result.criteria, result.objectives),
+        whole=whole_criteria(result.run, result.criteria, result.objectives, selected),
         strict=bool(run.config.option.proofmap_strict),
         evidence=shown if result.run.complete else None,
     ):

@@ -137,6 +137,26 @@ def test_lost_criteria_and_runtimes() -> None:
     assert found.is_regression
 
 
+def test_a_partial_run_loses_only_of_what_it_holds_whole() -> None:
+    """What a selection left out is not lost; a case that is gone from a criterion that it holds whole is."""
+    old = decided({X: AGREE, Y: AGREE}, objective="job")
+    shorter = {name: row[:59] for name, row in AGREE.items()}
+    whole = decided({X: shorter, Y: AGREE}, objective="job")
+    partial = changed(
+        whole,
+        run=whole.run.model_copy(update={"complete": False}),
+        criteria=[each for each in whole.criteria if each.id == X],
+        samples=[each for each in whole.samples if each.criterion == X],
+    )
+    assert compare_evidence(old, partial).lost == [Gap("cases", X, cases=("c59",))]
+    selected = [each for each in partial.samples if each.runtime != "mini" or each.case != "c3"]
+    assert compare_evidence(old, changed(partial, samples=selected)).lost == []
+    assert {gap.kind for gap in compare_evidence(old, changed(partial, run=old.run)).lost} == {
+        "criterion",
+        "cases",
+    }
+
+
 def test_a_lost_slice() -> None:
     """A slice that no case lies in any more is lost."""
     old = decided({X: AGREE}, slices=["lang=de", "lang=fr"])
