@@ -91,6 +91,8 @@ class RuntimeConfig(Table):
     price: DeclaredPrice | None = None
     timeout_s: Positive = 60.0
     """Limit of one attempt, in seconds."""
+    served: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
+    """Models that may answer for it, beside its own, as responses name them."""
 
     _key_headers: frozenset[str] = PrivateAttr(default=frozenset())
 

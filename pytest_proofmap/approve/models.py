@@ -77,8 +77,10 @@ class LockedRuntime(LockModel):
     """What it cost when it was approved; no part of what was approved."""
     transport: dict[str, Any] | None = None
     """How it is reached: parameters that name environment variables, ``{"api_key": "os.environ/NAME"}``."""
+    served: list[str] | None = None
+    """The models that may answer for it, beside its own."""
 
-    later_fields = frozenset({"transport"})
+    later_fields = frozenset({"served", "transport"})
 
 
 class LockedPrompt(LockModel):

@@ -10,7 +10,7 @@ from pytest_proofmap.approve.chains import packages, prompt_of
 from pytest_proofmap.approve.models import Lock, LockedRuntime, Route
 from pytest_proofmap.errors import LockError, PromptError, did_you_mean
 from pytest_proofmap.evidence.models import Price
-from pytest_proofmap.runtime.messagetemplate import MessageTemplate, join_messages
+from pytest_proofmap.runtime.messagetemplate import MessageTemplate
 
 __all__ = ["Rung", "compile_prompts", "rungs_of"]
 
@@ -69,9 +69,7 @@ class Rung:
 
 def compile_prompts(lock: Lock) -> dict[str, MessageTemplate]:
     """Return the compiled prompt variants of a lock by their keys."""
-    return {
-        key: MessageTemplate(join_messages(prompt.messages), prompt.file) for key, prompt in lock.prompts.items()
-    }
+    return {key: MessageTemplate.of_messages(prompt.messages, prompt.file) for key, prompt in lock.prompts.items()}
 
 
 def rungs_of(lock: Lock, name: str, route: Route, templates: Mapping[str, MessageTemplate]) -> tuple[Rung, ...]:

@@ -14,6 +14,7 @@ import click
 if TYPE_CHECKING:
     from pytest_proofmap.approve.history import LookBook
     from pytest_proofmap.decide.decision import Decision
+    from pytest_proofmap.decide.served import ForeignAnswers
     from pytest_proofmap.evidence.merge import ShardMerger
     from pytest_proofmap.evidence.models import Evidence, RunInfo, Sample
     from pytest_proofmap.report.summary import Summary
@@ -69,7 +70,7 @@ def merge(
             requests.write(f"{key} {request}\n")
         run = merger.run(strict=strict)
         book = _look_book()
-        decision = rows.decide(merger, book)
+        decision = rows.decide(merger, run, book)
         _write(output, merger, run, decision, samples, requests)
         if run.complete:
             book.keep()
@@ -96,6 +97,7 @@ class _Rows:
         self.observations: list[Observation] = []
         self.misses: list[Miss] = []
         self.estimated: set[str] = set()
+        self.foreign: list[ForeignAnswers] = []
 
     def take(self, sample: Sample, *, repeated: bool) -> None:
         """Take in a sample.
@@ -115,6 +117,7 @@ class _Rows:
                 case=sys.intern(row.case),
                 runtime=sys.intern(row.runtime),
                 slice=row.slice and sys.intern(row.slice),
+                served=row.served and sys.intern(row.served),
             )
         )
         miss = Miss.of(sample)
@@ -123,9 +126,15 @@ class _Rows:
         if any(call.usage_estimated for call in sample.calls if call.runtime is None):
             self.estimated.add(sample.runtime)
 
-    def decide(self, merger: ShardMerger, book: LookBook) -> Decision:
+    def decide(self, merger: ShardMerger, run: RunInfo, book: LookBook) -> Decision:
         """Decide on everything that was taken in."""
-        return book.decide(merger.criteria(), merger.objectives(), merger.runtimes, self.observations)
+        from pytest_proofmap.decide.served import foreign_answers
+
+        self.foreign = foreign_answers(merger.runtimes, run.other_runtimes or {}, self.observations)
+        blocks = [each.block for each in self.foreign]
+        return book.decide(
+            merger.criteria(), merger.objectives(), merger.runtimes, self.observations, blocks=blocks
+        )
 
     def summarize(
         self, merger: ShardMerger, run: RunInfo, decision: Decision, output: Path, lock_file: Path | None
@@ -151,7 +160,7 @@ class _Rows:
             figures=runtime_figures(self.observations, decision.criteria, decision.objectives, self.estimated),
             misses=missed_cases(self.misses, self.observations, baselines),
             warnings=(*merger.warnings, *warnings),
-            findings=(*_findings(run, decision, self.misses), *against),
+            findings=(*_findings(run, decision, self.misses, self.foreign), *against),
             next_steps=(command("proofmap", "report", "--text", "-v", output),),
         )
 
@@ -170,11 +179,13 @@ class _Rows:
         )
 
 
-def _findings(run: RunInfo, decision: Decision, misses: list[Miss]) -> tuple[Finding, ...]:
+def _findings(
+    run: RunInfo, decision: Decision, misses: list[Miss], foreign: list[ForeignAnswers]
+) -> tuple[Finding, ...]:
     from pytest_proofmap.run.findings import Finding, findings_of
 
     strict = "--strict" if run.strict else None
-    findings = findings_of(decision.criteria, decision.objectives, misses, strict=strict)
+    findings = findings_of(decision.criteria, decision.objectives, misses, foreign, strict=strict)
     if not run.complete:
         findings.append(
             Finding(

@@ -24,6 +24,7 @@ from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.decide.paired import Memo
 from pytest_proofmap.decide.reasons import Block, Reason, blocks_on
 from pytest_proofmap.decide.recommend import recommend
+from pytest_proofmap.decide.served import foreign_in
 from pytest_proofmap.decide.stopping import order_of
 from pytest_proofmap.decide.tally import CriterionTally, View, broken_test, tally
 from pytest_proofmap.decide.verdict import judge
@@ -98,13 +99,15 @@ def decide(
 def decide_evidence(evidence: Evidence, *, memo: Memo | None = None, blocks: Sequence[Block] = ()) -> Evidence:
     """Return an artifact with its decisions made anew from its samples and bars, without any call."""
     repeated = {criterion.id for criterion in evidence.criteria if criterion.bar.samples > 1}
+    observations = observe(evidence.samples, repeated)
+    foreign = [each.block for each in foreign_in(evidence, observations)]
     decision = decide(
         evidence.criteria,
         evidence.objectives,
         evidence.runtimes,
-        observe(evidence.samples, repeated),
+        observations,
         memo=memo,
-        blocks=blocks,
+        blocks=[*blocks, *foreign],
     )
     return evidence.model_copy(update={"criteria": decision.criteria, "objectives": decision.objectives})
 

@@ -40,6 +40,14 @@ class ObservedCall(Protocol):
         """How many calls to the provider were under way; None when unknown."""
 
     @property
+    def model(self) -> str | None:
+        """The model that served the answer, or that was asked where none came."""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped; None for a refusal."""
+
+    @property
     def text(self) -> str:
         """The answer's text."""
 
@@ -73,6 +81,8 @@ class Observation(NamedTuple):
     """Whose an ``error`` is; None for other outcomes, and where an older artifact does not tell."""
     data_error: str | None = None
     """How the test broke on an answer of which it could make no sense; None when it did not."""
+    served: str | None = None
+    """The models that the answers name, one a line; None where there is none."""
 
 
 def observe(samples: Iterable[Sample], repeated: Collection[str] = ()) -> list[Observation]:
@@ -146,7 +156,13 @@ def observation_of(
         spared,
         error_kind,
         data_error,
+        "\n".join(call.model for call in calls if call.model and _is_answer(call)) or None,
     )
+
+
+def _is_answer(call: ObservedCall) -> bool:
+    """Whether a model answered: of a refusal nobody knows who made it."""
+    return call.error is None and bool(call.finish_reason or call.text or call.tool_calls)
 
 
 def _cost(calls: Sequence[ObservedCall]) -> float | None:

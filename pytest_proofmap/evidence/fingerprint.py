@@ -57,12 +57,29 @@ _PARTS: tuple[CriterionPart, ...] = ("source", "bar", "cases")
 
 
 def runtime_fingerprint(
-    *, model: str, provider: str, params: Mapping[str, Any], variant: str | None, api_base: str | None
+    *,
+    model: str,
+    provider: str,
+    params: Mapping[str, Any],
+    variant: str | None,
+    api_base: str | None,
+    served: Iterable[str] | None = None,
 ) -> str:
-    """Return the fingerprint of a runtime: all that makes it what it is, but for its name and price."""
-    return _digest(
-        {"model": model, "provider": provider, "params": params, "variant": variant, "api_base": api_base}
-    )
+    """Return the fingerprint of a runtime: all that makes it what it is, but for its name and price.
+
+    Which other models may answer for it counts where that is said: evidence from before is then evidence of
+    something else.
+    """
+    content: dict[str, Any] = {
+        "model": model,
+        "provider": provider,
+        "params": params,
+        "variant": variant,
+        "api_base": api_base,
+    }
+    if served is not None:
+        content["served"] = sorted(set(served))
+    return _digest(content)
 
 
 def configured_fingerprint(runtime: RuntimeConfig) -> str:
@@ -73,6 +90,7 @@ def configured_fingerprint(runtime: RuntimeConfig) -> str:
         params=runtime.key_params,
         variant=runtime.variant,
         api_base=runtime.api_base,
+        served=runtime.served,
     )
 
 

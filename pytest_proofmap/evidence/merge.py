@@ -128,6 +128,8 @@ class ShardMerger:
             reasons.append(f"{self._over_budget} samples were not called because the budget was used up")
         first = self.runs[0]
         litellm = next((run.versions.litellm for run in self.runs if run.versions.litellm), None)
+        others = {name: model for run in self.runs for name, model in (run.other_runtimes or {}).items()}
+        others = {name: model for name, model in others.items() if name not in self.runtimes}
         return RunInfo(
             id=uuid.uuid4().hex,
             started_at=min(run.started_at for run in self.runs),
@@ -138,6 +140,7 @@ class ShardMerger:
             incomplete_reasons=reasons,
             strict=strict,
             texts_left_out=any(run.texts_left_out for run in self.runs),
+            other_runtimes=others or None,
         )
 
     def _read(self, number: int, path: Path) -> Iterator[MergedSample]:

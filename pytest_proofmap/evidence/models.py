@@ -126,8 +126,10 @@ class GitState(Model):
     dirty: bool
 
 
-class RunInfo(Model):
+class RunInfo(GrowingModel):
     """When, where and how completely the run was made."""
+
+    added = frozenset({"other_runtimes"})
 
     id: str
     started_at: str
@@ -144,6 +146,8 @@ class RunInfo(Model):
     """True when the run demanded that every challenger qualify."""
     texts_left_out: bool = False
     """True when prompts, answers and messages are not held: stand-ins name their length and SHA-256."""
+    other_runtimes: dict[str, str] | None = None
+    """Model ids of the configured runtimes that took no part, by name: an answer may have come from one."""
 
 
 class Price(GrowingModel):
@@ -161,8 +165,10 @@ class Price(GrowingModel):
     """What the map says of the price besides (tiers, cache writes, audio, fees), as it names it, in USD."""
 
 
-class RuntimeInfo(Model):
+class RuntimeInfo(GrowingModel):
     """A runtime as it was configured for the run."""
+
+    added = frozenset({"served"})
 
     model: str
     provider: str
@@ -171,6 +177,8 @@ class RuntimeInfo(Model):
     api_base: str | None = None
     """As written in the configuration, with ``os.environ/NAME`` unexpanded."""
     price: Price | None = None
+    served: list[str] | None = None
+    """The models that a person has said may answer for it, beside its own."""
     fingerprint: str
     """Content hash of everything above but the price, 12 hexadecimal digits."""
     transport: PlainObject | None = None

@@ -10,6 +10,8 @@ from pytest_proofmap.approve.lock import read_lock
 from pytest_proofmap.approve.models import route_parts
 from pytest_proofmap.approve.staleness import EvidenceFingerprints
 from pytest_proofmap.decide.coverage import selected_samples, whole_criteria
+from pytest_proofmap.decide.observation import observe
+from pytest_proofmap.decide.served import foreign_in
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.run.findings import Finding, findings_of
 from pytest_proofmap.run.miss import Miss
@@ -28,7 +30,10 @@ def stored_findings(
         left_out: Challengers that this demand does not concern.
     """
     misses = [miss for sample in evidence.samples if (miss := Miss.of(sample)) is not None]
-    return tuple(findings_of(evidence.criteria, evidence.objectives, misses, strict=strict, left_out=left_out))
+    foreign = foreign_in(evidence, observe(evidence.samples))
+    return tuple(
+        findings_of(evidence.criteria, evidence.objectives, misses, foreign, strict=strict, left_out=left_out)
+    )
 
 
 def lock_findings(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_proofmap.decide.observation import Observation, observe
+from pytest_proofmap.decide.served import foreign_in
 from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, RunInfo, Totals
 from pytest_proofmap.report.figures import RuntimeFigures, runtime_figures
 from pytest_proofmap.report.labels import short_labels
@@ -112,17 +113,19 @@ def summarize_evidence(evidence: Evidence) -> Summary:
         for sample in evidence.samples
         if any(call.usage_estimated for call in sample.calls if call.runtime is None)
     }
+    rows = observe(evidence.samples)
     summary = _summary(
         evidence.run,
         evidence.totals,
         evidence.criteria,
         evidence.objectives,
-        observe(evidence.samples),
+        rows,
         misses,
         estimated,
     )
     strict = "--proofmap-strict" if evidence.run.strict else None
-    findings = findings_of(evidence.criteria, evidence.objectives, misses, strict=strict)
+    foreign = foreign_in(evidence, rows)
+    findings = findings_of(evidence.criteria, evidence.objectives, misses, foreign, strict=strict)
     return replace(summary, findings=tuple(findings))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_proofmap.decide.binomial import binomial_at_least
+from pytest_proofmap.decide.served import ForeignAnswers
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import Cell, Criterion, Objective
 from pytest_proofmap.run.miss import Miss, by_cause
@@ -40,7 +41,9 @@ class Finding(NamedTuple):
 def find(run: QualificationSession, result: RunResult) -> list[Finding]:
     """Return why the run fails at its end."""
     strict = "--proofmap-strict" if run.config.option.proofmap_strict else None
-    findings = findings_of(result.criteria, result.objectives, result.recorder.misses, strict=strict)
+    findings = findings_of(
+        result.criteria, result.objectives, result.recorder.misses, result.foreign, strict=strict
+    )
     kept = result.recorder.unkept
     if kept is not None and not any(finding.text == kept for finding in findings):
         findings.append(_unkept(kept))
@@ -51,6 +54,7 @@ def findings_of(
     criteria: Sequence[Criterion],
     objectives: Sequence[Objective],
     misses: Sequence[Miss],
+    foreign: Sequence[ForeignAnswers],
     *,
     strict: str | None,
     left_out: Collection[str] = (),
@@ -61,6 +65,7 @@ def findings_of(
         criteria: The decided criteria.
         objectives: The decided objectives.
         misses: The samples that did not pass.
+        foreign: The answers that came from another model than the one that was asked.
         strict: The option that demands that every challenger qualifies; None: nothing does.
         left_out: Challengers that this demand does not concern.
     """
@@ -73,6 +78,7 @@ def findings_of(
         *_unavailable_baselines(shown),
         *_missing_baselines(criteria, shown),
         *_low_baselines(criteria),
+        *(Finding(each.text, each.next_step) for each in foreign),
         *(_unqualified(objectives, strict, left_out) if strict is not None else ()),
     ]
 

@@ -20,6 +20,7 @@ from pytest_proofmap._version import __version__
 from pytest_proofmap.approve.history import LookBook
 from pytest_proofmap.config import Configuration
 from pytest_proofmap.decide.decision import Decision
+from pytest_proofmap.decide.served import ForeignAnswers, foreign_answers
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.errors import EvidenceError, HistoryError, ProofmapError
 from pytest_proofmap.evidence.artifact import ArtifactParts, write_evidence
@@ -67,6 +68,8 @@ class RunResult:
     objectives: list[Objective]
     totals: Totals
     recorder: Recorder
+    foreign: list[ForeignAnswers] = field(default_factory=list)
+    """Answers that came from another model than the one that was asked."""
     findings: list[Finding] = field(default_factory=list)
     """What fails the run at its end."""
     warnings: list[str] = field(default_factory=list)
@@ -159,10 +162,15 @@ def _result(
     memo = PValueMemo(folder / MEMO_FILE)
     shard = bool(run.config.option.proofmap_shard)
     criteria, objectives = [fact.criterion for fact in facts], objectives_of(facts, configuration)
+    others = {name: each.model for name, each in configuration.runtimes.items() if name not in runtimes}
+    foreign = foreign_answers(runtimes, others, recorder.observations)
     decision = Decision(criteria, objectives)
     history = LookBook(configuration.lock_path)
     if not shard:
-        decision = history.decide(criteria, objectives, runtimes, recorder.observations, memo=memo)
+        blocks = [each.block for each in foreign]
+        decision = history.decide(
+            criteria, objectives, runtimes, recorder.observations, memo=memo, blocks=blocks
+        )
     warnings = list(run.warnings)
     try:
         create_folder(folder)
@@ -184,6 +192,7 @@ def _result(
         incomplete_reasons=reasons,
         strict=bool(run.config.option.proofmap_strict),
         texts_left_out=not run.keeps_texts,
+        other_runtimes=others or None,
     )
     return RunResult(
         info,
@@ -192,6 +201,7 @@ def _result(
         decision.objectives,
         recorder.totals(),
         recorder,
+        foreign,
         [],
         warnings,
         history=history,
@@ -332,6 +342,7 @@ def _runtime_info(configuration: Configuration, name: str) -> RuntimeInfo:
         variant=runtime.variant,
         api_base=runtime.api_base,
         price=price_of(runtime),
+        served=runtime.served,
         fingerprint=configured_fingerprint(runtime),
         transport=runtime.transport_references or None,
         origin="hook" if name in configuration.from_hooks else None,

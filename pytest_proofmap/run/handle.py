@@ -12,6 +12,7 @@ from pytest_proofmap.errors import PromptError, RefusalError, RequestError
 from pytest_proofmap.evidence.models import PromptRef, Role
 from pytest_proofmap.run.sample import CallRecord, SampleRecord
 from pytest_proofmap.run.tracebacks import ends_at_the_call
+from pytest_proofmap.runtime.parameters import problem_with_answerer
 from pytest_proofmap.runtime.reply import Reply
 from pytest_proofmap.runtime.request import (
     TRANSPORT_PARAMS,
@@ -161,6 +162,9 @@ class Runtime:
         merged = {**self._config.params, **params}
         for name in DECIDED_ELSEWHERE.keys() & params.keys():
             raise RequestError(f"{name}={params[name]!r} cannot be given here: {DECIDED_ELSEWHERE[name]} sets it.")
+        problem = problem_with_answerer(params)
+        if problem is not None:
+            raise RequestError(f"{problem}.")
         if merged.get("stream"):
             raise RequestError("stream=True cannot be qualified: leave it out and read Reply.text.")
         transport = {name: merged.pop(name) for name in TRANSPORT_PARAMS & merged.keys()}

@@ -64,6 +64,16 @@ class CallRecord:
         return self.answer.tool_calls if self.answer else None
 
     @property
+    def model(self) -> str:
+        """The model that served the answer, or that was asked where none came."""
+        return (self.answer.model if self.answer else None) or self.request.model
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped; None without an answer."""
+        return self.answer.finish_reason if self.answer else None
+
+    @property
     def input_tokens(self) -> int | None:
         """Input tokens of the answer; None when unknown."""
         return self.usage.input_tokens
@@ -93,13 +103,13 @@ class CallRecord:
             "source": self.source,
             "attempts": self.attempts,
             "error": failure,
-            "model": (answer.model if answer else None) or self.request.model,
+            "model": self.model,
             "input_tokens": usage.input_tokens,
             "output_tokens": usage.output_tokens,
             "cached_input_tokens": usage.cached_input_tokens,
             "cost_usd": self.cost_usd,
             "latency_s": self.latency_s,
-            "finish_reason": answer.finish_reason if answer else None,
+            "finish_reason": self.finish_reason,
             "text": self.text if texts else answer_left_out(self.text, self.tool_calls),
             "tool_calls": self.tool_calls if texts else None,
             "runtime": self.auxiliary,

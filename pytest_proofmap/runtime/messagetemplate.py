@@ -3,7 +3,8 @@
 Only text that the prompt itself wrote can start a message. While the body is rendered, every value is kept
 apart and one placeholder character stands for it; the text is then cut into messages, and only after that
 the values are put in. A value therefore never becomes a role, whatever it says, and the lines inside it
-stay as they are; loops and conditions may nevertheless span messages.
+stay as they are; loops and conditions may nevertheless span messages. Inside a fenced block of code a role's
+name is code.
 """
 
 from __future__ import annotations
@@ -34,6 +35,15 @@ VALUE = "\ue000"
 ROLES = ("system", "user", "assistant")
 MARKER = re.compile(r"(System|User|Assistant):")
 LINE_MARKER = re.compile(r"(?:\A|\n)\s*(System|User|Assistant):")
+
+FENCE = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})")
+"""Opens a block of code, as CommonMark has it: a line of three or more, in which no backtick follows."""
+
+HANDLEBARS = re.compile(
+    r"\{\{\{|\{\{~?\s*(?:[#/>@!&^~]\s*[\w\"'-]*"
+    r"|(?:role|section)\s+[\"']|(?:media|json|history)\s+\w|(?:else|history)\s*~?\}\})"
+)
+"""What is no Jinja but Handlebars, the language of Google's dotprompt, from which ``.prompt`` files come too."""
 
 UNDEFINED_NAME = re.compile(r"^'(\w+)' is undefined$")
 
@@ -74,6 +84,7 @@ class MessageTemplate:
         body: Jinja source with role markers.
         label: The file as messages name it.
         first_line: Line of the file on which the body starts.
+        fences: Whether a role's name inside a fenced block of code is code.
 
     Attributes:
         messages: The unrendered messages, ``[{"role", "content"}]``.
@@ -84,9 +95,10 @@ class MessageTemplate:
         PromptError: The body is not valid Jinja or uses what a prompt may not use.
     """
 
-    def __init__(self, body: str, label: str, first_line: int = 1) -> None:
+    def __init__(self, body: str, label: str, first_line: int = 1, *, fences: bool = True) -> None:
         self._label = label
         self._first_line = first_line
+        self._fences = fences
         if len(body) > LARGEST_SOURCE:
             raise self._error(f"the prompt has {len(body):,} characters; allowed are {LARGEST_SOURCE:,}", 1)
         if VALUE in body:
@@ -102,6 +114,9 @@ class MessageTemplate:
             tree.set_environment(ENVIRONMENT)
             code = ENVIRONMENT.compile(tree, name=label, filename=f"<prompt {label}>")
         except TemplateSyntaxError as error:
+            if (handlebars := HANDLEBARS.search(body)) is not None:
+                line = 1 + body.count("\n", 0, handlebars.start())
+                raise self._error(_explain_handlebars(body[handlebars.start() :]), line) from error
             raise self._error(f"not valid Jinja: {error.message}", error.lineno) from error
         except TemplateError as error:
             raise self._error(f"not valid Jinja: {error}", 1) from error
@@ -109,8 +124,19 @@ class MessageTemplate:
             # Blocks within blocks without end, and numbers of thousands of digits.
             raise self._error(f"not valid Jinja: {type(error).__name__}: {error}", 1) from error
         self._template = Template.from_code(ENVIRONMENT, code, ENVIRONMENT.make_globals(None))
-        self.messages: list[dict[str, Any]] = split_messages(body)
+        self.messages: list[dict[str, Any]] = split_messages(body, fences=fences)
         self._cut: tuple[str, list[tuple[str, list[str]]]] | None = None
+
+    @classmethod
+    def of_messages(cls, messages: Sequence[Mapping[str, Any]], label: str) -> MessageTemplate:
+        """Compile unrendered messages again, so that they render as the body that they come from.
+
+        Raises:
+            PromptError: They are not the messages of a prompt.
+        """
+        body = join_messages(messages)
+        # Messages that were stored while a role's name started one inside of code too stay what they were.
+        return cls(body, label, fences=len(split_messages(body)) == len(messages))
 
     def render(self, variables: Mapping[str, object]) -> list[dict[str, Any]]:
         """Return the messages with the variables filled in.
@@ -142,7 +168,7 @@ class MessageTemplate:
         cut = self._cut
         if cut is None or cut[0] != joined:
             # Most prompts have the same text around their values each time.
-            cut = self._cut = joined, _cut(joined)
+            cut = self._cut = joined, _cut(joined, self._fences)
         return _assemble(cut[1], values)
 
     def _error(self, problem: str, line: int) -> PromptError:
@@ -241,16 +267,46 @@ def _edge(line: int) -> nodes.Expr:
     return nodes.EnvironmentAttribute("value_edge", lineno=line)
 
 
-def split_messages(text: str, strip_lines: bool = False) -> list[dict[str, Any]]:
-    """Cut text into messages at the lines that start with a role marker.
+def _explain_handlebars(rest: str) -> str:
+    """Return what is wrong with a body in Handlebars, and how its first construct is written here."""
+    tag = rest.partition("}}")[0][:40].split("\n")[0] + "}}"
+    ways = {
+        "{{#each": "{% for item in items %}...{% endfor %}",
+        "{{#if": "{% if name %}...{% else %}...{% endif %}",
+        "{{#unless": "{% if not name %}...{% endif %}",
+        "{{role": "a line that starts with System:, User: or Assistant:",
+        "{{!": "{# comment #}",
+        "{{{": "{{ name }}, which is never escaped",
+        "{{>": "the text itself: a prompt file stands alone",
+    }
+    way = next((way for start, way in ways.items() if tag.replace(" ", "").startswith(start)), None)
+    instead = f"; in place of it write {way}" if way else ""
+    return (
+        f"{tag} is Handlebars, as in the .prompt files of Google's dotprompt, and bodies here are Jinja{instead}. "
+        "Loops are {% for %}, conditions {% if %}, roles are lines that start with System:, User: or Assistant:"
+    )
 
-    Text before the first marker is a user message.
+
+def split_messages(text: str, strip_lines: bool = False, *, fences: bool = True) -> list[dict[str, Any]]:
+    """Cut text into messages at the lines that start with a role marker, but for those in fenced blocks of code.
+
+    Text before the first marker is a user message. A fence that nothing closes is none.
     """
     messages: list[dict[str, Any]] = []
     role, lines = "user", list[str]()
-    for raw in text.strip().split("\n"):
+    raws = text.strip().split("\n")
+    code_until = -1
+    # Length of the shortest fence of each kind that nothing closed: nothing will close those after it either.
+    unclosed: dict[str, int] = {}
+    for number, raw in enumerate(raws):
         line = raw.strip()
-        match = MARKER.match(line)
+        match = MARKER.match(line) if number > code_until else None
+        if fences and number > code_until:
+            opened = FENCE.match(line[match.end() :].strip() if match else line)
+            if opened and len(opened[0]) < unclosed.get(opened[0][0], len(opened[0]) + 1):
+                code_until = _end_of_code(raws, number, opened[0])
+                if code_until == number:
+                    unclosed[opened[0][0]] = len(opened[0])
         if match is None:
             lines.append(line if strip_lines else raw)
             continue
@@ -259,6 +315,15 @@ def split_messages(text: str, strip_lines: bool = False) -> list[dict[str, Any]]
         role, lines = match.group(1).lower(), [line[match.end() :].strip()]
     messages.append({"role": role, "content": "\n".join(lines).strip()})
     return messages
+
+
+def _end_of_code(lines: Sequence[str], start: int, fence: str) -> int:
+    """Return the line that closes a fence; where none does, its own, as if there were no fence."""
+    for number in range(start + 1, len(lines)):
+        line = lines[number].strip()
+        if line.startswith(fence) and not line.strip(fence[0]):
+            return number
+    return start
 
 
 def join_messages(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -282,11 +347,10 @@ def join_messages(messages: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(parts)
 
 
-def _cut(text: str) -> list[tuple[str, list[str]]]:
+def _cut(text: str, fences: bool) -> list[tuple[str, list[str]]]:
     """Cut rendered text into messages: the role of each, and its text around the values."""
-    return [
-        (message["role"], message["content"].split(VALUE)) for message in split_messages(text, strip_lines=True)
-    ]
+    messages = split_messages(text, strip_lines=True, fences=fences)
+    return [(message["role"], message["content"].split(VALUE)) for message in messages]
 
 
 def _assemble(cut: list[tuple[str, list[str]]], values: list[str]) -> list[dict[str, Any]]:

@@ -10,9 +10,34 @@ from pytest_proofmap.environment import ENVIRONMENT_PREFIX, is_environment_refer
 from pytest_proofmap.runtime.redaction import hide_patterns, is_secret_name, looks_like_key, secrets_of_url
 from pytest_proofmap.runtime.request import canonical_json
 
-__all__ = ["problem_with_api_base", "problem_with_params"]
+__all__ = ["problem_with_answerer", "problem_with_api_base", "problem_with_params"]
 
 RESERVED_PARAMS = frozenset({"api_base", "base_url", "messages", "model", "stream"})
+_OTHER_ANSWERERS = frozenset(
+    {
+        "azure",
+        "custom_llm_provider",
+        "default_fallbacks",
+        "deployment_id",
+        "engine",
+        "model_alias_map",
+        "model_group_alias",
+        "model_list",
+        "models",
+        "prompt_id",
+        "prompt_label",
+        "prompt_variables",
+        "prompt_version",
+        "specific_deployment",
+        "use_litellm_proxy",
+    }
+)
+"""LiteLLM's parameters by which another model, deployment or prompt than the configured one answers, beside those
+that ``_names_other_answerer`` knows by their form; ``models`` and ``model_list`` are gateways' too."""
+
+_DECLARED_ONCE = frozenset({"azure", "custom_llm_provider", "deployment_id", "engine", "use_litellm_proxy"})
+"""What a runtime may say of itself, for all of its calls, and a single call may not."""
+
 HEADER_PARAMS = frozenset({"extra_headers", "headers"})
 
 _SECRET_PARAM = re.compile(
@@ -27,6 +52,9 @@ def problem_with_params(params: Mapping[str, Any]) -> str | None:
 
     The message names a secret's place and never its value.
     """
+    answerer = problem_with_answerer(params, declared=True)
+    if answerer is not None:
+        return answerer
     for name, value in params.items():
         if name in RESERVED_PARAMS:
             return f"{name!r} is not a parameter: the runtime's own keys and the test decide it"
@@ -44,6 +72,41 @@ def problem_with_params(params: Mapping[str, Any]) -> str | None:
                 f'write {place.rpartition(".")[2]} = "{ENVIRONMENT_PREFIX}NAME"'
             )
     return None
+
+
+def problem_with_answerer(params: Mapping[str, Any], *, declared: bool = False) -> str | None:
+    """Return which parameter would let something else than the runtime's model answer, and what to do; or None.
+
+    Args:
+        params: Parameters of a runtime or a call.
+        declared: Whether they are the runtime's own.
+    """
+    body = params.get("extra_body")
+    inside = (
+        {f"extra_body.{name}": (name, value) for name, value in body.items()} if isinstance(body, dict) else {}
+    )
+    for place, (name, value) in {**{name: (name, value) for name, value in params.items()}, **inside}.items():
+        own = declared and name in _DECLARED_ONCE and place == name
+        in_body = place != name and (name == "model" or (name == "route" and value == "fallback"))
+        if own or not (in_body or _names_other_answerer(name, value)):
+            continue
+        if name.startswith("mock_"):
+            return (
+                f"{place!r} is not allowed: LiteLLM would make up the answer itself. For answers without calls "
+                "use recordings, or the hook pytest_proofmap_call"
+            )
+        return (
+            f"{place!r} is not allowed: something else than the runtime's own model could answer, and a runtime "
+            "is measured alone. Configure what it names as a runtime of its own; an approved route has fallbacks"
+        )
+    return None
+
+
+def _names_other_answerer(name: str, value: object) -> bool:
+    """Whether a parameter of this name may change who answers."""
+    if name == "disable_fallbacks" or value is None:
+        return False
+    return "fallback" in name or name.startswith("mock_") or name in _OTHER_ANSWERERS
 
 
 def problem_with_api_base(api_base: str) -> str | None:

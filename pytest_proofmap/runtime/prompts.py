@@ -71,9 +71,9 @@ class PromptVariantTemplate:
         Raises:
             PromptError: The messages are not those of a prompt.
         """
-        from pytest_proofmap.runtime.messagetemplate import MessageTemplate, join_messages
+        from pytest_proofmap.runtime.messagetemplate import MessageTemplate
 
-        return cls(name, variant, file, sha256, MessageTemplate(join_messages(messages), file))
+        return cls(name, variant, file, sha256, MessageTemplate.of_messages(messages, file))
 
     @property
     def messages(self) -> list[dict[str, Any]]:

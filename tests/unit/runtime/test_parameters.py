@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_proofmap.runtime.parameters import problem_with_api_base, problem_with_params
+from pytest_proofmap.runtime.parameters import problem_with_answerer, problem_with_api_base, problem_with_params
 
 KEY = "hunter2hunter2"
 
@@ -73,3 +73,54 @@ def test_credentials_in_an_address(api_base: str) -> None:
 def test_addresses_without_credentials(api_base: str) -> None:
     """Ordinary endpoints and references are fine."""
     assert problem_with_api_base(api_base) is None
+
+
+OTHER_ANSWERERS: list[tuple[dict[str, Any], str]] = [
+    ({"fallbacks": ["gpt-4o"]}, "fallbacks"),
+    ({"context_window_fallback_dict": {"a": "b"}}, "context_window_fallback_dict"),
+    ({"content_policy_fallback_dict": {"a": "b"}}, "content_policy_fallback_dict"),
+    ({"context_window_fallbacks": [{"a": ["b"]}]}, "context_window_fallbacks"),
+    ({"default_fallbacks": ["b"]}, "default_fallbacks"),
+    ({"model_list": []}, "model_list"),
+    ({"models": ["a", "b"]}, "models"),
+    ({"mock_response": "yes"}, "mock_response"),
+    ({"mock_tool_calls": []}, "mock_tool_calls"),
+    ({"mock_timeout": True}, "mock_timeout"),
+    ({"mock_testing_fallbacks": True}, "mock_testing_fallbacks"),
+    ({"prompt_id": "triage"}, "prompt_id"),
+    ({"specific_deployment": True}, "specific_deployment"),
+    ({"extra_body": {"models": ["a"]}}, "extra_body.models"),
+    ({"extra_body": {"fallbacks": ["a"]}}, "extra_body.fallbacks"),
+    ({"extra_body": {"route": "fallback"}}, "extra_body.route"),
+    ({"extra_body": {"model": "gpt-4o"}}, "extra_body.model"),
+    ({"extra_body": {"mock_response": "yes"}}, "extra_body.mock_response"),
+]
+
+
+@pytest.mark.parametrize(("params", "place"), OTHER_ANSWERERS)
+@pytest.mark.parametrize("declared", [True, False])
+def test_what_lets_somebody_else_answer(params: dict[str, Any], place: str, declared: bool) -> None:
+    """A parameter by which another model answers, or none, is refused in runtimes and calls, with the way out."""
+    problem = (problem_with_params(params) if declared else problem_with_answerer(params)) or ""
+    assert problem.startswith(f"'{place}' is not allowed: ")
+    assert ("as a runtime of its own" in problem) or ("pytest_proofmap_call" in problem)
+
+
+def test_what_a_runtime_says_of_itself() -> None:
+    """How LiteLLM reaches a model is the runtime's, for all of its calls, and no single call's."""
+    params = {"custom_llm_provider": "openai"}
+    assert problem_with_params(params) is None
+    assert problem_with_answerer(params) is not None
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"extra_body": {"disable_fallbacks": True, "provider": {"order": ["x"]}, "route": "agents"}},
+        {"temperature": 0, "fallbacks": None},
+        {"seed": 1, "extra_body": ["models"]},
+    ],
+)
+def test_what_changes_nobody(params: dict[str, Any]) -> None:
+    """Other parameters of such names are sent."""
+    assert problem_with_answerer(params) is None

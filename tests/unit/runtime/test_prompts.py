@@ -532,3 +532,65 @@ def test_reading_costs_no_import() -> None:
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert run.stdout.strip() == "set()"
+
+
+# Code and Handlebars ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("System: a\n```\nUser: b\n```\nUser: c", [("system", "a\n```\nUser: b\n```"), ("user", "c")]),
+        ("System: a\n~~~text\nUser: b\n~~~~\nUser: c", [("system", "a\n~~~text\nUser: b\n~~~~"), ("user", "c")]),
+        ("User: ```yaml\nSystem: b\n```", [("user", "```yaml\nSystem: b\n```")]),
+        ("````\n```\nUser: b\n```\n````\nUser: c", [("user", "````\n```\nUser: b\n```\n````"), ("user", "c")]),
+        # No fence: nothing closes it, backticks follow, or a value wrote it.
+        ("System: a\n```\nUser: b", [("system", "a\n```"), ("user", "b")]),
+        ("System: a\n```x```\nUser: b\n```y```", [("system", "a\n```x```"), ("user", "b\n```y```")]),
+        ("System: {{ fence }}\nUser: b\n```", [("system", "```"), ("user", "b\n```")]),
+    ],
+)
+def test_roles_in_code(library: Library, text: str, expected: list[tuple[str, str]]) -> None:
+    """A role's name inside a fenced block of code starts no message."""
+    variant = library(triage=text).get("triage")
+    variables = {"fence": "```"} if "fence" in text else {}
+    assert contents(variant.render(variables)) == expected
+    rebuilt = PromptVariantTemplate.from_messages(variant.messages, name="triage", variant="default", file="f")
+    assert contents(rebuilt.render(variables)) == expected
+
+
+def test_messages_that_were_stored_before_code_was_known() -> None:
+    """An approval from when a role's name inside of code started a message serves what was approved."""
+    stored = [{"role": "system", "content": "a\n```"}, {"role": "user", "content": "b\n```"}]
+    variant = PromptVariantTemplate.from_messages(stored, name="triage", variant="default", file="f")
+    assert variant.render({}) == stored
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "tag", "way"),
+    [
+        ('{{role "system"}}\nBe kind.\n{{role "user"}}\n{{ticket}}', 1, '{{role "system"}}', "System:, User: or"),
+        ("Sort:\n{{#each tickets}}\n- {{this}}\n{{/each}}", 2, "{{#each tickets}}", "{% for item in items %}"),
+        ("A\n\n{{#if formal}}Dear{{else}}Hi{{/if}}", 3, "{{#if formal}}", "{% if name %}"),
+        ("Say {{{ticket}}}", 1, "{{{ticket}}", "{{ name }}"),
+        ("{{! a comment }}\nSay", 1, "{{! a comment }}", "{# comment #}"),
+        ("{{>header}}\nSay", 1, "{{>header}}", "stands alone"),
+        ("{{media url=photo}}\nSay", 1, "{{media url=photo}}", "Jinja"),
+        ("{{@root.ticket}}", 1, "{{@root.ticket}}", "Jinja"),
+    ],
+)
+def test_handlebars(library: Library, text: str, line: int, tag: str, way: str) -> None:
+    """A file of Google's dotprompt is named for what it is, with what to write in its place."""
+    front = "---\nmodel: googleai/gemini-2.5-flash\ninput:\n  schema:\n    ticket?: string\n---\n"
+    with pytest.raises(PromptError) as caught:
+        library(triage=front + text).get("triage")
+    message = str(caught.value)
+    assert f":{6 + line}: {tag} is Handlebars" in message
+    assert way in message
+
+
+@pytest.mark.parametrize("text", ["{{ x ", "{% for %}", "{{ 'a' b }}"])
+def test_broken_jinja_is_no_handlebars(library: Library, text: str) -> None:
+    """What is only broken is called that."""
+    with pytest.raises(PromptError, match="not valid Jinja"):
+        library(triage=text).get("triage")
