@@ -163,7 +163,7 @@ def _result(
     shard = bool(run.config.option.proofmap_shard)
     criteria, objectives = [fact.criterion for fact in facts], objectives_of(facts, configuration)
     others = {name: each.model for name, each in configuration.runtimes.items() if name not in runtimes}
-    foreign = foreign_answers(runtimes, others, recorder.observations)
+    foreign = [] if shard else foreign_answers(runtimes, others, recorder.observations)
     decision = Decision(criteria, objectives)
     history = LookBook(configuration.lock_path)
     if not shard:
