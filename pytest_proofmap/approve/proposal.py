@@ -220,7 +220,7 @@ def _add(
                 exclude={"fingerprint": True, "origin": True, "price": {"listed"}}
             ),
         )
-        content = locked.model_dump(include={"model", "provider", "params", "variant", "api_base"})
+        content = locked.model_dump(include={"model", "provider", "params", "variant", "api_base", "served"})
         # Made from what the entry holds: an artifact may claim any fingerprint.
         keys.append(runtime_key(runtime, runtime_fingerprint(**content)))
         lock.runtimes[keys[-1]] = locked

@@ -313,6 +313,7 @@ def replaced_entries(route: Route, lock: Lock, present: Fingerprints) -> Iterato
                 params=runtime.params,
                 variant=runtime.variant,
                 api_base=runtime.api_base,
+                served=runtime.served,
             ),
         )
         if made != key:

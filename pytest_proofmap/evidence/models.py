@@ -168,7 +168,7 @@ class Price(GrowingModel):
 class RuntimeInfo(GrowingModel):
     """A runtime as it was configured for the run."""
 
-    added = frozenset({"served"})
+    added = frozenset({"origin", "served", "transport"})
 
     model: str
     provider: str
@@ -185,12 +185,6 @@ class RuntimeInfo(GrowingModel):
     """How it is reached, as far as variables are named for it: ``{"api_key": "os.environ/NAME"}``."""
     origin: Literal["hook"] | None = None
     """``hook``: it comes from ``pytest_proofmap_runtimes``; null: from the configuration."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content: dict[str, Any] = handler(self)
-        unset = [name for name in ("transport", "origin") if content.get(name) is None]
-        return {name: value for name, value in content.items() if name not in unset}
 
 
 class PromptVariant(Model):

@@ -131,7 +131,8 @@ def test_an_approval_knows_what_a_person_said(project: SmallProject) -> None:
     lock = json.loads((project.folder / "proofmap.lock").read_text())
     assert [each.get("served") for each in lock["runtimes"].values()] == [["big"], None]
     assert [("served" in each) for each in lock["runtimes"].values()] == [True, False]
-    assert project.python("-c", CLI, "verify").ret == 0
+    held = project.python("-c", CLI, "verify")
+    assert held.ret == 0, held.stdout.str()
     configuration = (project.folder / "proofmap.toml").read_text()
     project.configure(configuration.replace('served = ["big"]', ""))
     verified = project.python("-c", CLI, "verify")
