@@ -168,9 +168,7 @@ def _result(
     history = LookBook(configuration.lock_path)
     if not shard:
         blocks = [each.block for each in foreign]
-        decision = history.decide(
-            criteria, objectives, runtimes, recorder.observations, memo=memo, blocks=blocks
-        )
+        decision = history.decide(criteria, objectives, runtimes, recorder.observations, memo=memo, blocks=blocks)
     warnings = list(run.warnings)
     try:
         create_folder(folder)
