@@ -8,6 +8,9 @@ from typing import Any
 
 from pytest_proofmap.errors import ConfigurationError
 
+NO_DOTENV = "ProofMap and LiteLLM read no .env file here: export its variables first, or let a plugin load them"
+"""Said where a key is missing: many keep it in that file, and another tool read it."""
+
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "expand_environment",
@@ -69,7 +72,7 @@ def expand_environment(value: object, where: str, environment: Mapping[str, str]
     if not environment.get(name):
         raise ConfigurationError(
             f"{where} is {value!r}, but the environment variable {name} is not set. "
-            f"Set {name}, or run with --proofmap-cache=replay, which needs no endpoint."
+            f"Set {name}, or run with --proofmap-cache=replay, which needs no endpoint. {NO_DOTENV}."
         )
     return environment[name]
 

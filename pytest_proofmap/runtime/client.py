@@ -25,6 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pytest_proofmap.environment import NO_DOTENV
 from pytest_proofmap.runtime.answer import Answer, Refusal
 from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
 from pytest_proofmap.runtime.costs import answer_cost
@@ -189,7 +190,7 @@ class LiteLLMClient:
             raise AttemptError(
                 "AuthenticationError",
                 f"no API key for {call.request['model']!r}: set OPENAI_API_KEY, or give the runtime's params "
-                'an api_key = "os.environ/NAME"',
+                f'an api_key = "os.environ/NAME". {NO_DOTENV}',
                 status=401,
                 fatal_for_runtime=True,
             )

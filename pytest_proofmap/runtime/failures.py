@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from pytest_proofmap.environment import NO_DOTENV
 from pytest_proofmap.runtime.answer import Refusal
 from pytest_proofmap.runtime.attempt import AttemptError
 from pytest_proofmap.runtime.redaction import Redactor
@@ -119,6 +120,9 @@ def classify(error: BaseException, redactor: Redactor) -> AttemptError:
     sent = _sent_status(error)
     status = sent or _status(error)
     message = readable_message(str(error), redactor)
+    if sent is None and (status == 401 or "Missing credentials" in message):
+        # Nobody was asked: the client library itself found no key.
+        message = f"{message.rstrip('.')}. {NO_DOTENV}"
     if _is_response_error(error, names, sent):
         return _of_status(error, status or 500, message)
     if names & _TIMEOUTS:

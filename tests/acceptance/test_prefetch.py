@@ -369,6 +369,7 @@ def test_fails(runtime):
     assert result.stdout.str().count("\nsaid") == 1
 
 
+@pytest.mark.skipif(int(pytest.__version__.split(".")[0]) < 9, reason="pytest has subtests from 9.0 on")
 def test_subtests(project: SmallProject) -> None:
     """A suspension inside of a subtest reports nothing, and the subtests are reported by the real run."""
     noting(

@@ -238,6 +238,7 @@ def test_messages_are_the_providers_own(made: Made) -> None:
     assert made.error("silence")["message"] == "no complete response within 1 s"
     assert "no choices" in made.error("no_choices")["message"]
     assert "OPENAI_API_KEY" in made.error("no-key")["message"]
+    assert "read no .env file" in made.error("no-key")["message"]
 
 
 def test_messages_are_redacted(made: Made) -> None:

@@ -131,6 +131,19 @@ def test_another_code_overrules_litellms_class(code: str) -> None:
     assert classify(error, REDACTOR).error_class == "BadRequestError"
 
 
+def test_a_missing_key_says_where_none_is_read() -> None:
+    """Who keeps keys in .env is told that nobody reads it; a key that the provider refused was there."""
+    missing = classify(litellms("AuthenticationError", 401, "Missing Anthropic API Key"), REDACTOR)
+    assert missing.fatal_for_runtime
+    assert "no .env file" in missing.message
+    assert classify(type("OpenAIError", (Exception,), {})("Missing credentials."), REDACTOR).message.endswith(
+        "or let a plugin load them"
+    )
+    refused = caused(litellms("AuthenticationError", 401, "wrong"), StatusError(401))
+    vars(refused.__cause__)["response"] = SimpleNamespace(status_code=401, text="wrong", headers={})
+    assert ".env" not in classify(refused, REDACTOR).message
+
+
 def test_unknown_exception_keeps_its_name() -> None:
     """What says nothing about itself is shown as it is, and not repeated."""
     failure = classify(ZeroDivisionError("division by zero"), REDACTOR)
