@@ -38,6 +38,9 @@ COMMANDS = {
     "diff": _Command(
         "pytest_proofmap.commands.diff:diff", "Compare two artifacts or two locks: flips, lost coverage, drift."
     ),
+    "drift": _Command(
+        "pytest_proofmap.commands.drift:drift", "Watch pass rates as often as you like, against one run."
+    ),
     "export": _Command(
         "pytest_proofmap.commands.export:export", "Write the approved routes in the form that production reads."
     ),

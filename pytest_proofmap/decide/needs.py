@@ -36,6 +36,9 @@ POWER = 0.8
 MOST = 100_000
 """Beyond so many cases a forecast is none."""
 
+_AIM = POWER + 0.03
+"""What the search asks for: the score's edges are a little more generous than the exact test's."""
+
 _ENOUGH = 0.015
 """So much above the wanted power nobody looks for a smaller number."""
 
@@ -238,14 +241,14 @@ def _least_powerful(power: Callable[[int], float], guess: float) -> int | None:
 
     The deviate of the power grows about as the root of the number: two points tell where to look next.
     """
-    wanted = normal_quantile(POWER)
+    wanted = normal_quantile(_AIM)
     low, high = 0, MOST + 1
     n, before = min(MOST, max(1, math.ceil(guess))), None
     while True:
         reached = power(n)
-        if reached >= POWER:
+        if reached >= _AIM:
             high = n
-            if reached <= POWER + _ENOUGH:
+            if reached <= _AIM + _ENOUGH:
                 return n
         else:
             low = n
@@ -257,7 +260,7 @@ def _least_powerful(power: Callable[[int], float], guess: float) -> int | None:
         if slope > 0.0:
             n = math.ceil(max(0.0, here[0] + (wanted - here[1]) / slope) ** 2)
         else:
-            n = math.ceil(1.25 * n) + 1 if reached < POWER else int(0.8 * n)
+            n = math.ceil(1.25 * n) + 1 if reached < _AIM else int(0.8 * n)
         if not low < n < high:
             n = (low + high) // 2 if high <= MOST else min(MOST, 2 * low + 1)
 
