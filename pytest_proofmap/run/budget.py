@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pytest_proofmap.evidence.models import Price
+from pytest_proofmap.runtime.answer import Usage
+from pytest_proofmap.runtime.billed import Billed
+from pytest_proofmap.runtime.costs import MTOK, cost_usd
 
-__all__ = ["Budget", "Grant", "worst_case_usd"]
+__all__ = ["Budget", "Grant", "cannot_carry", "worst_case_usd"]
 
 FIRST_COMPLETION_TOKENS = 1024
 """Assumed length of a completion without ``max_tokens`` before any was seen, unless the model allows less."""
 
 _TOKENS_PER_MESSAGE = 8
-_MTOK = 1_000_000
 
 Grant = Literal["granted", "wait", "refused"]
 """``wait``: it may fit once the calls under way are settled."""
+
+
+@dataclass(slots=True)
+class _Case:
+    """One case on all of its runtimes, so that the money is not spent on one side alone."""
+
+    needs_usd: dict[str, float] = field(default_factory=dict)
+    """By runtime that is to be asked still, the worst case of its call."""
+    settled: set[str] = field(default_factory=set)
+    """Runtimes that were asked, or need no call."""
+    is_reserved: bool = False
+    """Whether what the runtimes need is reserved."""
+    refusal: str | None = None
+    """Why no runtime is asked on this case."""
 
 
 @dataclass(slots=True)
@@ -32,6 +49,7 @@ class Budget:
     reserved_usd: float = 0.0
     longest_completion: dict[str, int] = field(default_factory=dict)
     """Most output tokens of one answer seen, by model."""
+    _cases: dict[str, _Case] = field(default_factory=dict)
 
     def reserve(self, worst_usd: float) -> Grant:
         """Reserve the worst case of a call, if it fits."""
@@ -41,6 +59,58 @@ class Budget:
                 return "wait" if self.reserved_usd > 0 and used + worst_usd <= self.limit_usd else "refused"
         self.reserved_usd += worst_usd
         return "granted"
+
+    def reserve_case(self, case: str, runtime: str, worst_usd: Mapping[str, float]) -> Grant:
+        """Reserve the worst case of a call together with those of the other runtimes on the same case.
+
+        Args:
+            case: The case.
+            runtime: The runtime that is asked.
+            worst_usd: By runtime: of this call, and of the calls that are to follow.
+        """
+        known = self._cases.setdefault(case, _Case())
+        worst = worst_usd[runtime]
+        if not known.is_reserved:
+            # Whoever comes first asks for all; another of the case may have come and be waiting.
+            expected = {name: usd for name, usd in worst_usd.items() if name not in known.settled}
+            known.needs_usd = {**expected, **known.needs_usd, runtime: worst}
+            grant = self.reserve(sum(known.needs_usd.values()))
+            known.is_reserved = grant == "granted"
+        else:
+            more = worst - known.needs_usd.get(runtime, 0.0)
+            grant = self.reserve(more) if more > 0 else "granted"
+            if grant == "granted" and more < 0:
+                self._release(-more)
+        if grant == "granted":
+            known.needs_usd.pop(runtime, None)
+            known.settled.add(runtime)
+        return grant
+
+    def refuse_case(self, case: str, worst_usd: Mapping[str, float]) -> str:
+        """Return why a call is not made; where its case was not begun, it is asked on no runtime."""
+        known = self._cases.setdefault(case, _Case())
+        needs = known.needs_usd or worst_usd
+        used = self.spent_usd or self.doubtful_usd or self.reserved_usd
+        if used or known.is_reserved:
+            refusal = self.refusal(sum(needs.values()))
+        else:
+            refusal = cannot_carry(self.limit_usd or 0.0, needs)
+        if not known.is_reserved:
+            known.refusal = refusal
+        return refusal
+
+    def free(self, case: str, runtime: str) -> None:
+        """Give back what was kept for a runtime on a case: its answer is there already."""
+        known = self._cases.setdefault(case, _Case())
+        needed_usd = known.needs_usd.pop(runtime, 0.0)
+        if known.is_reserved:
+            self._release(needed_usd)
+        known.settled.add(runtime)
+
+    def refusal_of(self, case: str) -> str | None:
+        """Return why no runtime is asked on a case, or None."""
+        known = self._cases.get(case)
+        return known.refusal if known is not None else None
 
     def settle(self, worst_usd: float, cost_usd: float) -> None:
         """Replace a reservation by what the call did cost."""
@@ -75,6 +145,16 @@ class Budget:
 
     def _release(self, worst_usd: float) -> None:
         self.reserved_usd = max(0.0, self.reserved_usd - worst_usd)
+
+
+def cannot_carry(budget_usd: float, worst_usd: Mapping[str, float]) -> str:
+    """Say that a budget is below the worst case of one call of each runtime."""
+    calls = ", ".join(f"one worst-case call to {name} reserves ${usd:.4f}" for name, usd in worst_usd.items())
+    return (
+        f"not called: the budget of ${budget_usd:g} cannot carry one call of each runtime: {calls}. Raise "
+        f"--proofmap-budget or budget_usd to more than ${sum(worst_usd.values()):.4f}, or bound the answers with "
+        "max_tokens."
+    )
 
 
 def input_tokens_at_most(request: dict[str, Any]) -> int:
@@ -112,7 +192,29 @@ def worst_case_usd(request: dict[str, Any], price: Price, unbounded: int) -> flo
         price: The runtime's price.
         unbounded: What to assume of one completion when the request sets no bound.
     """
+    tokens_in, tokens_out = input_tokens_at_most(request), output_tokens_at_most(request, unbounded)
+    params = request.get("params") or {}
+    tier = params.get("service_tier")
+    billed = Billed(service_tier=tier if isinstance(tier, str) else None)
+    usages = [(Usage(tokens_in, tokens_out), billed)]
     # A price for cached input above the ordinary one does not occur, but would count.
-    input_price = max(price.input_per_mtok, price.cached_input_per_mtok or 0.0)
-    tokens_in = input_tokens_at_most(request)
-    return (tokens_in * input_price + output_tokens_at_most(request, unbounded) * price.output_per_mtok) / _MTOK
+    usages.append((Usage(tokens_in, tokens_out, cached_input_tokens=tokens_in), billed))
+    if "cache_control" in json.dumps(request.get("messages") or [], default=str):
+        counts = {"cache_write_tokens": tokens_in, "cache_write_1h_tokens": tokens_in}
+        usages.append((Usage(tokens_in, tokens_out), billed._replace(counts=counts)))
+    plain = (tokens_in * price.input_per_mtok + tokens_out * price.output_per_mtok) / MTOK
+    return max(plain, *(cost_usd(usage, price, each) or 0.0 for usage, each in usages)) + _search_fee(
+        request, price
+    )
+
+
+def _search_fee(request: dict[str, Any], price: Price) -> float:
+    """Return the fee for a search that a request asks for."""
+    listed, params = price.listed or {}, request.get("params") or {}
+    fees = listed.get("search_context_cost_per_query")
+    asks = "web_search" in json.dumps([params.get("web_search_options"), request.get("tools")], default=str)
+    if not (
+        asks or params.get("web_search_options") is not None or listed.get("litellm_provider") == "perplexity"
+    ):
+        return 0.0
+    return max((fee for fee in fees.values() if isinstance(fee, int | float)), default=0.0) if fees else 0.0

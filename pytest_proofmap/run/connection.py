@@ -191,6 +191,11 @@ class Connection:
             self._look_at_environment()
             return self._last
 
+    def free(self, case: str, runtime: str) -> None:
+        """Tell the service that a runtime needs no money on a case: its answer is there already."""
+        with self._lock:
+            self._send(encode({"op": "free", "case": case, "runtime": runtime}))
+
     def warm(self) -> None:
         """Have the service import LiteLLM now, because calls will come."""
         with self._lock:

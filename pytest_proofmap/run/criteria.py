@@ -146,10 +146,12 @@ class CriteriaRegistry:
                     for sample in range(criterion.plan.bar.samples):
                         yield criterion.id, case, name, sample
 
+    def runtimes_of(self, plan: CriterionPlan) -> list[str]:
+        """Return the runtimes of a criterion that the command line does not leave out."""
+        return [name for name in plan.runtimes if self._runtimes is None or name in self._runtimes]
+
     def _params(self, plan: CriterionPlan) -> Iterator[RuntimeParam]:
-        for name in plan.runtimes:
-            if self._runtimes is not None and name not in self._runtimes:
-                continue
+        for name in self.runtimes_of(plan):
             role: Role = "baseline" if name == plan.baseline else "challenger"
             for sample in range(plan.bar.samples):
                 suffix = f"-s{sample}" if plan.bar.samples > 1 else ""

@@ -382,13 +382,34 @@ class Dispatcher:
             model = call.request["model"]
             unbounded = self.budget.completion_tokens(model, max_output_tokens(model))
             worst_usd = worst_case_usd(call.request, call.price, unbounded)
-            grant = self.budget.reserve(worst_usd)
+            case = call.pair.case if call.pair is not None else None
+            refusal = self.budget.refusal_of(case) if case is not None else None
+            if refusal is not None:
+                return Failure("budget", "BudgetError", refusal)
+            if case is None:
+                grant, together = self.budget.reserve(worst_usd), {}
+            else:
+                together = {call.runtime: worst_usd, **self._worst_of_partners(call)}
+                grant = self.budget.reserve_case(case, call.runtime, together)
             if grant == "granted":
                 return worst_usd
-            if grant == "refused":
-                return Failure("budget", "BudgetError", self.budget.refusal(worst_usd))
+            # With nothing under way no more money will be free than there is now.
+            if grant == "refused" or not self.progress.in_flight:
+                text = self.budget.refuse_case(case, together) if case else self.budget.refusal(worst_usd)
+                return Failure("budget", "BudgetError", text)
             self._settled.clear()
             await self._settled.wait()
+
+    def _worst_of_partners(self, call: LiveCall) -> dict[str, float]:
+        """Return by runtime what the calls that are to follow on the same case may cost, asked the same."""
+        if call.pair is None:
+            return {}
+        worst = {}
+        for partner in call.pair.partners:
+            unbounded = self.budget.completion_tokens(partner.model, max_output_tokens(partner.model))
+            params = {**(call.request.get("params") or {}), **partner.bounds}
+            worst[partner.runtime] = worst_case_usd({**call.request, "params": params}, partner.price, unbounded)
+        return worst
 
     def _refusal(self, call: LiveCall, flight: _Flight, attempts: int) -> Failure | None:
         """Return why a call is not to be made now, or None."""

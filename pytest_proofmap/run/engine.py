@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +33,7 @@ from pytest_proofmap.run.plan import Found, Plan
 from pytest_proofmap.run.sample import CallRecord, SampleRecord
 from pytest_proofmap.run.unused_calls import PaidCall
 from pytest_proofmap.runtime.answer import Answer
+from pytest_proofmap.runtime.attempt import Pair, Partner
 from pytest_proofmap.runtime.costs import answer_bill
 from pytest_proofmap.runtime.prices import price_of
 from pytest_proofmap.runtime.prompts import PromptLibrary
@@ -110,6 +111,10 @@ class Engine:
         self._fresh: dict[str, Answer] = {}
         self._unkept: dict[str, Answer] = {}
         """Answers that were paid and could not be kept: this run at least uses them."""
+        self.partners: Callable[[SampleId], Iterable[str]] | None = None
+        """Returns the other runtimes of a sample's case that this run asks; set where there is a budget."""
+        self._looked_up: set[tuple[str, str]] = set()
+        """Cases and runtimes whose first call was found or asked."""
         self._prices: dict[str, Price | None] = {}
         self._warned_settings: set[str] = set()
         self._asked_for: dict[str, SampleId] = {}
@@ -314,6 +319,8 @@ class Engine:
             self._note(self.plan, call, runtime, found)
         if found is None:
             return False
+        if self.partners is not None:
+            self._note_free(call, record)
         price = self.price(runtime)
         cost, unpriced = answer_bill(found.answer, price)
         if unpriced and price is not None:
@@ -330,7 +337,7 @@ class Engine:
         under = self._connection.environment if self._connection is not None else None
         if call.key not in self._pending or self._asked_under.get(call.key) is not under:
             self._asked_for[call.key] = record.id
-            self._pending[call.key] = self._ask(call, runtime, transport)
+            self._pending[call.key] = self._ask(call, runtime, transport, self._pair(call, record))
             if self._connection is not None:
                 self._asked_under[call.key] = self._connection.environment
         pending = self._pending[call.key]
@@ -344,7 +351,35 @@ class Engine:
         else:
             plan.note_call(runtime, price, call.key, call.request)
 
-    def _ask(self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any]) -> Future[CallResult]:
+    def _pair(self, call: CallRecord, record: SampleRecord) -> Pair | None:
+        """Return what the budget of a call is reserved together with; None: it stands for itself."""
+        if self.partners is None or call.auxiliary is not None:
+            return None
+        id = record.id
+        case = _case_of(id)
+        self._looked_up.add((case, id.runtime))
+        own = self.configuration.runtime(id.runtime).params
+        asked = {name: value for name, value in call.request.params.items() if own.get(name) != value}
+        partners = []
+        for name in self.partners(id):
+            runtime = self.configuration.runtime(name)
+            price = self.price(runtime)
+            if (case, name) not in self._looked_up and price is not None:
+                params = {**runtime.params, **asked}
+                partners.append(Partner(name, runtime.model, {each: params.get(each) for each in BOUNDS}, price))
+        return Pair(case, tuple(partners))
+
+    def _note_free(self, call: CallRecord, record: SampleRecord) -> None:
+        """Remember that a sample's first call needs no money, and give back what was kept for it."""
+        case = _case_of(record.id)
+        if call.auxiliary is None and (case, record.id.runtime) not in self._looked_up:
+            self._looked_up.add((case, record.id.runtime))
+            if self._connection is not None:
+                self._connection.free(case, record.id.runtime)
+
+    def _ask(
+        self, call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any], pair: Pair | None
+    ) -> Future[CallResult]:
         if self.mode == "replay":
             # No call will tell of a variable that a test has set.
             self.redactor.add_environment(os.environ)
@@ -368,6 +403,7 @@ class Engine:
                 request=call.request.content(),
                 transport=expanded,
                 price=self.price(runtime),
+                pair=pair,
             ),
             hook=self._hook,
             references=references,
@@ -390,6 +426,8 @@ class Engine:
             self._unkept[key] = result.unkept
             return
         if result.answer is None:
+            if result.kind == "budget" and "cannot carry" in result.message:
+                self.warn(result.message)
             self.tally.failed[key] = (_error_of(result), result)
             return
         self._fresh[key] = result.answer
@@ -426,6 +464,15 @@ def _expanded(call: CallRecord, runtime: RuntimeConfig, transport: dict[str, Any
         if holds_reference(value) and runtime.params.get(name) == value
     }
     return {**expanded, "params": params} if params else expanded
+
+
+BOUNDS = ("max_completion_tokens", "max_tokens", "n")
+"""Parameters that bound how long an answer gets."""
+
+
+def _case_of(id: SampleId) -> str:
+    """Return a text for what a sample has in common with those of the other runtimes."""
+    return f"{id.criterion}[{id.case}]#{id.sample}"
 
 
 def _unknown_cost(runtime: RuntimeConfig, unpriced: tuple[str, ...]) -> str:

@@ -263,6 +263,8 @@ class CallService:
         elif op == "environment":
             client.environment = message["variables"]
             self._redactor.add_environment(client.environment)
+        elif op == "free":
+            self.dispatcher.budget.free(str(message["case"]), str(message["runtime"]))
         elif op == "warm":
             self._spawn(self._warm())
         elif op == "status":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import defaultdict
+from collections.abc import Iterable
 from concurrent.futures import Future
 from datetime import date, datetime, timezone
 from functools import cached_property
@@ -177,6 +179,7 @@ class QualificationSession:
             self._check_plan()
             self._check_budget()
             self._open_engine()
+            self._pair_up(session.items)
             if self.mode != "replay" and not self.config.option.proofmap_plan:
                 self._services.prepare()
             if self.adaptive is not None:
@@ -196,14 +199,30 @@ class QualificationSession:
     def _check_budget(self) -> None:
         if self.budget_usd is None or self.mode == "replay":
             return
-        names = {name for criterion in self.registry.criteria.values() for name in criterion.plan.runtimes}
-        unpriced = sorted(name for name in names if self.engine.price(self.configuration.runtime(name)) is None)
+        names = {name for each in self.registry.criteria.values() for name in self.registry.runtimes_of(each.plan)}
+        prices = {name: self.engine.price(self.configuration.runtime(name)) for name in sorted(names)}
+        unpriced = [name for name, price in prices.items() if price is None]
         if unpriced:
             raise ConfigurationError(
                 f"a budget of ${self.budget_usd:g} cannot be kept: the price of {', '.join(unpriced)} is unknown. "
                 "Declare it: price = { input_per_mtok = ..., output_per_mtok = ... } in the runtime's table, or "
                 "leave the budget out."
             )
+
+    def _pair_up(self, items: Iterable[pytest.Item]) -> None:
+        """Tell the engine which samples share a case, so that a budget is spent on all of them or on none."""
+        if self.budget_usd is None or self.mode == "replay":
+            return
+        runtimes: defaultdict[tuple[str, str, int], list[str]] = defaultdict(list)
+        for item in items:
+            sample = self.registry.identify(item)
+            if sample is not None:
+                runtimes[sample.criterion, sample.case, sample.sample].append(sample.runtime)
+
+        def partners(sample: SampleId) -> list[str]:
+            return runtimes[sample.criterion, sample.case, sample.sample]
+
+        self.engine.partners = partners
 
     def begin(self, item: pytest.Item) -> None:
         """Start the record of a marked item.

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_proofmap.evidence.models import Price
 from pytest_proofmap.run.landing import Landing
-from pytest_proofmap.runtime.attempt import LiveCall
+from pytest_proofmap.runtime.attempt import LiveCall, Pair, Partner
 from pytest_proofmap.runtime.call_environment import CallEnvironment
 
 __all__ = [
@@ -82,6 +82,14 @@ def encode_call(number: int, call: LiveCall, *, hooked: bool, environment: dict[
         "transport": call.transport,
         "price": call.price.model_dump() if call.price is not None else None,
     }
+    if call.pair is not None:
+        content["pair"] = {
+            "case": call.pair.case,
+            "partners": [
+                [partner.runtime, partner.model, partner.bounds, partner.price.model_dump()]
+                for partner in call.pair.partners
+            ],
+        }
     text = json.dumps(content, separators=(",", ":"))
     line = {"op": "call", "id": number, "provider": call.provider, "hooked": hooked, "call": text}
     return encode({**line, "environment": environment} if environment else line)
@@ -115,8 +123,18 @@ def decode_call(message: dict[str, Any], environment: Mapping[str, str]) -> Live
         request=content["request"],
         transport=content["transport"],
         price=Price(**price) if price else None,
+        pair=_pair(content.get("pair")),
         environment=CallEnvironment(environment),
     )
+
+
+def _pair(content: dict[str, Any] | None) -> Pair | None:
+    if content is None:
+        return None
+    partners = (
+        Partner(runtime, model, bounds, Price(**price)) for runtime, model, bounds, price in content["partners"]
+    )
+    return Pair(content["case"], tuple(partners))
 
 
 def encode_landing(number: int, landing: Landing) -> bytes:

@@ -13,6 +13,27 @@ __all__ = ["AttemptError", "LiveCall"]
 
 
 @dataclass(frozen=True, slots=True)
+class Partner:
+    """A runtime that is to answer the same case, and what a call of it may cost."""
+
+    runtime: str
+    model: str
+    bounds: dict[str, Any]
+    """What bounds its answer of the parameters: ``max_tokens``, ``max_completion_tokens``, ``n``."""
+    price: Price
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The samples that only tell something together: one case on each runtime."""
+
+    case: str
+    """Criterion, case and sample in one text."""
+    partners: tuple[Partner, ...]
+    """The runtimes that were not asked yet, as far as the asking process knows."""
+
+
+@dataclass(frozen=True, slots=True)
 class LiveCall:
     """A request that has to be answered by the model itself."""
 
@@ -30,6 +51,8 @@ class LiveCall:
     price: Price | None = None
     environment: CallEnvironment | None = None
     """The environment under which it was asked; None: that of the process that makes it."""
+    pair: Pair | None = None
+    """What its budget is reserved together with."""
 
 
 class AttemptError(Exception):

@@ -110,6 +110,64 @@ def test_a_budget_is_never_exceeded(
     assert fake_provider.count == 20 - paid + paid
 
 
+def test_a_budget_needs_prices_of_the_runtimes_that_run(project: SmallProject) -> None:
+    """A runtime that the command line leaves out needs no price."""
+    project.configure(CONFIGURATION.replace("price = { input_per_mtok = 1.0, output_per_mtok = 2.0 }", ""))
+    project.write("conftest.py", echo_hook())
+    project.write("test_it.py", CASES)
+    result = project.run("--proofmap-budget=1", "--proofmap-runtimes=gpt")
+    result.assert_outcomes(passed=10)
+
+
+@pytest.mark.parametrize("options", [(), ("--proofmap-concurrency=0",)], ids=["ahead", "one at a time"])
+def test_a_budget_below_one_call_of_each_runtime_calls_none(
+    project: SmallProject, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """Before any call it is said what one call of each runtime reserves."""
+    monkeypatch.setenv("FAKE_KEY", "local")
+    project.configure(served(fake_provider))
+    project.write("test_it.py", CASES)
+    result = project.run("--proofmap-budget=0.001", *options)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert fake_provider.count == 0
+    result.stdout.fnmatch_lines(["*the budget of $0.001 cannot carry one call of each runtime*"])
+    text = " ".join(result.stdout.str().split())
+    assert "one worst-case call to gpt reserves $0.00" in text
+
+
+@pytest.mark.parametrize("options", [(), ("--proofmap-concurrency=0",)], ids=["ahead", "one at a time"])
+def test_a_budget_is_spent_on_pairs(
+    project: SmallProject, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """A case is paid on every runtime or on none."""
+    monkeypatch.setenv("FAKE_KEY", "local")
+    for model in ("gpt", "mini"):
+        fake_provider.script(model, usage={"prompt_tokens": 10, "completion_tokens": 100, "total_tokens": 110})
+    project.configure(served(fake_provider))
+    project.write("test_it.py", CASES)
+    project.run("--proofmap-budget=0.0155", *options)
+    asked: dict[str, set[str]] = {}
+    for sample in project.evidence().samples:
+        if sample.outcome != "skipped":
+            asked.setdefault(sample.case, set()).add(sample.runtime)
+    assert 0 < len(asked) < 10
+    assert all(runtimes == {"gpt", "mini"} for runtimes in asked.values())
+
+
+def test_what_is_cached_needs_no_money(
+    project: SmallProject, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the baseline's answers there, the budget is for the challenger alone."""
+    monkeypatch.setenv("FAKE_KEY", "local")
+    project.configure(served(fake_provider))
+    project.write("test_it.py", CASES)
+    project.run("--proofmap-runtimes=gpt")
+    before = fake_provider.count
+    result = project.run("--proofmap-budget=0.004")
+    result.assert_outcomes(passed=20)
+    assert fake_provider.count == before + 10
+
+
 def test_progress_in_words() -> None:
     """One line says what is done, under way and spent, and for each provider how fast and how long."""
     status = {
