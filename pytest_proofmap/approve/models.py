@@ -112,8 +112,12 @@ class RouteEvidence(LockModel):
     """Cost of 1,000 cases by runtime; null when it is unknown."""
     skipped: int = 0
     """How many cases were skipped."""
+    oldest_answers: dict[str, Timestamp] = {}
+    """When the oldest answer of each runtime was made."""
+    superseded: dict[str, int] = {}
+    """How many answers of a runtime were made before its model changed."""
 
-    later_fields = frozenset({"skipped"})
+    later_fields = frozenset({"skipped", "oldest_answers", "superseded"})
 
 
 class Approval(LockModel):

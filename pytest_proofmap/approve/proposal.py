@@ -21,10 +21,11 @@ from pytest_proofmap.approve.staleness import auxiliary_claims
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.decide.economics import RouteCosts
 from pytest_proofmap.errors import ApprovalError, did_you_mean
+from pytest_proofmap.evidence.ages import AnswerAge, ages
 from pytest_proofmap.evidence.fingerprint import prompt_key, runtime_fingerprint, runtime_key
 from pytest_proofmap.evidence.models import Cell, Criterion, Evidence, Objective, Recommendation
 
-__all__ = ["Wish", "approved_routes", "chosen_objectives", "objections", "replace_objectives"]
+__all__ = ["Wish", "answers_of", "approved_routes", "chosen_objectives", "objections", "replace_objectives"]
 
 
 class Wish(NamedTuple):
@@ -227,6 +228,7 @@ def _add(
     asked, rendered = auxiliary_claims(evidence, used)
     prompts = dict(_prompts(evidence, set(used), set(chain)))
     lock.prompts.update(prompts)
+    answered = ages(answers_of(evidence, used, chain))
     lock.routes[name] = Route(
         chain=keys,
         prompts=sorted(prompts),
@@ -243,6 +245,8 @@ def _add(
             skipped=sum(min(cell.skipped for cell in cells.values()) for cells in used.values()),
             pass_rates={runtime: _pass_rate(cells[runtime] for cells in used.values()) for runtime in chain},
             cost_per_1k_usd={runtime: costs.per_1k_usd(runtime, used, recommendation.slice) for runtime in chain},
+            oldest_answers={each.runtime: each.made_at[0] for each in answered},
+            superseded={each.runtime: each.superseded for each in answered if each.superseded},
         ),
         approval=approval,
         digest="",
@@ -261,6 +265,17 @@ def _cells(criterion: Criterion, slice_name: str | None) -> Mapping[str, Cell]:
     sliced = any(cell.slice is not None for cell in criterion.cells)
     wanted = slice_name if sliced else None
     return {cell.runtime: cell for cell in criterion.cells if cell.slice == wanted and cell.cases > cell.skipped}
+
+
+def answers_of(evidence: Evidence, criteria: Collection[str], runtimes: Collection[str]) -> Iterator[AnswerAge]:
+    """Yield when the answers of some runtimes on some criteria were made, each answer once."""
+    seen = set()
+    for sample in evidence.samples:
+        for call in sample.calls if sample.criterion in criteria else ():
+            name = call.runtime or sample.runtime
+            if name in runtimes and call.made_at and call.key not in seen:
+                seen.add(call.key)
+                yield AnswerAge(name, call.model or "", call.made_at)
 
 
 def _pass_rate(cells: Iterable[Cell]) -> float | None:

@@ -16,6 +16,7 @@ from pytest_proofmap.approve.staleness import (
     replaced_entries,
     way_out,
 )
+from pytest_proofmap.evidence.ages import is_older
 
 __all__ = ["Problem", "expiry_of", "verify"]
 
@@ -39,6 +40,8 @@ class Problem(NamedTuple):
         "retired",
         "retires",
         "unpinned",
+        "old",
+        "superseded",
     ]
     text: str
     next_step: str
@@ -47,7 +50,11 @@ class Problem(NamedTuple):
 
 
 def verify(
-    lock: Lock, present: Fingerprints, now: datetime, retired_on: Callable[[str], date | None]
+    lock: Lock,
+    present: Fingerprints,
+    now: datetime,
+    retired_on: Callable[[str], date | None],
+    max_age_days: int = 0,
 ) -> Iterator[Problem]:
     """Yield what is wrong with the routes of a lock, and what soon will be.
 
@@ -56,6 +63,7 @@ def verify(
         present: The fingerprints that now hold.
         now: The present time, with its zone.
         retired_on: Returns when a model is retired; None: not known.
+        max_age_days: Answers older than so many days are named; 0: none is.
     """
     broken = set(broken_digests(lock))
     for name, route in lock.routes.items():
@@ -70,6 +78,8 @@ def verify(
             yield Problem(name, "content", f"is not what was approved: {text}", undo, True)
         if route.criteria and not route.evidence.cases:
             yield Problem(name, "no_cases", "was approved on no case at all", again, True)
+        for kind, text in _ages(route, now, max_age_days):
+            yield Problem(name, kind, text, "ask again: pytest --proofmap --proofmap-cache=refresh", False)
         if route.from_hooks and not present.knows_hooks:
             text = (
                 f"{', '.join(route.from_hooks)}: pytest_proofmap_runtimes says what it is, and only pytest asks it"
@@ -119,3 +129,15 @@ def _model(
     if model.endswith(("-latest", ":latest")):
         text = f"{runtime}: {model} is an alias, and may mean another model tomorrow"
         yield Problem(route, "unpinned", text, "name a dated model", False)
+
+
+def _ages(route: Route, now: datetime, max_age_days: int) -> Iterator[tuple[Literal["old", "superseded"], str]]:
+    """Yield on which old answers a route was approved, or on answers of models that served before."""
+    if not max_age_days:
+        return
+    for runtime, made_at in route.evidence.oldest_answers.items():
+        if is_older(made_at, max_age_days, now):
+            text = f"answers of {runtime} are older than {max_age_days} days, the oldest from {made_at[:10]}"
+            yield "old", f"was approved on old answers: {text}"
+    for runtime, number in route.evidence.superseded.items():
+        yield "superseded", f"was approved on {number:,} answers of {runtime} made before its model changed"

@@ -112,6 +112,7 @@ def approve(
     _refuse(_changes(approved, configuration))
     lock = replace_objectives(present, approved, chosen)
     _show(present, lock, stored, chosen)
+    _show_ages(stored, chosen, configuration)
     if dry_run:
         click.echo("nothing was written (--dry-run)")
         return
@@ -121,6 +122,17 @@ def approve(
 
     write_lock(path, lock)
     click.echo(f"wrote {as_typed(path)}: review it, commit it, and check it in CI with: proofmap verify")
+
+
+def _show_ages(stored: Evidence, chosen: list[str], configuration: Configuration) -> None:
+    """Name the answers that are old, or that a model gave which serves no more."""
+    from pytest_proofmap.approve.proposal import answers_of
+    from pytest_proofmap.evidence.ages import ages, told
+
+    criteria = {criterion.id for criterion in stored.criteria if criterion.objective in chosen}
+    found = ages(answers_of(stored, criteria, stored.runtimes))
+    for text in told(found, configuration.max_age_days, datetime.now(timezone.utc)):
+        say(f"! {text}")
 
 
 def _ask(path: Path) -> None:

@@ -51,7 +51,9 @@ def verify(collect: bool, lock_file: Path | None, as_json: bool, rootdir: Path |
         collected_all=collect,
         from_hooks=found.runtimes if found else None,
     )
-    problems = list(find_problems(lock, project, datetime.now(timezone.utc), retired_on))
+    problems = list(
+        find_problems(lock, project, datetime.now(timezone.utc), retired_on, configuration.max_age_days)
+    )
     if as_json:
         _print_json(problems, lock)
     else:

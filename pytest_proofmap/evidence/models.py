@@ -225,7 +225,7 @@ class CallFailure(Model):
 class Call(GrowingModel):
     """One call made by a sample on the runtime under test."""
 
-    added = frozenset({"billed"})
+    added = frozenset({"billed", "made_at"})
 
     key: str
     prompt: PromptRef | None = None
@@ -251,6 +251,8 @@ class Call(GrowingModel):
     """How many calls to the same provider were under way when the answer was made."""
     usage_estimated: bool = False
     """True when the token counts were estimated and not reported by the model."""
+    made_at: str | None = None
+    """When the answer was made."""
     billed: dict[str, Amount] | None = None
     """How much the answer has of what else is billed (``cache_write_tokens``, ``searches``, ...)."""
 

@@ -22,6 +22,8 @@ class Charge(NamedTuple):
     answered: bool
     auxiliary: str | None = None
     """Name of the runtime of an auxiliary call; None for the runtime under test."""
+    age: tuple[str, str, str] | None = None
+    """Runtime, served model and time of the answer (:class:`pytest_proofmap.evidence.ages.AnswerAge`)."""
 
 
 def total(charges: Iterable[Charge]) -> Totals:

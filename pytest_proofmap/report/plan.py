@@ -10,6 +10,7 @@ from pytest_proofmap.report.next_steps import run_again
 from pytest_proofmap.report.page import Page, width_of
 from pytest_proofmap.report.terminal import page_of
 from pytest_proofmap.report.wording import money, plural
+from pytest_proofmap.run.budget import cannot_carry
 from pytest_proofmap.run.plan import PLAN, Plan, RuntimePlan
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def plan_lines(plan: Plan, page: Page, budget_usd: float | None, *, brief: bool 
             f"{'is' if plan.unexplored == 1 else 'are'} not counted."
         )
     if budget_usd is not None:
-        lines += page.wrap(f"The budget is {money(budget_usd)}.")
+        lines += page.wrap(_budget(plan, budget_usd))
     return lines
 
 
@@ -102,3 +103,18 @@ def _total(plan: Plan) -> str:
     total = _range((sum(cost[0] for cost in costs), sum(cost[1] for cost in costs)))
     without = f", without {plural(unknown, 'runtime')} of unknown price" if unknown else ""
     return f" They would cost {total}{without}."
+
+
+def _budget(plan: Plan, budget_usd: float) -> str:
+    """Return how the budget compares with what the calls may cost."""
+    costs = [(planned, planned.cost_usd()) for planned in plan.sorted() if planned.calls]
+    most = sum(cost[1] for _, cost in costs if cost is not None)
+    text = f"The budget is {money(budget_usd)}"
+    if any(cost is None for _, cost in costs):
+        return f"{text}, and cannot be kept while a price is unknown."
+    one_call = {planned.name: planned.dearest_usd() for planned, _ in costs}
+    if one_call and sum(one_call.values()) > budget_usd:
+        return f"{text}. A run would be {cannot_carry(budget_usd, one_call)}"
+    if most > budget_usd:
+        return f"{text}: at worst the calls cost {money(most)}, and what it does not cover would be skipped."
+    return f"{text}, which covers them at worst."

@@ -23,6 +23,7 @@ from pytest_proofmap.decide.decision import Decision
 from pytest_proofmap.decide.served import ForeignAnswers, foreign_answers
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.errors import EvidenceError, HistoryError, ProofmapError
+from pytest_proofmap.evidence.ages import AnswerAge, ages, told
 from pytest_proofmap.evidence.artifact import ArtifactParts, write_evidence
 from pytest_proofmap.evidence.fingerprint import configured_fingerprint
 from pytest_proofmap.evidence.memo import PValueMemo
@@ -170,6 +171,8 @@ def _result(
         blocks = [each.block for each in foreign]
         decision = history.decide(criteria, objectives, runtimes, recorder.observations, memo=memo, blocks=blocks)
     warnings = list(run.warnings)
+    answers = (AnswerAge(*charge.age) for charge in recorder.charges.values() if charge.age)
+    warnings += told(ages(answers), configuration.max_age_days, run.started_at)
     try:
         create_folder(folder)
         memo.save()

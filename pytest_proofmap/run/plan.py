@@ -64,12 +64,20 @@ class RuntimePlan:
         if self.price is None:
             return None
         typical = median(self.seen_completions) if self.seen_completions else 0
+        most = sum(self._worst_usd(self.price))
         least = self.input_tokens()[0] * self.price.input_per_mtok
         least += len(self.calls) * typical * self.price.output_per_mtok
+        return min(least / 1_000_000, most), most
+
+    def dearest_usd(self) -> float:
+        """Return what the dearest of the calls may cost in USD."""
+        return max(self._worst_usd(self.price), default=0.0) if self.price is not None else 0.0
+
+    def _worst_usd(self, price: Price) -> list[float]:
+        """Return what the budget would reserve for each call."""
         longest = 2 * max(self.seen_completions) if self.seen_completions else FIRST_COMPLETION_TOKENS
         unbounded = min(longest, max_output_tokens(self.model) or longest)
-        most = sum(worst_case_usd(request.content(), self.price, unbounded) for request in self.calls.values())
-        return min(least / 1_000_000, most), most
+        return [worst_case_usd(request.content(), price, unbounded) for request in self.calls.values()]
 
 
 @dataclass(slots=True)

@@ -20,11 +20,12 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 from pytest_proofmap.decide.observation import Observation, data_error_of, observation_of
 from pytest_proofmap.errors import BudgetError
+from pytest_proofmap.evidence.ages import AnswerAge
 from pytest_proofmap.evidence.models import Outcome, Totals
 from pytest_proofmap.evidence.totals import SOURCE_RANK, Charge, total
 from pytest_proofmap.run.left_out import messages_left_out
 from pytest_proofmap.run.miss import Miss
-from pytest_proofmap.run.sample import SampleRecord
+from pytest_proofmap.run.sample import CallRecord, SampleRecord
 from pytest_proofmap.run.unused_calls import PaidCall
 from pytest_proofmap.runtime.redaction import Redactor
 from pytest_proofmap.runtime.request import Request
@@ -113,7 +114,14 @@ class SamplePayload:
                 data_error=data_error_of(record.exception, record.raised_at) if record.data_error else None,
             ),
             charges=[
-                Charge(call.key, call.source, call.cost_usd, call.answer is not None, call.auxiliary)
+                Charge(
+                    call.key,
+                    call.source,
+                    call.cost_usd,
+                    call.answer is not None,
+                    call.auxiliary,
+                    _age(call, id.runtime),
+                )
                 for call in record.calls
             ],
             requests=requests,
@@ -246,6 +254,13 @@ class Recorder:
         return tempfile.TemporaryFile(
             "w+", encoding="utf-8", errors="surrogatepass", newline="\n", dir=self.folder
         )
+
+
+def _age(call: CallRecord, runtime: str) -> AnswerAge | None:
+    """Return when and by whom a call was answered; None: nobody says when."""
+    if call.answer is None or call.answer.made_at is None:
+        return None
+    return AnswerAge(call.auxiliary or runtime, call.answer.model or call.request.model, call.answer.made_at)
 
 
 def _recorded(request: Request, *, texts: bool) -> dict[str, Any]:

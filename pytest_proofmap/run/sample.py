@@ -115,6 +115,7 @@ class CallRecord:
             "runtime": self.auxiliary,
             "concurrency": self.concurrency,
             "usage_estimated": answer.usage_estimated if answer else False,
+            **({"made_at": answer.made_at} if answer and answer.made_at else {}),
             **({"billed": dict(billed)} if billed else {}),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import io
 from concurrent.futures import Future
 from typing import Any
@@ -56,6 +57,22 @@ def test_a_plan_calls_nothing(project: SmallProject) -> None:
     )
     assert project.calls() == []
     assert not project.artifact.exists()
+
+
+@pytest.mark.parametrize(
+    ("budget", "told"),
+    [
+        ("5", "The budget is $5.00, which covers them at worst."),
+        ("0.02", "The budget is $0.020: at worst the calls cost $*"),
+        ("0.001", "*cannot carry one call of each runtime: one worst-case call to gpt reserves*"),
+    ],
+)
+def test_a_plan_compares_itself_with_the_budget(project: SmallProject, budget: str, told: str) -> None:
+    """Whether the budget covers the calls is known before any is made."""
+    project.write("conftest.py", echo_hook())
+    project.write("test_it.py", CASES)
+    result = project.run("--proofmap-plan", f"--proofmap-budget={budget}")
+    assert fnmatch.fnmatchcase(" ".join(result.stdout.str().split()), f"*{told}*")
 
 
 def test_a_plan_after_a_run_has_nothing_to_call(project: SmallProject) -> None:

@@ -88,6 +88,24 @@ def test_expiry(expires_at: str | None, expected: list[tuple[str, bool]]) -> Non
     assert kinds(lock(expires_at=expires_at)) == expected
 
 
+def test_old_answers_are_named() -> None:
+    """Answers get older after an approval; those that a former model gave were known to be so."""
+    approved = lock()
+    route = approved.routes["job"]
+    evidence = route.evidence.model_copy(
+        update={"oldest_answers": {"m": "2026-03-01T00:00:00Z"}, "superseded": {"m": 3}}
+    )
+    dated = signed(
+        approved.model_copy(update={"routes": {"job": route.model_copy(update={"evidence": evidence})}}), ["job"]
+    )
+    present = Unchanged(route.chain[0].rpartition("@")[2])
+    for days, expected in ((90, ["old", "superseded"]), (93, ["superseded"]), (0, [])):
+        found = list(verify(dated, present, NOW, lambda model: None, days))
+        assert [each.kind for each in found] == expected
+        assert not any(each.is_finding for each in found)
+    assert "oldest_answers" not in approved.routes["job"].model_dump_json()
+
+
 @pytest.mark.parametrize(("days", "expected"), [(-1, ["retired"]), (0, ["retired"]), (14, ["retires"]), (15, [])])
 def test_retired_models(days: int, expected: list[str]) -> None:
     """A model that its provider retires is warned of before and after."""
