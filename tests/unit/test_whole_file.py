@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from pytest_proofmap.whole_file import write_whole
 
 
@@ -21,3 +23,20 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         file.write("whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".a.json.2.tmp", ".b.json.1.tmp", "a.json"]
     assert (tmp_path / "a.json").read_text() == "whole"
+
+
+def test_what_looks_at_the_whole_file_cannot_lose_it(tmp_path: Path) -> None:
+    """The file is there before it takes its place, and takes it whatever becomes of who looked at it."""
+    path = tmp_path / "a.json"
+    path.write_text("old", encoding="utf-8")
+    seen = []
+
+    def look(written: Path) -> None:
+        seen.append((written.read_text(encoding="utf-8"), path.read_text(encoding="utf-8")))
+        raise RuntimeError("a report that cannot be made")
+
+    with pytest.raises(RuntimeError, match="cannot be made"), write_whole(path, look) as file:
+        file.write("new")
+    assert seen == [("new", "old")]
+    assert path.read_text(encoding="utf-8") == "new"
+    assert list(tmp_path.iterdir()) == [path]
