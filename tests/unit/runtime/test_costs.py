@@ -303,6 +303,50 @@ def test_what_litellm_said_is_kept_with_the_answer() -> None:
     assert "litellm_usd" not in searched.content()
 
 
+ASK_CLIENT = """
+import asyncio, json, os, sys
+from pytest_proofmap.runtime.answer import Answer
+from pytest_proofmap.runtime.attempt import LiveCall
+from pytest_proofmap.runtime.client import LiteLLMClient
+from pytest_proofmap.runtime.prices import bundled_price
+from pytest_proofmap.runtime.redaction import Redactor
+
+async def price():
+    client = LiteLLMClient(Redactor({}))
+    for model, usage in json.load(sys.stdin):
+        request = {"model": model, "messages": [], "params": {}}
+        message = {"role": "assistant", "content": "ok"}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        answer = Answer(request, {"choices": [choice], "usage": usage})
+        call = LiveCall("key", "runtime", "provider", request, {}, bundled_price(model))
+        usd = (await client.priced(call, answer)).litellm_usd
+        print("usd", json.dumps(usd), "litellm" in sys.modules, flush=True)
+
+asyncio.run(price())
+os._exit(0)
+"""
+
+
+def test_the_rest_is_asked_of_litellm_when_the_answer_is_made() -> None:
+    """A search's fee is what LiteLLM says, which is not even imported for an answer that is plain tokens."""
+    tokens = {"prompt_tokens": 50, "completion_tokens": 20, "total_tokens": 70}
+    searched = {**tokens, "prompt_tokens_details": {"web_search_requests": 1}}
+    model = "perplexity/sonar-pro"
+    if bundled_price(model) is None:
+        pytest.skip(f"{model} is no longer in LiteLLM's map")
+    asked = json.dumps([[model, tokens], ["openai/no-such-model", searched], [model, searched]])
+    ran = subprocess.run(
+        [sys.executable, "-c", ASK_CLIENT], input=asked, capture_output=True, text=True, check=True
+    )
+    plain, unlisted, fee = [line[4:] for line in ran.stdout.splitlines() if line.startswith("usd ")]
+    assert plain == unlisted == "null False"
+    usd, _, imported = fee.partition(" ")
+    of_tokens = answer_cost(answer(model, tokens), bundled_price(model))
+    assert of_tokens is not None
+    assert float(usd) > 5 * of_tokens
+    assert imported == "True"
+
+
 @pytest.mark.parametrize(
     "model",
     [
