@@ -121,7 +121,8 @@ def observe_setup(
     if call.excinfo is None:
         return
     error = call.excinfo.value
-    failed = record.failed_call
+    failures = [call.error for call in record.calls if call.auxiliary is None and call.error is not None]
+    unanswered = next((failure for failure in failures if failure in _chain(error)), None)
     if isinstance(error, pytest.skip.Exception):
         # What adaptive sampling says is ProofMap's own.
         message = wording.own(str(error.msg)) if record.spared else wording.reason(error)
@@ -130,7 +131,9 @@ def observe_setup(
         record.end(Ending("skipped", wording.reason(error, "not run: ")))
     elif isinstance(record.error, BudgetError):
         record.end(Ending("skipped", wording.own(record.error.message)))
-    elif isinstance(error, CallError) and (failed is None or failed.auxiliary is None):
+    elif unanswered is not None:
+        record.end(Ending("error", wording.error(unanswered), "unavailable", unanswered.error_class))
+    elif isinstance(error, CallError) and record.error is None:
         record.end(Ending("error", wording.error(error), "unavailable", error.error_class))
     elif isinstance(error, RefusalError) and error not in record.own_errors:
         record.end(Ending("failed", wording.error(error), None, _class_of(error)))

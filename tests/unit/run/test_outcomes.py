@@ -270,6 +270,24 @@ def test_a_broken_subtest_outweighs_a_failing_one() -> None:
     assert [shown.outcome for shown in reports] == ["skipped", "failed", "skipped"]
 
 
+@pytest.mark.parametrize(("auxiliary", "kind"), [(None, "unavailable"), ("judge", "test")])
+def test_a_fixture_that_a_failed_call_breaks(auxiliary: str | None, kind: str) -> None:
+    """A fixture that passes a failed call of its runtime on, wrapped or not, is no broken fixture."""
+    late = CallError("TimeoutError", "late")
+    for raised in (late, chained(RuntimeError("no reply"), late)):
+        sample = record()
+        call = sample.begin("k", Request("openai/mini", [], {}), auxiliary=auxiliary, prompt=None)
+        sample.fail(call, late, attempts=1)
+        observe_setup(sample, call_info(raised, "setup"), Wording())
+        assert (sample.outcome, sample.error_kind) == ("error", kind)
+        assert sample.fixture_failed == (kind == "test")
+    sample = record()
+    call = sample.begin("k", Request("openai/mini", [], {}), auxiliary=None, prompt=None)
+    sample.fail(call, late, attempts=1)
+    observe_setup(sample, call_info(NameError("x"), "setup"), Wording())
+    assert (sample.error_kind, sample.fixture_failed) == ("test", True)
+
+
 def test_where_it_was_raised(tmp_path: Path) -> None:
     """The innermost line of the project is named, for errors and for data errors and not for assertions."""
     module = tmp_path / "helper.py"
