@@ -19,7 +19,6 @@ from pytest_proofmap.runtime.request import (
     Request,
     describe_secret,
     part_key_headers,
-    plain_copy,
 )
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ class Runtime:
         self._engine.refuse_forked()
         try:
             # What is sent and recorded is the request as it is now, whatever the test does with its parts.
-            request = Request(*map(plain_copy, request))
+            request = request.copied()
             key, text = self._engine.identity(request)
         except (TypeError, ValueError, RecursionError) as error:
             raise RequestError(

@@ -46,7 +46,7 @@ class HookClient:
         started = time.perf_counter()
         try:
             # A copy, because what the client makes of it must not be taken for what the test asked.
-            given = self._hook(runtime=call.runtime, request=Request(*map(plain_copy, request)))
+            given = self._hook(runtime=call.runtime, request=request.copied())
             if inspect.isawaitable(given):
                 given = self._run(_await(given)).result()
         except Exception as error:

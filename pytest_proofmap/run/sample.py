@@ -264,13 +264,15 @@ class SampleRecord:
             texts: Whether what was answered is kept.
         """
         id = self.id
-        added: dict[str, Any] = {
-            "error_kind": self.error_kind,
-            "exception": self.exception,
-            "raised_at": self.raised_at,
-            "data_error": self.data_error or None,
-            "xfailed": self.xfailed or None,
-        }
+        added: dict[str, Any] = {}
+        if self.outcome in ("failed", "error"):
+            added = {
+                "error_kind": self.error_kind,
+                "exception": self.exception,
+                "raised_at": self.raised_at,
+                "data_error": self.data_error or None,
+                "xfailed": self.xfailed or None,
+            }
         return {
             "criterion": id.criterion,
             "case": id.case,

@@ -261,13 +261,12 @@ class QualificationSession:
         if call.when == "teardown":
             self._deliver(record, report)
             return
-        plan, root = self.registry.plan_of(record.id), self.config.rootpath
         if call.when == "call":
-            observe_call(record, call, self._wording, plan.rules, root)
+            observe_call(record, call, self._wording, self.registry.plan_of(record.id).rules, self.config.rootpath)
         elif call.excinfo is not None:
-            observe_setup(record, call, self._wording, root)
+            observe_setup(record, call, self._wording, self.config.rootpath)
         if record.outcome not in (None, "passed") or record.running:
-            show(report, record, plan.bar)
+            show(report, record, self.registry.plan_of(record.id).bar)
             make_visible(report, colours=self._paints)
 
     def receive(self, report: pytest.TestReport) -> None:

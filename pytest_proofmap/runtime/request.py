@@ -135,6 +135,18 @@ class Request(NamedTuple):
             sample=content.get("sample") or 0,
         )
 
+    def copied(self) -> Request:
+        """Return a copy that shares nothing with the original that can be changed."""
+        return Request(
+            self.model,
+            plain_copy(self.messages),
+            plain_copy(self.params),
+            self.api_base,
+            self.tools and plain_copy(self.tools),
+            self.response_format and plain_copy(self.response_format),
+            self.sample,
+        )
+
     def key(self) -> str:
         """Return the key under which the answer is stored: 64 hexadecimal digits."""
         return self.identity()[0]
