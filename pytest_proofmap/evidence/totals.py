@@ -24,6 +24,8 @@ class Charge(NamedTuple):
     """Name of the runtime of an auxiliary call; None for the runtime under test."""
     age: tuple[str, str, str] | None = None
     """Runtime, served model and time of the answer (:class:`pytest_proofmap.evidence.ages.AnswerAge`)."""
+    hooked: bool = False
+    """Whether the project's own client gave the answer."""
 
 
 def total(charges: Iterable[Charge]) -> Totals:

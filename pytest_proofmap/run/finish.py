@@ -186,7 +186,7 @@ def _result(
         id=run.id,
         started_at=_timestamp(run.started_at),
         finished_at=_timestamp(datetime.now(timezone.utc)),
-        versions=_versions(recorder),
+        versions=_versions(recorder, has_hook=bool(run.config.hook.pytest_proofmap_call.get_hookimpls())),
         git=_git(run.config.rootpath),
         complete=not reasons,
         shard=shard,
@@ -361,8 +361,10 @@ def _prompts_json(recorder: Recorder, configuration: Configuration) -> str:
     return json.dumps(used, ensure_ascii=False)
 
 
-def _versions(recorder: Recorder) -> Versions:
-    called = any(charge.source == "live" for charge in recorder.charges.values())
+def _versions(recorder: Recorder, *, has_hook: bool) -> Versions:
+    live = [charge for charge in recorder.charges.values() if charge.source == "live"]
+    # Whose a failure was is not known: with a client of the project's own it is taken for that one's.
+    called = any(not charge.hooked and (charge.answered or not has_hook) for charge in live)
     return Versions(
         proofmap=__version__,
         pytest=pytest.__version__,

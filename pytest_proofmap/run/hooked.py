@@ -143,5 +143,6 @@ def _answer(given: object, request: Request, latency_s: float) -> Answer:
         request=request.content(),
         response=response,
         latency_s=latency_s,
+        lane="hook",
         made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )

@@ -113,17 +113,7 @@ class SamplePayload:
                 error_kind=record.error_kind,
                 data_error=data_error_of(record.exception, record.raised_at) if record.data_error else None,
             ),
-            charges=[
-                Charge(
-                    call.key,
-                    call.source,
-                    call.cost_usd,
-                    call.answer is not None,
-                    call.auxiliary,
-                    _age(call, id.runtime),
-                )
-                for call in record.calls
-            ],
+            charges=[_charge(call, id.runtime) for call in record.calls],
             requests=requests,
             prompts=[(call.prompt.name, call.prompt.variant) for call in record.calls if call.prompt is not None],
             miss=miss,
@@ -150,6 +140,14 @@ class SamplePayload:
             over_budget=over_budget,
             unkept=unkept,
         )
+
+
+def _charge(call: CallRecord, runtime: str) -> Charge:
+    answer = call.answer
+    hooked = answer is not None and answer.lane == "hook"
+    return Charge(
+        call.key, call.source, call.cost_usd, answer is not None, call.auxiliary, _age(call, runtime), hooked
+    )
 
 
 @dataclass(slots=True)

@@ -59,6 +59,8 @@ class Answer(NamedTuple):
     """How many times the request was sent."""
     run: str | None = None
     """Id of the run that paid for it, as the cache keeps it; recordings leave it out."""
+    lane: str | None = None
+    """``hook``: the project's own client gave it; None: LiteLLM did."""
     served: Mapping[str, str] = MappingProxyType({})
     """What decides its price and is not in the response: ``service_tier``, ``region_name``."""
     litellm_usd: float | None = None
@@ -88,6 +90,7 @@ class Answer(NamedTuple):
             "refusal": refusal,
             "attempts": self.attempts,
             **({"run": self.run} if self.run else {}),
+            **({"lane": self.lane} if self.lane else {}),
             **({"served": dict(self.served)} if self.served else {}),
             **({"litellm_usd": self.litellm_usd} if self.litellm_usd is not None else {}),
         }
@@ -135,6 +138,7 @@ class Answer(NamedTuple):
             usage_estimated=data.get("usage_estimated") is True,
             attempts=number_of(data.get("attempts", 1)) or 0,
             run=_text(data.get("run")),
+            lane=_text(data.get("lane")),
             served=_texts(data.get("served")),
             litellm_usd=_seconds(data.get("litellm_usd")),
         )

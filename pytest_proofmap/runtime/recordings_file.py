@@ -78,7 +78,7 @@ def write_recordings(path: Path, answers: Iterable[Answer]) -> None:
     lines = sorted(((_order(answer.request), answer) for answer in answers), key=lambda pair: pair[0])
     try:
         with write_whole(path) as file:
-            file.writelines(answer._replace(run=None).to_json() + "\n" for _, answer in lines)
+            file.writelines(answer._replace(run=None, lane=None).to_json() + "\n" for _, answer in lines)
     except OSError as error:
         raise RecordingsError(
             f"{path}: the recordings cannot be written ({error.strerror or error}); nothing was changed."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small_project import THREE_CASES, SmallProject
+from small_project import THREE_CASES, SmallProject, echo_hook
 
 NO_LITELLM = """
 def pytest_proofmap_call(runtime, request):
@@ -257,3 +257,16 @@ def test_the_hook_runs_once_under_xdist(recorded: SmallProject) -> None:
     recorded.write("conftest.py", RECORDED + "    with open('asked.txt', 'a') as file:\n        file.write('x')\n")
     recorded.run_apart("-n", "2").assert_outcomes(passed=6)
     assert (recorded.folder / "asked.txt").read_text() == "x"
+
+
+def test_a_run_of_ones_own_client_names_no_litellm(project: SmallProject) -> None:
+    """The evidence names LiteLLM's version only where LiteLLM made a call."""
+    project.write("conftest.py", echo_hook())
+    project.write(
+        "test_it.py",
+        "import pytest\n\n@pytest.mark.qualify\ndef test_t(runtime):\n    assert runtime.complete('a').text\n",
+    )
+    result = project.run()
+    versions = project.evidence().run.versions
+    assert project.calls(), result.stdout.str()
+    assert versions.litellm is None
