@@ -55,6 +55,12 @@ def plan_lines(plan: Plan, page: Page, budget_usd: float | None, *, brief: bool 
     if plan.open_ended:
         waiting = plural(len(plan.open_ended), "test waits", "tests wait")
         lines += page.wrap(f"{waiting} for an answer that is not there, and may ask for more after it.")
+    if plan.later_calls:
+        later = ", ".join(f"{name} {number:,}" for name, number in sorted(plan.later_calls.items()))
+        lines += page.wrap(
+            f"Auxiliary calls that follow such answers, at least, and are in no sum yet: {later}. What they cost "
+            "is known once there are answers to send."
+        )
     if plan.unexplored:
         lines += page.wrap(
             f"{plural(plan.unexplored, 'test')} marked prefetch=False cannot be foreseen and "

@@ -168,7 +168,7 @@ def make_plan(run: QualificationSession, session: pytest.Session) -> Plan:
             dry_run = DryRun(sends=False)
             runner.run(item, dry_run)
             if dry_run.suspended:
-                plan.open_ended.add(item.nodeid)
+                plan.note_open_ended(item)
     runner.quiet.close()
     return plan
 

@@ -7,6 +7,9 @@ that the figures are a lower bound for conversations, and the plan says so.
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
@@ -21,6 +24,9 @@ from pytest_proofmap.runtime.prices import max_output_tokens
 from pytest_proofmap.runtime.request import Request
 
 __all__ = ["PLAN", "Found", "Plan", "RuntimePlan"]
+
+_AUXILIARY = re.compile(r"""\bruntimes\[\s*["']([A-Za-z0-9_.-]+)["']\s*\]""")
+"""How a test names the runtime of an auxiliary call."""
 
 CHARACTERS_PER_TOKEN = 4
 """Rule of thumb for the least number of input tokens."""
@@ -87,6 +93,8 @@ class Plan:
     runtimes: dict[str, RuntimePlan] = field(default_factory=dict)
     open_ended: set[str] = field(default_factory=set)
     """Node ids of the tests that may ask for more after an answer that is not there."""
+    later_calls: Counter[str] = field(default_factory=Counter)
+    """By auxiliary runtime (a judge), the calls that the source of these tests makes after such an answer."""
     unexplored: int = 0
     """How many tests are not run dry, because they are marked ``prefetch=False``."""
 
@@ -103,6 +111,15 @@ class Plan:
     def note_call(self, runtime: RuntimeConfig, price: Price | None, key: str, request: Request) -> None:
         """Write down a request that would be sent."""
         self._of(runtime, price).calls[key] = request
+
+    def note_open_ended(self, item: pytest.Item) -> None:
+        """Write down a test that waits for an answer, and whom its source asks afterwards, once each."""
+        self.open_ended.add(item.nodeid)
+        try:
+            source = inspect.getsource(getattr(item, "function", type(item)))
+        except (OSError, TypeError):
+            return
+        self.later_calls.update(set(_AUXILIARY.findall(source)))
 
     def total_calls(self) -> int:
         """Return how many requests would be sent."""

@@ -23,6 +23,17 @@ def test_echo(runtime, case):
 """
 
 
+JUDGED = """
+import pytest
+
+@pytest.mark.parametrize("case", ["a", "b", "c"])
+@pytest.mark.qualify
+def test_echo(runtime, runtimes, case):
+    reply = runtime.complete(case)
+    assert runtimes["gpt"].complete(f"Is this right? {reply.text}").text
+"""
+
+
 def served(provider: FakeProvider, extra: str = "") -> str:
     """Return a configuration whose runtimes are served by the provider."""
     base = f'api_base = "{provider.url}"\nparams = {{ api_key = "os.environ/FAKE_KEY" }}\nprovider = "fake"\n'
@@ -73,6 +84,14 @@ def test_a_plan_compares_itself_with_the_budget(project: SmallProject, budget: s
     project.write("test_it.py", CASES)
     result = project.run("--proofmap-plan", f"--proofmap-budget={budget}")
     assert fnmatch.fnmatchcase(" ".join(result.stdout.str().split()), f"*{told}*")
+
+
+def test_a_plan_counts_the_judges_calls(project: SmallProject) -> None:
+    """What the tests ask of a judge after their answers is counted, although no answer is there."""
+    project.write("conftest.py", echo_hook())
+    project.write("test_it.py", JUDGED)
+    result = project.run("--proofmap-plan")
+    assert "are in no sum yet: gpt 6." in " ".join(result.stdout.str().split())
 
 
 def test_a_plan_after_a_run_has_nothing_to_call(project: SmallProject) -> None:
