@@ -17,6 +17,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from pytest_proofmap.errors import EvidenceError
 from pytest_proofmap.evidence.fingerprint import walk_of
@@ -84,6 +85,14 @@ class SourceFingerprints:
         is_made = walk.locate(module, names) is None and not (was.startswith(f"{number}m") or found == was)
         return None if is_made else found
 
+    def names_asked(self, criterion: str) -> NamesAsked:
+        """Return the runtimes and prompt packages that a criterion's code names outright, as far as it is seen."""
+        try:
+            module = self._module(WALK, criterion)
+        except EvidenceError:
+            return NamesAsked(frozenset(), frozenset())
+        return self._walk(WALK).names_asked(module, _names(criterion))
+
     def _walk(self, number: int) -> SourceWalk:
         if number not in self._walks:
             self._walks[number] = _WALKS[number](self._rootdir)
@@ -110,6 +119,15 @@ class SourceFingerprints:
 
 def _names(criterion: str) -> list[str]:
     return criterion.split("::")[1:]
+
+
+class NamesAsked(NamedTuple):
+    """What a criterion's code names outright, whatever the course of the test."""
+
+    runtimes: frozenset[str]
+    """``NAME`` of ``runtimes["NAME"]``."""
+    packages: frozenset[tuple[str | None, str]]
+    """Runtime and package of ``runtimes["NAME"].run("PACKAGE")``; None for the runtime under test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +165,8 @@ class SourceWalk:
         """Return the fingerprint of a test of a module."""
         start = self.locate(module, names)
         # Tests that a program makes have no statement of their own: all of their module stands for them.
-        texts = self._collect(start or Definition(module, ""), module, names[:-1])
+        own, *used = self._reached(start or Definition(module, ""), module, names[:-1])
+        texts = [self._unit(own).text, *sorted({self._unit(each).text for each in used})]
         return self._written(hashlib.sha256("\n".join(texts).encode()).hexdigest()[:_DIGITS], made=start is None)
 
     def locate(self, module: Module, names: list[str]) -> Definition | None:
@@ -157,17 +176,28 @@ class SourceWalk:
             return None
         return self._member(target.module, ".".join([target.name, *names[1:]]))
 
+    def names_asked(self, module: Module, names: list[str]) -> NamesAsked:
+        """Return what a test, and the functions that it uses, ask of ``runtime`` and ``runtimes`` by name."""
+        start = self.locate(module, names)
+        found = NamesAsked(frozenset(), frozenset())
+        for definition in self._reached(start, module, names[:-1]) if start is not None else ():
+            for statement in definition.module.members(definition.name):
+                if isinstance(statement, Function):
+                    more = _names_asked(statement)
+                    found = NamesAsked(found.runtimes | more.runtimes, found.packages | more.packages)
+        return found
+
     def _settings_of(self, rootdir: Path) -> PytestSettings:
         return PytestSettings.of(rootdir)
 
     def _written(self, digest: str, *, made: bool) -> str:
         return f"{self.number}{'m' if made else ''}.{digest}"
 
-    def _collect(self, start: Definition, module: Module, classes: list[str]) -> list[str]:
-        """Return the texts of a test and of all that it uses, the test's own first."""
+    def _reached(self, start: Definition, module: Module, classes: list[str]) -> list[Definition]:
+        """Return a test and all that it uses, the test itself first."""
         own = self._unit(start)
         holders = self._holders(module, classes)
-        texts: set[str] = set()
+        reached = [start]
         seen: set[tuple[Path, str]] = {(start.module.path, start.name)}
         asked: set[str] = set()
         queue = [*own.uses, *self._through(own, holders), *self._implied(module, holders)]
@@ -184,12 +214,12 @@ class SourceWalk:
             key = (definition.module.path, definition.name)
             if key not in seen:
                 seen.add(key)
+                reached.append(definition)
                 unit = self._unit(definition)
-                texts.add(unit.text)
                 queue += [*unit.uses, *self._through(unit, holders)]
                 if unit.is_fixture:
                     names += unit.asks
-        return [own.text, *sorted(texts)]
+        return reached
 
     def _unit(self, definition: Definition) -> _Unit:
         key = (definition.module.path, definition.name)
@@ -428,6 +458,49 @@ def _automatic_of_class(statements: list[ast.stmt]) -> Iterator[str]:
             for member in statement.body:
                 if isinstance(member, Function) and _fixture_option(member, "autouse"):
                     yield member.name
+
+
+_ASKING = ("run", "arun", "render")
+
+_Conditional = (ast.If, ast.IfExp, ast.BoolOp, ast.While, ast.Match, ast.ExceptHandler, ast.Lambda, *Function)
+
+
+def _names_asked(function: ast.FunctionDef | ast.AsyncFunctionDef) -> NamesAsked:
+    """Return what a function asks of its arguments ``runtime`` and ``runtimes``, whatever its conditions."""
+    arguments = {each.arg for each in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)}
+    runtimes: set[str] = set()
+    packages: set[tuple[str | None, str]] = set()
+    nodes: list[ast.AST] = [*function.body]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, _Conditional):
+            continue
+        nodes += ast.iter_child_nodes(node)
+        named = _runtime_named(node, arguments)
+        if named is not None:
+            runtimes.add(named)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _ASKING:
+            package = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+            asked = node.func.value
+            auxiliary = _runtime_named(asked, arguments)
+            is_under_test = isinstance(asked, ast.Name) and asked.id == "runtime" and "runtime" in arguments
+            if isinstance(package, str) and (is_under_test or auxiliary is not None):
+                packages.add((auxiliary, package))
+    return NamesAsked(frozenset(runtimes), frozenset(packages))
+
+
+def _runtime_named(node: ast.AST, arguments: set[str]) -> str | None:
+    """Return ``NAME`` of ``runtimes["NAME"]`` where ``runtimes`` is an argument."""
+    if (
+        isinstance(node, ast.Subscript)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "runtimes"
+        and "runtimes" in arguments
+        and isinstance(node.slice, ast.Constant)
+        and isinstance(node.slice.value, str)
+    ):
+        return node.slice.value
+    return None
 
 
 def _taken_from_super(statement: ast.stmt) -> Iterator[str]:

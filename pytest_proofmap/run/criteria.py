@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+# What stands for the value where parametrize() is given an empty list; there is no public name for it.
+from _pytest.compat import NOTSET
+
 from pytest_proofmap.config import Configuration
 from pytest_proofmap.errors import MarkerError
 from pytest_proofmap.evidence.models import Role
@@ -17,6 +20,8 @@ from pytest_proofmap.options import MARK
 __all__ = ["RUNTIME_FIXTURE", "CollectedCriterion", "CriteriaRegistry", "RuntimeParam", "SampleId"]
 
 RUNTIME_FIXTURE = "runtime"
+OWN_FIXTURES = "pytest_proofmap.fixtures"
+"""The module that defines it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +90,11 @@ class CriteriaRegistry:
         """
         definition = metafunc.definition
         marks = list(definition.iter_markers(MARK))
-        uses_runtime = RUNTIME_FIXTURE in metafunc.fixturenames
-        if not marks and not uses_runtime:
-            return
         where = definition.nodeid
+        _check_cases(metafunc, where, marked=bool(marks))
+        uses_runtime = RUNTIME_FIXTURE in metafunc.fixturenames
+        if not marks and not (uses_runtime and _is_ours(metafunc)):
+            return
         _check_usage(where, marked=bool(marks), uses_runtime=uses_runtime)
         plan = resolve(marks, self._configuration, samples=self._samples, where=where)
         criterion = _collect(metafunc, plan)
@@ -138,6 +144,11 @@ class CriteriaRegistry:
         """Return the settings of a sample's criterion."""
         return self.criteria[sample.criterion].plan
 
+    def runtimes_of(self, criterion: CollectedCriterion) -> tuple[str, ...]:
+        """Return the runtimes that a criterion runs on here: its own, less those that an option left out."""
+        names = criterion.plan.runtimes
+        return names if self._runtimes is None else tuple(name for name in names if name in self._runtimes)
+
     def expected(self) -> Iterator[tuple[str, str, str, int]]:
         """Yield (criterion, case, runtime, sample) of every sample that a whole run would hold."""
         for criterion in self.criteria.values():
@@ -162,6 +173,37 @@ class CriteriaRegistry:
             if other.id != criterion.id and other.objective == criterion.objective:
                 _check_same_objective(criterion, other)
         self.criteria[criterion.id] = criterion
+
+
+def _is_ours(metafunc: pytest.Metafunc) -> bool:
+    """Return whether ``runtime`` is ProofMap's fixture, and not an argument or a fixture of the project's own."""
+    if any(RUNTIME_FIXTURE in call.params for call in metafunc._calls):
+        return False
+    definitions = metafunc.definition._fixtureinfo.name2fixturedefs.get(RUNTIME_FIXTURE, ())
+    # The nearest one is the last.
+    return bool(definitions) and definitions[-1].func.__module__ == OWN_FIXTURES
+
+
+def _check_cases(metafunc: pytest.Metafunc, where: str, *, marked: bool) -> None:
+    """Check what marks and lists of cases say apart from their values.
+
+    Raises:
+        MarkerError: A single case is marked, or a marked test has no case.
+    """
+    for call in metafunc._calls:
+        if any(mark.name == MARK for mark in call.marks):
+            raise MarkerError(
+                f"{where}: the case {call.id!r} is marked 'qualify' by pytest.param(..., marks=...). "
+                "A mark holds for a whole test function: its cases share one bar and the same runtimes. Put the "
+                "mark on the function, or write a function of its own for these cases."
+            )
+        empty = [name for name, value in call.params.items() if value is NOTSET]
+        if marked and empty:
+            raise MarkerError(
+                f"{where}: the list of cases that parametrize() is given for {', '.join(empty)} is empty, so "
+                "nothing would be qualified. Give it cases (is their file there, does a filter drop them all?), "
+                "or remove the mark."
+            )
 
 
 def _check_usage(where: str, *, marked: bool, uses_runtime: bool) -> None:

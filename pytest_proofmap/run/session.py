@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import date, datetime, timezone
 from functools import cached_property
@@ -27,6 +27,7 @@ from pytest_proofmap.run.handle import Runtime, Runtimes
 from pytest_proofmap.run.hooked import HookClient, KeyHook
 from pytest_proofmap.run.longrepr import make_visible
 from pytest_proofmap.run.outcomes import Wording, observe_call, observe_setup, show
+from pytest_proofmap.run.preflight import preflight
 from pytest_proofmap.run.project import configuration_of, redactor_of, restriction_of
 from pytest_proofmap.run.recorder import Recorder, SamplePayload
 from pytest_proofmap.run.reruns import refuse_reruns
@@ -178,12 +179,26 @@ class QualificationSession:
             refuse_reruns(self.config, marked)
             self._check_plan()
             self._check_budget()
+            preflight(self)
             self._open_engine()
             self._pair_up(session.items)
             if self.mode != "replay" and not self.config.option.proofmap_plan:
                 self._services.prepare()
             if self.adaptive is not None:
                 self.adaptive.arrange(session.items)
+
+    def stored_requests(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the requests that recordings and the cache hold answers to.
+
+        Raises:
+            NotImplementedError: The store is a server's, which does not list what it holds.
+        """
+        for recording in self._recordings.entries():
+            yield recording.answer.request
+        if not isinstance(self._store, DiskStore):
+            raise NotImplementedError
+        for entry in self._store.entries():
+            yield entry.answer.request
 
     def _open_engine(self) -> Engine:
         """Open recordings and cache: where they cannot be read, the run ends before it has spent anything."""
@@ -337,6 +352,10 @@ class QualificationSession:
             if isinstance(self._store, DiskStore):
                 self._store.mark_used(engine.used_keys(), date.today())
             engine.close()
+        elif "_store" in self.__dict__:
+            # Opened to look what there is, in a run that was refused then.
+            self._store.close()
+        if "_recordings" in self.__dict__:
             self._recordings.close()
         self._services.close()
         if self.recorder is not None:

@@ -22,6 +22,12 @@ def test_echo(runtime, language, tier, case):
 """
 
 
+@pytest.fixture(autouse=True)
+def key(project: SmallProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a key, as nothing here is asked with it."""
+    monkeypatch.setenv("OPENAI_API_KEY", "not-used")
+
+
 def refused(project: SmallProject, *words: str) -> None:
     """Check that pytest refuses the tests while collecting, in one clear error with these words."""
     result = project.run()
@@ -312,3 +318,79 @@ def test_values_that_would_be_one_slice_are_refused(project: SmallProject, one: 
         assert "would be one slice" not in project.run("--collect-only", "-q").stdout.str()
     else:
         refused(project, "test_a.py::test_echo", "would be one slice", "Give them one type")
+
+
+OWN_RUNTIME = """
+import pytest
+
+@pytest.fixture
+def runtime():
+    return "docker"
+
+@pytest.fixture
+def image(runtime):
+    return f"{runtime}:latest"
+
+def test_fixture(runtime):
+    assert runtime == "docker"
+
+def test_through_another(image):
+    assert image == "docker:latest"
+"""
+
+
+def test_a_runtime_of_the_projects_own_is_left_alone(project: SmallProject) -> None:
+    """A fixture or an argument of that name in tests that are not marked has nothing to do with ProofMap."""
+    project.write("test_own.py", OWN_RUNTIME)
+    project.write(
+        "test_argument.py",
+        """
+import pytest
+
+@pytest.mark.parametrize("runtime", ["docker", "podman"])
+def test_argument(runtime):
+    assert runtime in ("docker", "podman")
+
+class TestOne:
+    @pytest.fixture(params=["a", "b"])
+    def runtime(self, request):
+        return request.param
+
+    def test_inside(self, runtime):
+        assert runtime in "ab"
+""",
+    )
+    project.write("test_marked.py", THREE_CASES)
+    for name in ("gpt", "mini"):
+        project.record(name, {case: case for case in "abc"})
+    project.run("-q").assert_outcomes(passed=12)
+    project.run("-q", proofmap=False).assert_outcomes(passed=6, skipped=3)
+
+
+def test_proofmaps_own_runtime_needs_the_mark(project: SmallProject) -> None:
+    """Beside tests with a fixture of their own the rule stays for those that have none."""
+    project.write("test_own.py", OWN_RUNTIME)
+    project.write("test_a.py", "def test_one(runtime):\n    pass\n")
+    refused(project, "test_a.py::test_one", "uses the fixture 'runtime' but is not marked")
+
+
+@pytest.mark.parametrize("mark", ["@pytest.mark.qualify", ""])
+def test_a_mark_on_a_single_case_is_refused(project: SmallProject, mark: str) -> None:
+    """A bar is a whole criterion's, whether or not that is marked too."""
+    cases = '["a", pytest.param("b", marks=pytest.mark.qualify(min_pass_rate=0.5))]'
+    text = THREE_CASES.replace('["a", "b", "c"]', cases).replace("@pytest.mark.qualify", mark)
+    project.write("test_a.py", text)
+    refused(project, "test_a.py::test_echo", "the case 'b' is marked 'qualify' by pytest.param", "Put the mark on")
+
+
+@pytest.mark.parametrize("cases", ["[]", "[each for each in 'abc' if each > 'x']"])
+def test_an_empty_list_of_cases_is_refused(project: SmallProject, cases: str) -> None:
+    """Nothing would be qualified, and pytest alone would skip it in silence."""
+    project.write("test_a.py", THREE_CASES.replace('["a", "b", "c"]', cases))
+    refused(project, "test_a.py::test_echo", "the list of cases that parametrize() is given for case is empty")
+
+
+def test_an_empty_list_of_a_plain_test_is_pytests_business(project: SmallProject) -> None:
+    """It is skipped, as without ProofMap."""
+    project.write("test_a.py", "import pytest\n@pytest.mark.parametrize('x', [])\ndef test_x(x):\n    pass\n")
+    project.run("-q").assert_outcomes(skipped=1)
