@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import tempfile
@@ -18,7 +19,9 @@ _LEFT_AFTER_S = 3600.0
 
 
 @contextlib.contextmanager
-def write_whole(path: Path, written: Callable[[Path], None] | None = None) -> Iterator[IO[str]]:
+def write_whole(
+    path: Path, written: Callable[[Path], None] | None = None, *, anywhere: bool = False
+) -> Iterator[IO[str]]:
     """Open a text file that takes its place only when it was written to the end.
 
     A reader sees the old file or the new one, never a part. The folder is created where it is missing.
@@ -27,10 +30,14 @@ def write_whole(path: Path, written: Callable[[Path], None] | None = None) -> It
         path: The file.
         written: Is given the whole file before it takes its place: from then on another process may replace it.
             The file takes its place whatever becomes of that.
+        anywhere: Whether a link may lead out of the project, as one to a cache on another disk does.
 
     Raises:
-        OSError: The file could not be written; the old one is untouched.
+        OSError: The file could not be written, or it is a link that leads out of its project; the old one is
+            untouched.
     """
+    if not anywhere:
+        _refuse_link_out(path)
     # Replacing a link would cut it off from the file that it stands for.
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +59,32 @@ def write_whole(path: Path, written: Callable[[Path], None] | None = None) -> It
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _refuse_link_out(path: Path) -> None:
+    """Refuse a file of a project that is, or lies behind, a link to somewhere else: a checkout may bring one.
+
+    Raises:
+        OSError: It is one.
+    """
+    lexical = Path(os.path.abspath(path))
+    real = Path(os.path.realpath(path))
+    project = _project_of(lexical)
+    if project is not None and not real.is_relative_to(os.path.realpath(project)):
+        raise OSError(errno.ELOOP, f"a link leads out of the project, to {str(real)!r}")
+
+
+def _project_of(path: Path) -> Path | None:
+    """Return the folder of the project that a path is written in: its repository, or that of its settings."""
+    for marks in (_REPOSITORY, _SETTINGS):
+        for folder in path.parents:
+            if any((folder / mark).exists() for mark in marks):
+                return folder
+    return None
+
+
+_REPOSITORY = (".git", ".hg")
+_SETTINGS = ("proofmap.toml", "pyproject.toml", "pytest.ini", "pytest.toml", "tox.ini", "setup.cfg")
 
 
 def _remove_left(path: Path) -> None:

@@ -46,14 +46,22 @@ _FEW = 12.0
 """Up to so many discordant further pairs their distribution is summed; above it is taken as normal."""
 
 
-def best_all_pass(max_failure_rate: float, level: float) -> int:
-    """Return the smallest number of passing cases that excludes the failure rate at the level."""
+def best_all_pass(max_failure_rate: float, level: float) -> int | None:
+    """Return the smallest number of passing cases that excludes the failure rate at the level; None: too many."""
     if max_failure_rate >= 1.0:
         return 1
-    cases = max(1, math.ceil(math.log(level) / math.log1p(-max_failure_rate) - 1e-9))
+    cases = _agreeing(max_failure_rate, level)
+    if cases is None:
+        return None
     while (1.0 - max_failure_rate) ** cases > level:
         cases += 1
     return cases
+
+
+def _agreeing(rate: float, level: float) -> int | None:
+    """Return the least n with (1 - rate)^n <= level, to within rounding; None beyond :data:`MOST`."""
+    exact = math.log(level) / math.log1p(-rate) - 1e-9
+    return max(1, math.ceil(exact)) if exact <= MOST else None
 
 
 def best_min_pass_rate(failures: int, cases: int, min_pass_rate: float, level: float) -> int | None:
@@ -104,7 +112,7 @@ def best_margin(
     floor = max(1, pairs, math.ceil(b + c))
     target = normal_quantile(1.0 - level)
     if b == 0 == c and level > gamma:
-        guess: int | None = math.ceil(math.log(level - gamma) / math.log1p(-margin) - 1e-9)
+        guess = _agreeing(margin, level - gamma)
     else:
         guess = _first(lambda n: tango_z(b, c, n, -margin) >= target, floor)
     if guess is None:

@@ -60,7 +60,10 @@ def cases_needed(
     needed = 1
     rate = absolute_rate(bar)
     if rate == 1.0 and bar.max_failure_rate is not None:
-        needed = max(needed, best_all_pass(bar.max_failure_rate, level))
+        least = best_all_pass(bar.max_failure_rate, level)
+        if least is None:
+            return None
+        needed = max(needed, least)
     elif rate is not None and rate < 1.0:
         least = best_min_pass_rate(0, 0, rate, level)
         if least is None:

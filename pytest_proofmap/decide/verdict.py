@@ -276,7 +276,8 @@ def _absolute_forecast(bar: Bar, found: Assessment, level: float) -> Iterator[_F
         return
     if rate == 1.0:
         assert bar.max_failure_rate is not None
-        missing = max(0, best_all_pass(bar.max_failure_rate, level) - counts.total)
+        least = best_all_pass(bar.max_failure_rate, level)
+        missing = None if least is None else max(0, least - counts.total)
         yield _Forecast(missing, missing)
         return
     answered = counts.passed + counts.failed

@@ -26,7 +26,6 @@ from pytest_proofmap.errors import EvidenceError, HistoryError, ProofmapError
 from pytest_proofmap.evidence.ages import AnswerAge, ages, told
 from pytest_proofmap.evidence.artifact import ArtifactParts, write_evidence
 from pytest_proofmap.evidence.fingerprint import configured_fingerprint
-from pytest_proofmap.evidence.memo import PValueMemo
 from pytest_proofmap.evidence.models import (
     Criterion,
     Evidence,
@@ -38,7 +37,7 @@ from pytest_proofmap.evidence.models import (
     Versions,
 )
 from pytest_proofmap.evidence.stream import criteria_of_whole_run
-from pytest_proofmap.own_folder import EVIDENCE_FILE, FOLDER_NAME, create_folder
+from pytest_proofmap.own_folder import EVIDENCE_FILE
 from pytest_proofmap.run.facts import CriterionFacts, objectives_of
 from pytest_proofmap.run.findings import Finding, find
 from pytest_proofmap.run.gate import gate
@@ -55,7 +54,6 @@ __all__ = ["INTERRUPTED", "RESULT", "RunResult", "finish"]
 INTERRUPTED = "the run was interrupted"
 """How the reason begins that the evidence of an interrupted run is incomplete."""
 
-MEMO_FILE = "p-values.json"
 GIT_TIMEOUT_S = 5.0
 
 
@@ -159,8 +157,6 @@ def _result(
 ) -> RunResult:
     configuration = run.configuration
     runtimes = _runtimes(facts, recorder, configuration)
-    folder = run.configuration.rootdir / FOLDER_NAME
-    memo = PValueMemo(folder / MEMO_FILE)
     shard = bool(run.config.option.proofmap_shard)
     criteria, objectives = [fact.criterion for fact in facts], objectives_of(facts, configuration)
     others = {name: each.model for name, each in configuration.runtimes.items() if name not in runtimes}
@@ -169,15 +165,10 @@ def _result(
     history = LookBook(configuration.lock_path)
     if not shard:
         blocks = [each.block for each in foreign]
-        decision = history.decide(criteria, objectives, runtimes, recorder.observations, memo=memo, blocks=blocks)
+        decision = history.decide(criteria, objectives, runtimes, recorder.observations, memo={}, blocks=blocks)
     warnings = list(run.warnings)
     answers = (AnswerAge(*charge.age) for charge in recorder.charges.values() if charge.age)
     warnings += told(ages(answers), configuration.max_age_days, run.started_at)
-    try:
-        create_folder(folder)
-        memo.save()
-    except OSError as error:
-        warnings.append(f"p-values could not be kept in {folder}: {error.strerror or error}")
     reasons = list(_incomplete(run, recorder, facts, interrupted=interrupted))
     unused = unused_calls(run, recorder, interrupted=interrupted)
     if unused is not None:

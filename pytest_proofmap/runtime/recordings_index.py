@@ -58,7 +58,7 @@ def places(file: Path, index_dir: Path | None = None) -> list[Place]:
         # The index saves time and nothing else: a folder that cannot be written is fine.
         with contextlib.suppress(OSError):
             create_folder(index_dir)
-            with write_whole(kept) as index:
+            with write_whole(kept, anywhere=True) as index:
                 index.write(json.dumps([[_FORMAT, KEY_SCHEMA, path, stamp], *found]))
     return found
 

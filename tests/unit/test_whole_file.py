@@ -40,3 +40,43 @@ def test_what_looks_at_the_whole_file_cannot_lose_it(tmp_path: Path) -> None:
     assert seen == [("new", "old")]
     assert path.read_text(encoding="utf-8") == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("mark", [".git", "proofmap.toml", "pyproject.toml", "pytest.ini"])
+@pytest.mark.parametrize("linked", ["file", "folder"])
+def test_a_link_out_of_the_project_is_refused(tmp_path: Path, mark: str, linked: str) -> None:
+    """A checkout may bring one, and what it leads to is not the project's to write."""
+    project, outside = tmp_path / "project", tmp_path / "outside"
+    (project / "reports").mkdir(parents=True)
+    outside.mkdir()
+    (project / mark).touch()
+    target = outside / "kept.json"
+    target.write_text("theirs")
+    if linked == "file":
+        path = project / "reports" / "kept.json"
+        path.symlink_to(target)
+    else:
+        (project / "out").symlink_to(outside)
+        path = project / "out" / "kept.json"
+    with pytest.raises(OSError, match="a link leads out of the project"), write_whole(path) as file:
+        file.write("ours")
+    assert target.read_text() == "theirs"
+    with write_whole(path, anywhere=True) as file:
+        file.write("ours")
+    assert target.read_text() == "ours"
+
+
+def test_a_link_within_the_project_is_followed(tmp_path: Path) -> None:
+    """It stays a link, and the file that it stands for is replaced; outside of projects every link is followed."""
+    for root in (tmp_path / "project", tmp_path / "plain"):
+        (root / "a").mkdir(parents=True)
+        (root / "link.json").symlink_to(root / "a" / "real.json")
+        with write_whole(root / "link.json") as file:
+            file.write("whole")
+        assert (root / "link.json").is_symlink()
+        assert (root / "a" / "real.json").read_text() == "whole"
+        (tmp_path / "project" / "pyproject.toml").touch()
+    (tmp_path / "plain" / "away.json").symlink_to(tmp_path / "elsewhere.json")
+    with write_whole(tmp_path / "plain" / "away.json") as file:
+        file.write("whole")
+    assert (tmp_path / "elsewhere.json").read_text() == "whole"

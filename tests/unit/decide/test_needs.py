@@ -41,6 +41,14 @@ def test_all_pass() -> None:
     assert best_all_pass(1.0, 0.05) == 1
 
 
+@pytest.mark.parametrize("rate", [5e-324, 1e-300, 1e-17, 1e-9])
+def test_a_rate_next_to_nothing_has_no_forecast(rate: float) -> None:
+    """No number of cases that anybody has excludes it, and the search for one ends."""
+    assert best_all_pass(rate, 0.05) is None
+    assert best_margin(0, 0, 60, rate, 0.05) is None
+    assert best_margin(1, 0, 60, rate, 0.05) is None
+
+
 @pytest.mark.parametrize(("cases", "allowed"), [(30, 0), (50, 1), (100, 4), (300, 21)])
 def test_min_pass_rate_allows(cases: int, allowed: int) -> None:
     """At a bar of 90 % so many failures still qualify, and one more does not."""
