@@ -36,14 +36,11 @@ def test_values_reach_the_model_and_nothing_else(project: SmallProject) -> None:
     project.configure(CONFIGURATION)
     project.write("test_triage.py", CRITERION)
     with FakeProvider() as provider:
-        result = project.run_apart("-rs", proofmap=True, **SECRETS, BASE=provider.url)
-        [received] = provider.requests
+        result = project.run_apart("-rs", proofmap=True, **SECRETS, BASE=provider.url, NOT_SET="set-after-all")
+        received = next(each for each in provider.requests if "team" in each.body)
     assert received.body["team"] == SECRETS["TEAM_NAME"]
     assert received.headers["x-team-token"] == SECRETS["TEAM_HEADER"]
-    result.assert_outcomes(passed=1, skipped=1)
-    assert "mini': api_key is 'os.environ/NOT_SET', but the environment variable NOT_SET is not set" in str(
-        result.stdout
-    )
+    result.assert_outcomes(passed=2)
     shown = str(result.stdout) + str(result.stderr)
     kept = [path.read_bytes() for path in (project.folder / ".proofmap").rglob("*") if path.is_file()]
     for value in (SECRETS["TEAM_NAME"], SECRETS["TEAM_HEADER"], provider.url):
@@ -57,6 +54,6 @@ def test_a_header_that_the_server_repeats(project: SmallProject) -> None:
     project.write("test_triage.py", CRITERION)
     with FakeProvider() as provider:
         provider.script("gpt", always="bad_request", message="not allowed: tiger-lily-77")
-        result = project.run_apart(proofmap=True, **SECRETS, BASE=provider.url)
+        result = project.run_apart(proofmap=True, **SECRETS, BASE=provider.url, NOT_SET="set-after-all")
     assert "not allowed: [redacted]" in str(result.stdout)
     assert "tiger-lily-77" not in str(result.stdout) + project.artifact.read_text(encoding="utf-8")
