@@ -144,11 +144,6 @@ class CriteriaRegistry:
         """Return the settings of a sample's criterion."""
         return self.criteria[sample.criterion].plan
 
-    def runtimes_of(self, criterion: CollectedCriterion) -> tuple[str, ...]:
-        """Return the runtimes that a criterion runs on here: its own, less those that an option left out."""
-        names = criterion.plan.runtimes
-        return names if self._runtimes is None else tuple(name for name in names if name in self._runtimes)
-
     def expected(self) -> Iterator[tuple[str, str, str, int]]:
         """Yield (criterion, case, runtime, sample) of every sample that a whole run would hold."""
         for criterion in self.criteria.values():

@@ -67,7 +67,7 @@ def _named_in_tests(run: QualificationSession) -> Iterator[str]:
             except ConfigurationError as error:
                 told.setdefault(str(error), []).append(criterion.id)
         for auxiliary, package in sorted(asked.packages, key=lambda each: (each[0] or "", each[1])):
-            for name in run.registry.runtimes_of(criterion) if auxiliary is None else (auxiliary,):
+            for name in run.registry.runtimes_of(criterion.plan) if auxiliary is None else (auxiliary,):
                 problem = _prompt_problem(run, library, name, package)
                 if problem is not None and criterion.id not in told.setdefault(problem, []):
                     told[problem].append(criterion.id)
@@ -94,7 +94,7 @@ def _unreachable(run: QualificationSession) -> Iterator[str]:
     if run.mode == "replay" or run.config.option.proofmap_plan:
         return
     names = dict.fromkeys(
-        name for criterion in run.registry.criteria.values() for name in run.registry.runtimes_of(criterion)
+        name for criterion in run.registry.criteria.values() for name in run.registry.runtimes_of(criterion.plan)
     )
     has_client = bool(run.config.hook.pytest_proofmap_call.get_hookimpls())
     told: dict[str, list[str]] = {}
