@@ -65,7 +65,7 @@ def letter(request):
 
 @pytest.mark.parametrize("tone", ["kind"])
 class TestEcho:
-    @pytest.mark.qualify
+    @pytest.mark.qualify(calls="optional")
     def test_echo(self, runtime, letter, language, tone, hooked):
         pass
 """,
@@ -138,10 +138,10 @@ def test_last_failed_reruns_the_baseline_misses(triage: SmallProject) -> None:
 def test_exit_first_stops_at_the_baseline_only(triage: SmallProject) -> None:
     """``-x`` stops at what fails the build: a baseline's miss, never a challenger's."""
     triage.record("mini", {"z": "wrong"})
-    triage.write("test_triage.py", THREE_CASES.replace("assert", 'assert runtime.name == "gpt" or').strip())
+    triage.write("test_triage.py", THREE_CASES.replace("== case", '== case or runtime.name == "gpt"').strip())
     triage.run("-x").assert_outcomes(passed=6)
     triage.write(
-        "test_triage.py", THREE_CASES.replace("assert", 'assert (runtime.name, case) != ("gpt", "b") and')
+        "test_triage.py", THREE_CASES.replace("== case", '== case and (runtime.name, case) != ("gpt", "b")')
     )
     result = triage.run("-x")
     result.assert_outcomes(passed=2, failed=1)

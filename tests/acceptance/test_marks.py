@@ -5,6 +5,13 @@ from __future__ import annotations
 import pytest
 from small_project import CONFIGURATION, THREE_CASES, SmallProject
 
+
+@pytest.fixture(autouse=True)
+def calls_are_optional(project: SmallProject) -> None:
+    """Let tests pass without asking: what is tested here is how they are collected."""
+    project.configure('calls = "optional"\n' + CONFIGURATION)
+
+
 SLICED = """
 import enum
 import pytest
