@@ -111,6 +111,8 @@ def test_every_mode_is_a_plain_run(project: SmallProject, mode: str, modules: in
         assert Counter(project.calls()) == Counter(asked)
         seen = events(project)
         for event, times in seen.items():
-            assert times <= (1 if "session" in event else 2), (event, times)
+            # Whole modules are handed out by loadfile alone: elsewhere a worker may come back to one.
+            most = 1 if "session" in event else 3 if "module" in event and mode != "loadfile" else 2
+            assert times <= most, (event, times)
             if " up" in event:
                 assert seen[event.replace(" up", " down")] == times, event
