@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pytest_proofmap.evidence.models import ErrorKind, Outcome, Sample
@@ -158,6 +158,31 @@ def observation_of(
         data_error,
         "\n".join(call.model for call in calls if call.model and _is_answer(call)) or None,
     )
+
+
+def unvaried_samples(
+    observations: Iterable[Observation], temperatures: Mapping[str, object]
+) -> list[tuple[str, str, int, int]]:
+    """Return where repeated samples are byte-identical on every case although nothing asks for that.
+
+    Args:
+        observations: What was observed; the answers are known where a criterion is sampled more than once a case.
+        temperatures: The temperature of each runtime; None: the model's default.
+
+    Returns:
+        Criterion, runtime, cases and samples a case, for each runtime whose temperature is not 0.
+    """
+    answers: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in observations:
+        if row.answer_digest is not None and temperatures.get(row.runtime) != 0:
+            cases = answers.setdefault((row.criterion, row.runtime), {})
+            cases.setdefault(row.case, []).append(row.answer_digest)
+    found = []
+    for (criterion, runtime), cases in answers.items():
+        samples = min(len(digests) for digests in cases.values())
+        if samples > 1 and all(len(set(digests)) == 1 for digests in cases.values()):
+            found.append((criterion, runtime, len(cases), samples))
+    return found
 
 
 def _is_answer(call: ObservedCall) -> bool:

@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -20,6 +20,7 @@ from pytest_proofmap._version import __version__
 from pytest_proofmap.approve.history import LookBook
 from pytest_proofmap.config import Configuration
 from pytest_proofmap.decide.decision import Decision
+from pytest_proofmap.decide.observation import unvaried_samples
 from pytest_proofmap.decide.served import ForeignAnswers, foreign_answers
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.errors import EvidenceError, HistoryError, ProofmapError
@@ -166,7 +167,7 @@ def _result(
     if not shard:
         blocks = [each.block for each in foreign]
         decision = history.decide(criteria, objectives, runtimes, recorder.observations, memo={}, blocks=blocks)
-    warnings = list(run.warnings)
+    warnings = [*run.warnings, *_unvaried(recorder, runtimes)]
     answers = (AnswerAge(*charge.age) for charge in recorder.charges.values() if charge.age)
     warnings += told(ages(answers), configuration.max_age_days, run.started_at)
     reasons = list(_incomplete(run, recorder, facts, interrupted=interrupted))
@@ -350,6 +351,19 @@ def _prompts_json(recorder: Recorder, configuration: Configuration) -> str:
         for name, variants in sorted(library.used().items())
     }
     return json.dumps(used, ensure_ascii=False)
+
+
+def _unvaried(recorder: Recorder, runtimes: Mapping[str, RuntimeInfo]) -> Iterator[str]:
+    """Yield where repeated samples say nothing that one would not say."""
+    temperatures = {name: info.params.get("temperature") for name, info in runtimes.items()}
+    for criterion, runtime, cases, samples in unvaried_samples(recorder.observations, temperatures):
+        asked = temperatures[runtime]
+        at = "at the model's default temperature" if asked is None else f"at temperature {asked}"
+        yield (
+            f"{runtime} gave {samples} byte-identical answers to each of {count(cases, 'case')} of "
+            f"{criterion.rpartition('::')[2]} {at}: its samples count as one. Something between may keep answers "
+            "(a gateway's cache); otherwise one sample is enough"
+        )
 
 
 def _versions(recorder: Recorder, *, has_hook: bool) -> Versions:

@@ -270,3 +270,38 @@ def test_a_run_of_ones_own_client_names_no_litellm(project: SmallProject) -> Non
     versions = project.evidence().run.versions
     assert project.calls(), result.stdout.str()
     assert versions.litellm is None
+
+
+@pytest.mark.parametrize(
+    ("body", "params", "said"),
+    [
+        ("return 'same'", "temperature = 1", "at temperature 1"),
+        ("return 'same'", "", "at the model's default temperature"),
+        ("return 'same'", "temperature = 0", None),
+        ("return f'same {request.sample}'", "temperature = 1", None),
+    ],
+)
+def test_samples_that_do_not_vary(project: SmallProject, body: str, params: str, said: str | None) -> None:
+    """Repeated samples that are byte-identical although they need not be are told of."""
+    project.write("conftest.py", echo_hook(body))
+    project.configure(
+        f"""
+baseline = "big"
+challengers = ["mini"]
+[runtimes.big]
+model = "m/big"
+params = {{ temperature = 0 }}
+[runtimes.mini]
+model = "m/mini"
+params = {{ {params} }}
+"""
+    )
+    project.write(
+        "test_it.py",
+        "import pytest\n\n@pytest.mark.parametrize('n', range(2))\n@pytest.mark.qualify(samples=3)\n"
+        "def test_t(runtime, n):\n    assert runtime.complete(str(n)).text\n",
+    )
+    shown = " ".join(project.run().stdout.str().split())
+    assert ("mini gave 3 byte-identical answers to each of 2 cases of test_t " in shown) is (said is not None)
+    assert said is None or said in shown
+    assert "big gave" not in shown
