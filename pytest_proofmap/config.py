@@ -242,6 +242,8 @@ class Configuration(CriterionSettings):
     budget_usd: Positive | None = None
     max_age_days: Annotated[int, Field(ge=0, strict=True)] = 90
     """Answers older than so many days are named; 0: none is."""
+    max_response_mb: Count = 64
+    """The longest response of a model that is read, in MB."""
     runtimes: dict[str, RuntimeConfig] = {}
     key_headers: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]] = []
     """Names of headers that choose the model: they are part of each request, and of its key."""

@@ -35,6 +35,12 @@ Fault = Literal[
     "no_choices",
     "reset",
     "silence",
+    "ok_error",
+    "ok_error_500",
+    "ok_error_429",
+    "redirect",
+    "too_long",
+    "too_deep",
 ]
 """A way in which a model fails to answer."""
 
@@ -248,6 +254,20 @@ class FakeProvider:
         elif fault == "echo_authorization":
             sent = headers.get("authorization", "")
             connection.send_error(400, f"Cannot serve the request sent with Authorization: {sent}", None)
+        elif fault is not None and fault.startswith("ok_error"):
+            code = fault.removeprefix("ok_error").lstrip("_") or None
+            content = {"error": {"message": "upstream trouble", "code": code and int(code)}}
+            connection.send(200, json.dumps(content).encode())
+        elif fault == "redirect":
+            connection.send(307, b"", extra={"Location": script.message or ""})
+        elif fault in ("too_long", "too_deep"):
+            completion = _completion(script, model, body)
+            nested: Any = "x"
+            for _ in range(400 if fault == "too_deep" else 0):
+                nested = [nested]
+            message = completion["choices"][0]["message"]
+            message.update({"citations": nested} if fault == "too_deep" else {"content": "x" * 2_000_000})
+            connection.send(200, json.dumps(completion).encode())
         elif fault == "no_choices":
             connection.send(200, json.dumps({"id": "1", "object": "chat.completion", "model": model}).encode())
         elif fault is not None:

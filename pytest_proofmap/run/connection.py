@@ -327,15 +327,14 @@ class Connection:
         message: dict[str, Any] = {"op": "result", "id": number, "answer": None, "error": None}
         try:
             answer = pending.hook() if pending.hook is not None else None
-            if answer is not None:
-                message["answer"] = answer.content()
+            line = encode({**message, "answer": answer and answer.content()})
         except CallError as error:
-            message["error"] = {"class": error.error_class, "message": error.message}
+            line = encode({**message, "error": {"class": error.error_class, "message": error.message}})
         except BaseException as error:
             # Whatever it is, the sample's outcome tells it; a thread has nobody else to raise it to.
-            message["error"] = {"class": type(error).__name__, "message": str(error)}
+            line = encode({**message, "error": {"class": type(error).__name__, "message": str(error)}})
         with self._lock:
-            self._send(encode(message))
+            self._send(line)
 
     def _end(self, reason: str, kind: ResultKind = "call") -> None:
         """Give every call that is still open its failure."""

@@ -196,7 +196,7 @@ class CallService:
         """Set when the service is to end."""
         self._token = str(settings["token"])
         self._redactor = Redactor(os.environ)
-        self._client = LiteLLMClient(self._redactor)
+        self._client = LiteLLMClient(self._redactor, settings["max_response_mb"])
         self.dispatcher = Dispatcher(
             store,
             self._attempt,
@@ -322,6 +322,15 @@ class CallService:
         return await self._client.priced(call, answer)
 
     def _cleaned(self, answer: Answer) -> Answer:
+        """Return an answer without secrets.
+
+        Raises:
+            AttemptError: It could not be kept.
+        """
+        try:
+            answer.require_readable()
+        except ValueError as error:
+            raise AttemptError("InvalidResponseError", str(error), maybe_paid=True) from None
         return answer._replace(response=self._redactor.clean(answer.response))
 
     async def _attempt_by_client(self, client: _Client, number: int, call: LiveCall) -> Answer:
@@ -340,7 +349,7 @@ class CallService:
             ) from None
         error = message.get("error")
         if error:
-            raise AttemptError(str(error["class"]), self._redactor.redact(str(error["message"])))
+            raise AttemptError(str(error["class"]), self._redactor.redact_start(str(error["message"])))
         if message.get("answer") is None:
             return await self._attempt(call)
         return await self._client.priced(call, self._cleaned(Answer.from_content(message["answer"])))

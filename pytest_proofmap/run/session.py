@@ -446,6 +446,7 @@ class QualificationSession:
             concurrency=max(1, self.concurrency),
             limits={name: limits.model_dump() for name, limits in configuration.limits.items()},
             budget_usd=self.budget_usd,
+            max_response_mb=configuration.max_response_mb,
             refresh=self.mode == "refresh",
             run=self.id,
         )

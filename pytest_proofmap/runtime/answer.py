@@ -95,6 +95,21 @@ class Answer(NamedTuple):
             **({"litellm_usd": self.litellm_usd} if self.litellm_usd is not None else {}),
         }
 
+    def require_readable(self) -> None:
+        """Check that the answer can be read back from where it is kept, else it would be paid again each time.
+
+        Raises:
+            ValueError: It is nested too deeply.
+        """
+        try:
+            check_depth(self.response)
+        except ValueError:
+            # Some of what is deeper can be read, and is no reason to lose what was paid.
+            try:
+                self.from_json(self.to_json())
+            except (ValueError, RecursionError):
+                raise ValueError("the response nests lists and objects too deeply to be kept") from None
+
     @classmethod
     def from_json(cls, text: str | bytes) -> Answer:
         """Read what :meth:`to_json` wrote.

@@ -29,7 +29,8 @@ from pytest_proofmap.environment import NO_DOTENV
 from pytest_proofmap.runtime.answer import Answer, Refusal
 from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
 from pytest_proofmap.runtime.costs import answer_cost
-from pytest_proofmap.runtime.failures import classify, refusal_of
+from pytest_proofmap.runtime.failures import classify, readable_message, refusal_of
+from pytest_proofmap.runtime.http_bounds import DEFAULT_MAX_RESPONSE_MB, bound_http, watch_http
 from pytest_proofmap.runtime.prices import is_listed
 from pytest_proofmap.runtime.redaction import Redactor, secrets_of_transport
 
@@ -49,10 +50,12 @@ class LiteLLMClient:
 
     Args:
         redactor: Takes secrets out of messages.
+        max_response_mb: The longest response that is read, in MB.
     """
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, max_response_mb: int = DEFAULT_MAX_RESPONSE_MB) -> None:
         self._redactor = redactor
+        self._max_response_mb = max_response_mb
         self._litellm: Any = None
         self._importing: asyncio.Future[Any] | None = None
         self._warming: asyncio.Task[None] | None = None
@@ -68,6 +71,7 @@ class LiteLLMClient:
             litellm = await asyncio.shield(self._importing)
             if self._litellm is None:
                 self._litellm = litellm
+                bound_http(self._max_response_mb)
                 self._is_internal = _internal_call_flag()
                 self._mcp_is_optional = _mcp_is_optional()
                 loop.set_default_executor(_DirectExecutor(max_workers=4, thread_name_prefix="litellm"))
@@ -90,11 +94,15 @@ class LiteLLMClient:
         _DIRECT.set(call.request["model"].startswith("openai/"))
         self._silence()
         self._check_key(call, arguments)
+        broken = watch_http()
         made_at = datetime.now(timezone.utc)
         started = time.perf_counter()
         try:
             response = await asyncio.wait_for(self._litellm.acompletion(**arguments), timeout_s + _GRACE_S)
         except Exception as error:
+            if broken:
+                broken[0].message = readable_message(broken[0].message, self._redactor, strip=False)
+                raise broken[0] from error
             refusal = refusal_of(error, self._redactor)
             if refusal is not None:
                 return self._answer(call, None, refusal, started, made_at)

@@ -106,7 +106,10 @@ _OF_UNREADABLE = (
     "'str' object has no attribute 'model_dump'",
 )
 _MAX_MESSAGE = 600
-_PREFIX = re.compile(r"^(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?: Error)?(?::| - )\s*")
+_DELAY = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]*)?")
+"""Seconds as HTTP has them; float() would also take "nan", "1_0" and the digits of other scripts."""
+_MOST_PREFIXES = 8
+_PREFIX = re.compile(r"^(?:litellm\.)?\w{0,64}?(?:Error|Exception|Timeout)(?: Error)?(?::| - )\s*")
 
 
 def classify(error: BaseException, redactor: Redactor) -> AttemptError:
@@ -144,6 +147,12 @@ def classify(error: BaseException, redactor: Redactor) -> AttemptError:
         return AttemptError(
             "APIConnectionError", message, retryable=True, provider_fault=True, maybe_paid=not refused
         )
+    within = _status_within(error)
+    if within is not None and (within >= 500 or within in RETRYABLE_STATUS):
+        # A gateway's error object with the status of a success: what is behind it may have been paid.
+        failure = _of_status(error, within, message)
+        failure.maybe_paid = True
+        return failure
     if "Missing credentials" in message or "AuthenticationError" in names:
         return AttemptError("AuthenticationError", message, status=401, fatal_for_runtime=True)
     if status is not None and not (status == 500 and type(error).__module__.startswith("litellm")):
@@ -176,10 +185,10 @@ def refusal_of(error: BaseException, redactor: Redactor) -> Refusal | None:
 
 def readable_message(text: str, redactor: Redactor, *, strip: bool = True) -> str:
     """Return a provider's message without LiteLLM's wrapping, on one line, redacted, short and safe to print."""
-    while strip and (shorter := _PREFIX.sub("", text, count=1)) != text:
-        text = shorter
+    for _ in range(_MOST_PREFIXES if strip else 0):
+        text = _PREFIX.sub("", text, count=1)
     text = _provider_message(text)
-    text = visible(" ".join(redactor.redact(text).split()))
+    text = visible(" ".join(redactor.redact_start(text).split()))
     return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE - 1]}…"
 
 
@@ -226,6 +235,15 @@ def _is_response_error(error: BaseException, names: set[str], sent: int | None) 
 def _status(error: BaseException) -> int | None:
     status = getattr(error, "status_code", None)
     return status if isinstance(status, int) and status >= 400 else None
+
+
+def _status_within(error: BaseException) -> int | None:
+    """Return the code of an error object that came with the status of a success, None when there was none.
+
+    LiteLLM raises it as a bare exception (litellm_core_utils/llm_response_utils/convert_dict_to_response.py).
+    """
+    codes = [str(getattr(cause, "status_code", "")) for cause in _causes(error) if type(cause) is Exception]
+    return next((int(code) for code in codes if code.isascii() and code.isdigit() and len(code) == 3), None)
 
 
 def _sent_status(error: BaseException) -> int | None:
@@ -329,14 +347,11 @@ def _provider_message(text: str) -> str:
 
 
 def _seconds(value: str, now: datetime) -> float | None:
-    try:
+    if _DELAY.fullmatch(value.strip()):
         return max(0.0, float(value))
-    except ValueError:
-        pass
     try:
         at = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+        at = at if at.tzinfo is not None else at.replace(tzinfo=timezone.utc)
+        return max(0.0, (at - now).total_seconds())
+    except Exception:  # Whatever email.utils makes of what somebody else wrote: as if nothing were asked.
         return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=timezone.utc)
-    return max(0.0, (at - now).total_seconds())

@@ -43,6 +43,8 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 
+# No pattern may go twice through the same text: who answers in a provider's place chooses it. So nothing unbounded
+# is followed by what may be missing, but where what ends it ends every other attempt as well.
 _KEYS = r"""
     \bsk[-_][A-Za-z0-9_*.-]{8,}
     | \b(?:pk|rk|gsk|xai|pplx|hf|r8|nvapi|csk|fw|tgp)[-_][A-Za-z0-9_*.-]{20,}
@@ -52,29 +54,37 @@ _KEYS = r"""
     | \bxox[abposr]-[0-9A-Za-z-]{10,}
     | \b(?:npm|dop_v1|shpat|whsec|lin_api)_[A-Za-z0-9]{20,} | \bpypi-[A-Za-z0-9_-]{30,}
     | \bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}
-    | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*
     | -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----.*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
 """
 
 _PATTERNS = re.compile(
     r"""
-    (?P<keep>\bBearer\s+)[A-Za-z0-9._~+/=-]{8,}
-    | (?P<basic>\bBasic\s+)[A-Za-z0-9+/]{15,}={0,2}
-    | (?P<header>\b(?:authorization|(?:x-(?:goog-)?)?api-key)["']?\s*[:=]\s*["']?)
-      (?!\s*(?:Bearer|Basic))[^\s"',}]{6,}
+    (?P<keep>\bBearer\s{1,8})[A-Za-z0-9._~+/=-]{8,}
+    | (?P<basic>\bBasic\s{1,8})[A-Za-z0-9+/]{15,}={0,2}
+    | (?P<header>\b(?:authorization|(?:x-(?:goog-)?)?api-key)["']?\s{0,8}[:=]\s{0,8}["']?)
+      (?!\s{0,8}(?:Bearer|Basic))[^\s"',}]{6,}
     | (?P<field>\b(?:api_?key|password|passwd|secret|client_secret|(?:access|refresh|auth)_token|AccountKey)
-      ["']?\s*[:=]\s*["']?)(?=[^\s"',;}]*\d)[^\s"',;}]{6,}
+      ["']?\s{0,8}[:=]\s{0,8}["']?)(?=[^\s"',;}]{0,256}\d)[^\s"',;}]{6,}
     | (?P<query>[?&](?:key|api_key|apikey|access_token|token|sig|signature|password|secret|client_secret
       |X-Amz-Signature|subscription-key)=)[^&\s"']+
-    | (?P<user>\b[a-z][a-z0-9+.-]*://)(?:[^/\s:@]*:[^/\s@]+|[A-Za-z0-9_.~%-]{16,})(?=@)
+    | (?P<user>\b[a-z][a-z0-9+.-]{0,30}://)(?:[^/\s:@]*:[^/\s@]+|[A-Za-z0-9_.~%-]{16,})(?=@)
     | """
     + _KEYS,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
 _KEY = re.compile(_KEYS, re.VERBOSE | re.IGNORECASE | re.DOTALL)
+_THREE_PARTS = re.compile(r"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{11,})(\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)")
+_TOKEN_START = re.compile(r"\beyJ[A-Za-z0-9_-]{8}", re.IGNORECASE)
+"""A JSON Web Token; what may stand before it in its first part is looked at only once that part has its end."""
+
+MOST_SAID = 8192
+"""Characters of what somebody else said that are looked through; of a message far less is shown."""
+
 _PLACE = re.compile(r"[/~]|\.{1,2}[/\\]|[A-Za-z]:[/\\]")
 _AWS_SECRET_LENGTH = 40
 _BASE_64 = re.compile(r"[A-Za-z0-9+/_-]{32,}={0,2}")
+_LONGEST_KEY = 1024
+"""Characters at the end of a text that was cut which may be part of a key."""
 _USER_INFO = re.compile(r"://([^/?#\s]*)@")
 
 
@@ -85,12 +95,22 @@ def is_secret_name(name: str) -> bool:
 
 def looks_like_key(text: str) -> bool:
     """Return whether a text holds what no other text looks like but a key of a known kind."""
-    return _KEY.search(text) is not None
+    return _KEY.search(text) is not None or _without_tokens(text) != text
 
 
 def hide_patterns(text: str) -> str:
     """Return the text without what looks like a key."""
-    return _PATTERNS.sub(_replacement, text)
+    return _PATTERNS.sub(_replacement, _without_tokens(text))
+
+
+def _without_tokens(text: str) -> str:
+    """Return the text without JSON Web Tokens."""
+
+    def replacement(match: re.Match[str]) -> str:
+        start = _TOKEN_START.search(match[1])
+        return match[0] if start is None else f"{match[1][: start.start()]}{REDACTED}"
+
+    return _THREE_PARTS.sub(replacement, text)
 
 
 def secrets_of_url(url: str) -> set[str]:
@@ -190,6 +210,16 @@ class Redactor:
         if self._pattern is not None:
             text = self._pattern.sub(REDACTED, text)
         return hide_patterns(text)
+
+    def redact_start(self, text: str) -> str:
+        """Return the start of what somebody else said without secrets, in a time that no text can stretch."""
+        if len(text) <= MOST_SAID:
+            return self.redact(text)
+        longest = max(map(len, self._values), default=0)
+        said = self.redact(text[: MOST_SAID + longest])
+        # The cut may have left a part of a secret that nothing recognises: it goes with the last words.
+        kept = said[: max(0, len(said) - longest - _LONGEST_KEY)]
+        return kept[: max(kept.rfind(" "), kept.rfind("\n"), 0)] or kept[: MOST_SAID // 8] or REDACTED
 
     def secret_in(self, text: str) -> str | None:
         """Return where a secret is from whose value a text holds, when it can only be a secret; else None."""

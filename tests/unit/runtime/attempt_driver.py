@@ -15,7 +15,7 @@ from pytest_proofmap.runtime.redaction import Redactor
 
 async def make(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Make the calls one after the other."""
-    client, results = LiteLLMClient(Redactor(os.environ)), []
+    client, results = LiteLLMClient(Redactor(os.environ), max_response_mb=1), []
     for call in calls:
         live = LiveCall("key", "runtime", "openai", call["request"], call["transport"])
         try:

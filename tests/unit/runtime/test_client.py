@@ -32,6 +32,10 @@ FAULTS: tuple[Fault, ...] = (
     "no_choices",
     "reset",
     "silence",
+    "ok_error",
+    "ok_error_500",
+    "ok_error_429",
+    "too_long",
 )
 
 
@@ -144,12 +148,16 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             "prompt_tokens": 20, "completion_tokens": 4, "total_tokens": 24,
             "prompt_tokens_details": {"cached_tokens": 8},
         })  # fmt: skip
+        provider.script("odd_delay", always="unavailable", retry_after="\u0663 Uhr")
+        elsewhere = f"{provider.url}/elsewhere?key=sk-in-the-address"
+        provider.script("redirected", always="redirect", message=elsewhere)
         provider.script("no-usage", usage=None)
         provider.script("tool", tool_calls=[TOOL_CALL], finish_reason="tool_calls")
         provider.script("cut", finish_reason="length")
         url = provider.url
         calls: dict[str, dict[str, Any]] = {fault: call(fault, url) for fault in FAULTS}
-        calls |= {name: call(name, url) for name in ("served", "no-usage", "tool", "cut")}
+        calls |= {name: call(name, url) for name in ("served", "no-usage", "tool", "cut", "odd_delay")}
+        calls["redirected"] = call("redirected", url, transport={"extra_headers": {"X-Api-Key": KEY}})
         for name, (status, body, _) in (REFUSED | NOT_REFUSED).items():
             provider.script(name, error=(status, body))
             calls[name] = call(name, url)
@@ -198,6 +206,12 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         ("reset", "APIConnectionError", None, True),
         ("dead", "APIConnectionError", None, True),
         ("silence", "Timeout", None, True),
+        ("ok_error", "APIError", None, True),
+        ("ok_error_500", "InternalServerError", 500, True),
+        ("ok_error_429", "RateLimitError", 429, True),
+        ("too_long", "ResponseTooLargeError", None, False),
+        ("odd_delay", "ServiceUnavailableError", 503, True),
+        ("redirected", "RedirectError", 307, False),
         ("rejected", "UnsupportedParamsError", 400, False),
         ("no-provider", "BadRequestError", 400, False),
         ("no-key", "AuthenticationError", 401, False),
@@ -209,7 +223,7 @@ def test_failures_have_honest_classes(
     """Each failure is named for what happened, and is repeated only if that may help."""
     error = made.error(fault)
     assert (error["error_class"], error["status"], error["retryable"]) == (error_class, status, retryable)
-    assert error["fatal_for_runtime"] is (status in (401, 403, 404))
+    assert error["fatal_for_runtime"] is (status in (307, 401, 403, 404))
     assert error["provider_fault"] is (error_class == "InvalidResponseError" or retryable)
 
 
@@ -222,7 +236,8 @@ def test_one_attempt_is_one_request(made: Made, fault: Fault) -> None:
 def test_only_what_may_be_charged_is_doubtful(made: Made) -> None:
     """An attempt may have been charged when an answer was begun or none can be known of, and not otherwise."""
     doubtful = {name for name in made.results if made.results[name].get("error", {}).get("maybe_paid")}
-    assert doubtful == {"html", "half_json", "no_choices", "reset", "silence"}
+    within_success = {"html", "half_json", "no_choices", "ok_error", "ok_error_500", "too_long"}
+    assert doubtful == {*within_success, "reset", "silence"}
 
 
 def test_retry_after(made: Made) -> None:
@@ -322,3 +337,20 @@ def test_no_traces(made: Made) -> None:
     assert made.stdout == ""
     assert "FROM_DOTENV" not in made.environment
     assert "OPENAI_API_KEY" not in made.environment
+
+
+def test_redirects_are_not_followed(made: Made) -> None:
+    """What the request was sent with goes to nobody else, and the address is named without what may be secret."""
+    assert [request.path for request in made.provider.received("redirected")] == ["/v1/chat/completions"]
+    error = made.error("redirected")
+    assert f"{made.provider.url}/elsewhere (status 307)" in error["message"]
+    assert "sk-in" not in error["message"]
+    assert error["fatal_for_runtime"]
+
+
+def test_long_responses_name_the_limit(made: Made) -> None:
+    """No more is read than the limit, and the message says how to raise it."""
+    message = made.error("too_long")["message"]
+    assert "1 MB" in message
+    assert "max_response_mb" in message
+    assert made.error("too_long")["maybe_paid"]

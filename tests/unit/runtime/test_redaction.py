@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from random import Random
 from string import ascii_letters, digits
 from urllib.parse import quote
 
 import pytest
+from regex_steps import StepCounter
 
-from pytest_proofmap.runtime.redaction import REDACTED, Redactor, secrets_of_transport, secrets_of_url
+from pytest_proofmap import visible
+from pytest_proofmap.runtime import failures, redaction
+from pytest_proofmap.runtime.redaction import (
+    REDACTED,
+    Redactor,
+    hide_patterns,
+    secrets_of_transport,
+    secrets_of_url,
+)
 
 
 @pytest.mark.parametrize(
@@ -207,3 +217,80 @@ def test_keys_that_begin_like_a_path() -> None:
     redactor = Redactor({"AWS_SECRET_ACCESS_KEY": key})
     assert redactor.secret_in(f"use {key}") == "the environment variable AWS_SECRET_ACCESS_KEY"
     assert redactor.clean([f"use {key}"]) == [f"use {REDACTED}"]
+
+
+PATTERNS = {
+    name: value
+    for module in (redaction, failures, visible)
+    for name, value in vars(module).items()
+    if isinstance(value, re.Pattern) and name not in ("_COLOURED",)
+}
+PIECES = (
+    *("a-", "a.", "ab", " ", "=", "Error", "Error: ", "a@", "eyJ-", "eyJabcdefgh.", "sk-", "SG.", "AKIA_"),
+    *("secret=", "authorization: ", "Bearer ", "?key=", "a://b:", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----"),
+)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_no_text_takes_more_than_its_length(name: str) -> None:
+    """Twice as much of any text costs a pattern at most twice the steps."""
+
+    def steps(text: str) -> int:
+        counter = StepCounter(PATTERNS[name])
+        counter.sub(text)
+        return counter.steps
+
+    for piece in PIECES:
+        for start in ("", "api-key:"):
+            short, long = (start + piece * (size // len(piece)) for size in (300, 600))
+            if steps(long) > 2.2 * steps(short):
+                # What is bounded shows only in a text that is longer than the bound.
+                longer = start + piece * (1200 // len(piece))
+                assert steps(longer) <= 2.2 * steps(long), (start, piece)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["key sk-abcdefgh12345678 end", "x a-a- https://user:pass@host/p?key=1", "eyJhbGciOi.eyJzdWIiOi.sig", "none"],
+)
+def test_the_counter_matches_as_python_does(text: str) -> None:
+    """What counts steps finds what the patterns themselves find."""
+    for pattern in PATTERNS.values():
+        found = [match.span() for match in pattern.finditer(text) if match.end() > match.start()]
+        assert StepCounter(pattern).sub(text) == found, pattern
+
+
+def test_a_long_message_is_cut_before_it_is_looked_through() -> None:
+    """However much a provider says, what is redacted is bounded, and no part of a secret is left at the cut."""
+    secret = "s3cr3t-" + "x" * 40
+    redactor = Redactor({"MY_KEY": secret})
+    looked_at: list[int] = []
+    whole = redactor.redact
+
+    def redact(text: str) -> str:
+        looked_at.append(len(text))
+        return whole(text)
+
+    redactor.redact = redact  # type: ignore[method-assign]
+    for offset in range(0, 60):
+        said = redactor.redact_start("word " * 1634 + " " * offset + secret + " a-" * 100_000)
+        assert "s3cr3t" not in said
+        assert said.startswith("word word")
+    assert max(looked_at) <= redaction.MOST_SAID + len(secret)
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("token eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.c2lnbmF0dXJl end", "token [redacted] end"),
+        ("x-eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.", "x-[redacted]"),
+        (
+            "a.b-c.d1 version-1.2.3 www.example-host.example.org",
+            "a.b-c.d1 version-1.2.3 www.example-host.example.org",
+        ),
+        ("ftp://someone:" + "p" * 300 + "@host", "ftp://[redacted]@host"),
+    ],
+)
+def test_what_is_hidden_by_linear_patterns(text: str, hidden: str) -> None:
+    """Tokens of three parts, also within a word, and addresses with a password."""
+    assert hide_patterns(text) == hidden
