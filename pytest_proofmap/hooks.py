@@ -18,6 +18,7 @@ from pytest_proofmap.run.lookahead import LookAhead, make_plan
 from pytest_proofmap.run.outcomes import SHOWN_ATTRIBUTE, put_plain_skips_first, status
 from pytest_proofmap.run.plan import PLAN
 from pytest_proofmap.run.session import RECORD, SESSION, QualificationSession
+from pytest_proofmap.run.termination import Termination
 from pytest_proofmap.run.xdist import is_controller, refuse
 
 __all__ = ["start"]
@@ -31,6 +32,8 @@ def start(config: pytest.Config) -> None:
     """
     run = config.stash[SESSION] = QualificationSession(config)
     config.pluginmanager.register(RunHooks(run, LookAhead(run)), "proofmap-run")
+    if not run.is_worker:
+        config.pluginmanager.register(TerminationHooks(Termination(config)), "proofmap-termination")
     if is_controller(config):
         config.pluginmanager.register(ControllerHooks(run), "proofmap-controller")
     if config.option.proofmap_plan:
@@ -54,6 +57,25 @@ class PlanHooks:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the plan."""
         write_plan(self.run, terminalreporter)
+
+
+class TerminationHooks:
+    """pytest's events in a run that SIGTERM may end, around those of every run."""
+
+    def __init__(self, termination: Termination) -> None:
+        self.termination = termination
+        self.session: pytest.Session | None = None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Let what was found out be written."""
+        self.session, self.termination.is_finishing = session, True
+        return (yield)
+
+    def pytest_unconfigure(self) -> None:
+        """Say by the exit status that the run was terminated."""
+        if self.session is not None:
+            self.termination.mark(self.session)
 
 
 class StatusHooks:

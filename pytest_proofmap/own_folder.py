@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 __all__ = ["EVIDENCE_FILE", "FOLDER_NAME", "PARTIAL_FILE", "create_folder"]
@@ -26,14 +28,26 @@ def create_folder(directory: Path) -> None:
     """Create a directory, and mark it as ours where it did not exist before.
 
     The marks (``.gitignore`` and ``CACHEDIR.TAG``) go into the ``.proofmap`` folder on the way to it, or into
-    the directory itself when it lies elsewhere. A folder that was there before is left as it is.
+    the directory itself when it lies elsewhere. A folder that was there before is left as it is, unless it is our
+    own and its marks were never finished: the tag is written last.
 
     Raises:
         OSError: The directory cannot be created.
     """
     marked = next((path for path in [directory, *directory.parents] if path.name == FOLDER_NAME), directory)
-    is_new = not marked.exists()
+    is_new = not os.path.exists(marked)
     directory.mkdir(parents=True, exist_ok=True)
+    tag, ignored = marked / "CACHEDIR.TAG", marked / ".gitignore"
     if is_new:
-        (marked / ".gitignore").write_text(_GITIGNORE, encoding="utf-8")
-        (marked / "CACHEDIR.TAG").write_text(_CACHEDIR_TAG, encoding="utf-8")
+        _mark(ignored, tag)
+    elif marked.name == FOLDER_NAME and not os.path.exists(tag):
+        # A process that was killed just after it made the folder; whose folder cannot be written has other
+        # trouble.
+        with contextlib.suppress(OSError):
+            _mark(ignored, tag)
+
+
+def _mark(ignored: Path, tag: Path) -> None:
+    if not os.path.exists(ignored) or not ignored.stat().st_size:
+        ignored.write_text(_GITIGNORE, encoding="utf-8")
+    tag.write_text(_CACHEDIR_TAG, encoding="utf-8")

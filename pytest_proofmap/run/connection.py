@@ -90,6 +90,8 @@ class Connection:
 
     def __init__(self, open_socket: Callable[[], Link], redactor: Redactor) -> None:
         self._owner = os.getpid()
+        self.notify: Callable[[str], None] | None = None
+        """Told, in a thread of the connection, what the run waits for."""
         self._open_socket = open_socket
         self._redactor = redactor
         self._lock = threading.Lock()
@@ -302,6 +304,10 @@ class Connection:
 
     def _take(self, message: dict[str, Any]) -> None:
         op = message.get("op")
+        if op == "notice":
+            if self.notify is not None:
+                self.notify(message["text"])
+            return
         if op == "status":
             with self._lock:
                 future = self._statuses.pop(0) if self._statuses else None

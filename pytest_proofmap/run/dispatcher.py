@@ -20,6 +20,7 @@ from pytest_proofmap.run.budget import Budget, input_tokens_at_most, output_toke
 from pytest_proofmap.run.landing import Failure, Landing
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
+from pytest_proofmap.runtime.claims import Holder
 from pytest_proofmap.runtime.costs import answer_cost
 from pytest_proofmap.runtime.limits import Limits
 from pytest_proofmap.runtime.prices import max_output_tokens
@@ -44,6 +45,9 @@ POLL_S = (0.05, 1.0)
 
 HELD_AT_MOST_S = 600.0
 """A call that another process has claimed for longer is taken for stuck: no retries take that long."""
+
+STOPPED_AT_MOST_S = 10.0
+"""So long a call is waited for whose process somebody has stopped: it may never go on."""
 
 BYTES_PER_TOKEN = 4
 """For counting against tokens per minute, where the typical size matters and not the worst one."""
@@ -111,6 +115,7 @@ class Dispatcher:
         store_is_remote: Whether the store waits for a network, which then threads of its own do.
         refresh: Call each key once although the store has it.
         run: Id of the run that pays, which is kept with its answers.
+        tell: Says to the user what the run waits for.
         policy: When to try again.
         clock: Monotonic time in seconds.
         sleep: Waits for a number of seconds.
@@ -128,6 +133,7 @@ class Dispatcher:
         store_is_remote: bool = False,
         refresh: bool = False,
         run: str | None = None,
+        tell: Callable[[str], None] = lambda _: None,
         policy: RetryPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -157,6 +163,12 @@ class Dispatcher:
         )
         self._shared = store if isinstance(store, SharedStore) and not refresh else None
         self._leases: set[str] = set()
+        # A store on another machine cannot tell.
+        self._holder_of: Callable[[str], Holder | None] | None = getattr(self._shared, "holder", None)
+        self._unclaimed: set[str] = set()
+        """Calls that are made although another process has claimed them: it was waited for long enough."""
+        self._tell = tell
+        self._told: set[int] = set()
 
     async def call(self, call: LiveCall, attempt: Attempt | None = None) -> Landing:
         """Answer a call: by the flight of its key that is under way, from the store, or live.
@@ -328,7 +340,7 @@ class Dispatcher:
 
     async def _claim(self, call: LiveCall) -> bool:
         """Take the lease on a call for its next attempt; without a shared store there is nobody to ask."""
-        if self._shared is None:
+        if self._shared is None or call.key in self._unclaimed:
             return True
         seconds = float(call.transport.get("timeout_s") or 0.0) + LEASE_MARGIN_S
         granted = await self._ask_store(self._shared.claim, call.key, seconds)
@@ -340,7 +352,14 @@ class Dispatcher:
         """Wait for the answer that another process is getting; None: it is not, so this one has the lease."""
         pause_s, longest_s = POLL_S
         give_up_at = self._clock() + HELD_AT_MOST_S
+        stopped_since: float | None = None
         while self._clock() < give_up_at:
+            if self._is_held_by_stopped(call.key):
+                stopped_since = self._clock() if stopped_since is None else stopped_since
+                if self._clock() - stopped_since >= STOPPED_AT_MOST_S:
+                    break
+            else:
+                stopped_since = None
             await self._sleep(pause_s * (0.5 + self._random()))
             pause_s = min(2 * pause_s, longest_s)
             found = await self._find(call.key)
@@ -348,8 +367,22 @@ class Dispatcher:
                 return found
             if await self._claim(call):
                 return None
-        self._shared = None
+        self._unclaimed.add(call.key)
         return None
+
+    def _is_held_by_stopped(self, key: str) -> bool:
+        """Return whether the process that has a call's claim is stopped; say so for each such process once."""
+        holder = self._holder_of(key) if self._holder_of is not None else None
+        if holder is None or not holder.is_stopped:
+            return False
+        if holder.process not in self._told:
+            self._told.add(holder.process)
+            self._tell(
+                f"waiting for process {holder.process}, which is stopped and has begun a call that this run "
+                f"needs too. Let it go on (kill -CONT {holder.process}) or end it; after {STOPPED_AT_MOST_S:g} s "
+                "this run makes such calls itself."
+            )
+        return True
 
     async def _give_back(self, call: LiveCall, landing: Landing) -> None:
         """Let other processes make a call that was not made here; an answer that was kept they find."""

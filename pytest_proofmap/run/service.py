@@ -206,6 +206,7 @@ class CallService:
             store_is_remote=settings["store"].get("kind") not in ("disk", "memory"),
             refresh=bool(settings.get("refresh")),
             run=settings.get("run"),
+            tell=self._tell,
         )
         self._window = STARTED_PER_SLOT * int(settings.get("concurrency") or 1)
         self._backlog: dict[str, deque[tuple[_Client, dict[str, Any]]]] = {}
@@ -353,6 +354,11 @@ class CallService:
         if message.get("answer") is None:
             return await self._attempt(call)
         return await self._client.priced(call, self._cleaned(Answer.from_content(message["answer"])))
+
+    def _tell(self, text: str) -> None:
+        """Say to every client what the run waits for."""
+        for client in self._clients:
+            client.send(encode({"op": "notice", "text": text}))
 
     def _status(self) -> dict[str, Any]:
         progress = self.dispatcher.progress

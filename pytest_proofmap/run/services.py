@@ -26,9 +26,17 @@ class CallServices:
         config: pytest's configuration.
         redactor: Knows the secrets.
         settings: Returns what a service for the whole run needs to know.
+        notify: Shows the user at once what the run waits for; called in a thread of its own.
     """
 
-    def __init__(self, config: pytest.Config, redactor: Redactor, settings: Callable[[], ServiceSettings]) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        redactor: Redactor,
+        settings: Callable[[], ServiceSettings],
+        notify: Callable[[str], None],
+    ) -> None:
+        self._notify = notify
         self._config = config
         self._redactor = redactor
         self._settings = settings
@@ -57,6 +65,7 @@ class CallServices:
             return self._start(1.0)
         if place.address is not None:
             connection = Connection.join(place.address, self._redactor)
+            connection.notify = self._notify
             try:
                 assert connection.address
             except (CallError, StoreError, OSError, ValueError):
@@ -94,7 +103,9 @@ class CallServices:
     def _start(self, part: float) -> Connection:
         process = self._prepared or ServiceProcess(self._surroundings)
         self._prepared = None
-        return Connection.start(part_of(self._settings(), part), self._redactor, process)
+        connection = Connection.start(part_of(self._settings(), part), self._redactor, process)
+        connection.notify = self._notify
+        return connection
 
 
 def part_of(settings: ServiceSettings, part: float) -> ServiceSettings:

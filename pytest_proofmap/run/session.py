@@ -100,7 +100,7 @@ class QualificationSession:
         self._sent: set[str] = set()
         self._finished: list[SampleRecord] = []
         self._announced = False
-        self._services = CallServices(config, self.redactor, self._service_settings)
+        self._services = CallServices(config, self.redactor, self._service_settings, self.notify)
 
     @property
     def artifact_path(self) -> Path:
@@ -161,6 +161,15 @@ class QualificationSession:
         """Keep a warning for the summary, once."""
         if message not in self.warnings:
             self.warnings.append(message)
+
+    def notify(self, text: str) -> None:
+        """Show at once what the run waits for, and keep it for the summary; called from a thread."""
+        self.warn(text)
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and self.config.get_verbosity() >= 0:
+            reporter.ensure_newline()
+            reporter.write_line(f"proofmap: {text}")
+            reporter.flush()
 
     def check_before_spending(self, session: pytest.Session) -> None:
         """Check, before the first test runs, what would waste what is spent.

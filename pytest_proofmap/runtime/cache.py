@@ -26,7 +26,7 @@ from pytest_proofmap.runtime.cache_database import (
     is_unsuitable,
 )
 from pytest_proofmap.runtime.cache_usage import UsageLog
-from pytest_proofmap.runtime.claims import Claims
+from pytest_proofmap.runtime.claims import Claims, Holder
 
 __all__ = ["CacheEntry", "DiskStore"]
 
@@ -68,7 +68,7 @@ class DiskStore:
         self._claims = Claims(directory)
         if not readonly:
             self._require_writable()
-        self._is_unsuitable = self._cannot_be_locked()
+        self._is_unsuitable = self._is_closed() or self._cannot_be_locked()
         self._databases = [CacheDatabase(directory, readonly=readonly)]
         self._find_overflows()
         self._damaged: set[CacheDatabase] = set()
@@ -116,7 +116,18 @@ class DiskStore:
         Returns:
             Whether this process has it now; else another one does.
         """
-        return self._claims.take(key)
+        granted = self._claims.take(key)
+        if self._claims.unusable is not None:
+            self._warn_once(
+                "claims",
+                f"The response cache {str(self.directory)!r}: {self._claims.unusable}. Runs at the same time may "
+                "make the same call twice.",
+            )
+        return granted
+
+    def holder(self, key: str) -> Holder | None:
+        """Return the process that has claimed the call of a key; None: nobody, or it cannot be told."""
+        return self._claims.holder(key)
 
     def give_back(self, key: str) -> None:
         """End the claim on a call that gets no answer here."""
@@ -216,7 +227,7 @@ class DiskStore:
     def _find_overflows(self) -> list[CacheDatabase]:
         """Add the overflows that are there by now, and return those."""
         found = []
-        while (overflow := self._overflow(len(self._databases))).exists():
+        while os.path.exists(overflow := self._overflow(len(self._databases))):
             found.append(CacheDatabase(overflow, readonly=self._readonly))
             self._databases += found[-1:]
         return found
@@ -231,8 +242,25 @@ class DiskStore:
             raise self._unwritable(error.strerror or str(error)) from error
         database = self.directory / DATABASE_NAME
         for path in (self.directory, database):
-            if path.exists() and not os.access(path, os.W_OK):
+            needed = os.W_OK | os.X_OK if path == self.directory else os.W_OK
+            if os.path.exists(path) and not os.access(path, needed):
                 raise self._unwritable(f"{path.name!r} is read-only")
+
+    def _is_closed(self) -> bool:
+        """Whether this user may not look into the folder: then all its answers are misses, which is said once."""
+        try:
+            os.stat(self.directory / DATABASE_NAME)
+        except PermissionError as error:
+            self._warn_once(
+                "closed",
+                f"The response cache {str(self.directory)!r} cannot be read ({error.strerror}), so its answers "
+                "are misses. It may be another user's: have its owner open it, or set 'cache_dir' to a folder of "
+                "your own.",
+            )
+            return True
+        except OSError:
+            return False
+        return False
 
     def _cannot_be_locked(self) -> bool:
         """Whether SQLite cannot work in the folder, which it would find out by waiting a minute for each answer.

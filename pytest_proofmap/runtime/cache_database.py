@@ -284,8 +284,12 @@ class CacheDatabase:
         except sqlite3.DatabaseError as error:
             raise DamagedDatabaseError(str(error)) from error
         reader.text_factory = bytes
-        for pragma in _READER_PRAGMAS:
-            reader.execute(pragma)
+        try:
+            for pragma in _READER_PRAGMAS:
+                reader.execute(pragma)
+        except sqlite3.DatabaseError as error:
+            reader.close()
+            raise DamagedDatabaseError(str(error)) from error
         return reader
 
     def _query(self, statement: str, argument: int) -> list[tuple[Any, ...]]:

@@ -7,6 +7,7 @@ free of writes.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from datetime import date
@@ -38,13 +39,13 @@ class UsageLog:
 
     def forget(self, keys: Iterable[str]) -> None:
         """Drop what is recorded of keys that were deleted; a failure does no harm and is ignored."""
-        if self._path.exists():
+        if os.path.exists(self._path):
             with contextlib.suppress(OSError), self._changing() as database:
                 database.executemany("DELETE FROM used WHERE key = ?", ((key,) for key in keys))
 
     def days(self) -> dict[str, date]:
         """Return the day of last use of each key; empty where nothing readable was recorded."""
-        if not self._path.exists():
+        if not os.path.exists(self._path):
             return {}
         try:
             with self._changing() as database:

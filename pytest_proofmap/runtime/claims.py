@@ -10,12 +10,14 @@ import contextlib
 import errno
 import hashlib
 import os
+import struct
+import sys
 import threading
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["CLAIMS_NAME", "Claims"]
+__all__ = ["CLAIMS_NAME", "Claims", "Holder"]
 
 CLAIMS_NAME = "claims.lock"
 
@@ -23,6 +25,14 @@ _fcntl: Any = import_module("fcntl") if os.name == "posix" else None
 _HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN)
 _PROBE = 2**62
 """A place beyond those of all keys."""
+
+
+class Holder(NamedTuple):
+    """A process that has claimed a call."""
+
+    process: int
+    is_stopped: bool
+    """Whether somebody has suspended it (SIGSTOP, Ctrl-Z), so that nothing comes of the call until it goes on."""
 
 
 class Claims:
@@ -35,6 +45,8 @@ class Claims:
         self._path = directory / CLAIMS_NAME
         self._mutex = threading.Lock()
         self._file: int | None = None
+        self.unusable: str | None = None
+        """Why calls cannot be claimed here, once that has shown; each claim is then granted."""
 
     def trouble(self, *, create: bool) -> str | None:
         """Return why files of the folder cannot be locked, or None: they can, or it cannot be told.
@@ -66,13 +78,33 @@ class Claims:
         """Claim the call of a key; False: another process has claimed it."""
         if _fcntl is None:
             return True
+        with self._mutex:
+            try:
+                file = self._open()
+            except OSError as error:
+                # The same EACCES that says of a lock that another process holds it says here that nobody can.
+                self.unusable = f"{self._path.name} cannot be opened: {error.strerror or error}"
+                return True
+            try:
+                _fcntl.lockf(file, _fcntl.LOCK_EX | _fcntl.LOCK_NB, 1, _place(key))
+            except OSError as error:
+                # What else goes wrong here goes wrong with the answers as well, and is reported there.
+                return error.errno not in _HELD_BY_ANOTHER
+        return True
+
+    def holder(self, key: str) -> Holder | None:
+        """Return the process that has claimed the call of a key; None: nobody, or it cannot be told here."""
+        if not sys.platform.startswith("linux") or sys.maxsize < 2**32:
+            return None
+        # struct flock of 64-bit Linux: man 2 fcntl
+        asked = struct.pack("hhqqi", _fcntl.F_WRLCK, os.SEEK_SET, _place(key), 1, 0)
         try:
             with self._mutex:
-                _fcntl.lockf(self._open(), _fcntl.LOCK_EX | _fcntl.LOCK_NB, 1, _place(key))
-        except OSError as error:
-            # What else goes wrong here goes wrong with the answers as well, and is reported there.
-            return error.errno not in _HELD_BY_ANOTHER
-        return True
+                answer = _fcntl.fcntl(self._open(), _fcntl.F_GETLK, asked)
+        except OSError:
+            return None
+        kind, _, _, _, process = struct.unpack("hhqqi", answer)
+        return None if kind == _fcntl.F_UNLCK or process <= 0 else Holder(process, _is_stopped(process))
 
     def give_back(self, key: str) -> None:
         """End the claim on the call of a key, if there is one."""
@@ -93,6 +125,15 @@ class Claims:
         if self._file is None:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         return self._file
+
+
+def _is_stopped(process: int) -> bool:
+    try:
+        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    # The state follows the name, which may hold anything: man 5 proc_pid_stat
+    return status.rpartition(")")[2].split()[:1] in (["T"], ["t"])
 
 
 def _place(key: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -341,6 +342,45 @@ def test_tcp_where_no_unix_socket_fits(tmp_path: Path, monkeypatch: pytest.Monke
     assert connection.submit(live(None), hook=lambda call: say("tcp")).result(WAIT_S).answer is not None
     connection.close()
     assert list(long.iterdir()) == []
+
+
+@pytest.mark.parametrize("first", [b"x" * 5000, b'{"op":"hello","token":"' + b"x" * 5000 + b'"}\n'])
+def test_strangers_may_say_little(memory: Connection, first: bytes) -> None:
+    """Before the token is shown a short line is read, and no more kept."""
+    where, _, _ = memory.address.rpartition("#")
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.settimeout(WAIT_S)
+        stranger.connect(where.partition(":")[2])
+        stranger.sendall(first)
+        with contextlib.suppress(ConnectionResetError):
+            assert stranger.recv(1000) == b""
+
+
+def test_strangers_have_little_time(memory: Connection) -> None:
+    """Who says nothing is cut off."""
+    where, _, _ = memory.address.rpartition("#")
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.settimeout(WAIT_S)
+        stranger.connect(where.partition(":")[2])
+        assert stranger.recv(1000) == b""
+
+
+@pytest.mark.parametrize("depth", [150, 400, 2000])
+def test_an_answer_too_deep_to_be_kept(memory: Connection, depth: int) -> None:
+    """It is an error at once; what can be read back is kept."""
+
+    def hook(call: LiveCall) -> Answer:
+        nested: Any = "x"
+        for _ in range(depth):
+            nested = [nested]
+        return say("deep")._replace(response={"choices": [{"message": {"content": "deep", "more": nested}}]})
+
+    result = memory.submit(live(None, text=f"deep {depth}"), hook=hook).result(WAIT_S)
+    if depth == 150:
+        assert result.answer is not None
+    else:
+        assert (result.answer, result.attempts) == (None, 1)
+        assert result.error_class in ("InvalidResponseError", "RecursionError")
 
 
 def test_blocked_sockets_do_not_matter(memory: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
