@@ -30,7 +30,7 @@ from pytest_proofmap.runtime.answer import Answer, Refusal
 from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
 from pytest_proofmap.runtime.costs import answer_cost
 from pytest_proofmap.runtime.failures import classify, readable_message, refusal_of
-from pytest_proofmap.runtime.http_bounds import DEFAULT_MAX_RESPONSE_MB, bound_http, watch_http
+from pytest_proofmap.runtime.http_bounds import DEFAULT_MAX_RESPONSE_MB, bound_http, plain_address, watch_http
 from pytest_proofmap.runtime.prices import is_listed
 from pytest_proofmap.runtime.redaction import Redactor, secrets_of_transport
 
@@ -107,6 +107,8 @@ class LiteLLMClient:
             if refusal is not None:
                 return self._answer(call, None, refusal, started, made_at)
             failure = classify(error, self._redactor)
+            if failure.error_class == "APIConnectionError" and not failure.maybe_paid:
+                failure.message = _nobody_at(arguments, failure.message)
             if failure.error_class == "Timeout" and failure.status is None:
                 failure.message = f"no complete response within {timeout_s:g} s"
             raise failure from error
@@ -218,6 +220,14 @@ class LiteLLMClient:
             latency_s=round(time.perf_counter() - started, 6),
             made_at=made_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )
+
+
+def _nobody_at(arguments: dict[str, Any], said: str) -> str:
+    """Return what to say when no connection came about: the same for all who meant to reach that server."""
+    address = arguments.get("api_base")
+    if address is None and str(arguments["model"]).startswith("openai/"):
+        address = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
+    return f"no server answers at {plain_address(str(address))} ({said})" if address else said
 
 
 _CREDENTIALS = {

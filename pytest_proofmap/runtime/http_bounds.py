@@ -16,7 +16,7 @@ from pytest_proofmap.runtime.attempt import AttemptError
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["DEFAULT_MAX_RESPONSE_MB", "bound_http", "watch_http"]
+__all__ = ["DEFAULT_MAX_RESPONSE_MB", "bound_http", "plain_address", "watch_http"]
 
 DEFAULT_MAX_RESPONSE_MB = 64
 
@@ -33,6 +33,15 @@ def watch_http() -> list[AttemptError]:
     broken: list[AttemptError] = []
     _broken.set(broken)
     return broken
+
+
+def plain_address(address: str) -> str:
+    """Return an address without what may be a secret: a user, a password, a query."""
+    try:
+        where = urlsplit(address)
+        return f"{where.scheme}://{where.hostname}{f':{where.port}' if where.port else ''}{where.path}"
+    except ValueError:
+        return "an address that cannot be read"
 
 
 def bound_http(max_response_mb: int) -> None:
@@ -124,16 +133,11 @@ def _too_long(max_response_mb: int) -> AttemptError:
 
 
 def _moved(status: int, location: str) -> AttemptError:
-    try:
-        where = urlsplit(location)
-        # Without what may be a secret: a user, a password, a query.
-        place = f"{where.scheme}://{where.hostname}{f':{where.port}' if where.port else ''}{where.path}"
-    except ValueError:
-        place = "an address that cannot be read"
     return AttemptError(
         "RedirectError",
-        f"the server sends the request on to {place} (status {status}), and redirects are not followed: they "
-        "would take keys and prompts along. Set the runtime's api_base to the address that answers.",
+        f"the server sends the request on to {plain_address(location)} (status {status}), and redirects are not "
+        "followed: they would take keys and prompts along. Set the runtime's api_base to the address that "
+        "answers.",
         status=status,
         fatal_for_runtime=True,
     )

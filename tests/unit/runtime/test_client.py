@@ -354,3 +354,9 @@ def test_long_responses_name_the_limit(made: Made) -> None:
     assert "1 MB" in message
     assert "max_response_mb" in message
     assert made.error("too_long")["maybe_paid"]
+
+
+def test_a_server_that_is_down_is_named(made: Made) -> None:
+    """The address is in the message, the same for every call that meant to reach it."""
+    message = made.error("dead")["message"]
+    assert message.startswith("no server answers at http://127.0.0.1:1/v1 (")
