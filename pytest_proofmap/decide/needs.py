@@ -16,7 +16,7 @@ from collections.abc import Callable
 from itertools import accumulate
 
 from pytest_proofmap.decide.binomial import binomial_at_most, normal_quantile
-from pytest_proofmap.decide.paired import GAMMA, SCORE_LIMIT, Memo, p_unsafe_paired
+from pytest_proofmap.decide.paired import EXACT_LIMIT, GAMMA, Memo, p_unsafe_paired
 from pytest_proofmap.decide.tango import null_variance, tango_z
 
 __all__ = [
@@ -41,6 +41,9 @@ _AIM = POWER + 0.03
 
 _ENOUGH = 0.015
 """So much above the wanted power nobody looks for a smaller number."""
+
+_KNOWN = 40
+"""From so many pairs on the table at hand tells how the test differs from the score."""
 
 _FEW = 12.0
 """Up to so many discordant further pairs their distribution is summed; above it is taken as normal."""
@@ -173,17 +176,10 @@ def more_margin(
     guess = (reach / (margin + difference)) ** 2 - pairs
     if guess > MOST:
         return None
-    found: int | None = max(1, math.ceil(guess))
-    # How much the test itself asks for beyond the score is found where the verdict is expected, twice.
-    for _ in range(2):
-        if found is None:
-            return None
-        target = _target(b, c, pairs, margin, level, found, memo, gamma)
-        found = _least_powerful(
-            lambda more, target=target: top_up_power(b, c, pairs, margin, target, more),  # type: ignore[misc]
-            found,
-        )
-    return found
+    expected = max(1, math.ceil(guess))
+    # How much the test itself asks for beyond the score is found where the verdict is expected.
+    target = _target(b, c, pairs, margin, level, expected, memo, gamma)
+    return _least_powerful(lambda more: top_up_power(b, c, pairs, margin, target, more), expected)
 
 
 def top_up_power(b: float, c: float, pairs: int, margin: float, target: float, more: int) -> float:
@@ -234,8 +230,14 @@ def _target(
     difference = min(discordant, max(-discordant, asked * spread - total * margin))
     regressions = max(0, round((discordant - difference) / 2.0))
     improvements = max(0, round((discordant + difference) / 2.0))
-    if total >= SCORE_LIMIT:
+    if total > EXACT_LIMIT:
         return asked + 1.0 / spread
+    if pairs >= _KNOWN:
+        # How far test and score are apart is known of the table at hand, and shrinks with the root of the pairs.
+        p = p_unsafe_paired(b, c, pairs, margin, memo, gamma)
+        if 0.0 < p < 1.0:
+            apart = tango_z(b, c, pairs, -margin) - normal_quantile(1.0 - p)
+            return asked + apart * math.sqrt(pairs / total)
     if regressions + improvements > total:
         return asked
     p = p_unsafe_paired(regressions, improvements, total, margin, memo, gamma)

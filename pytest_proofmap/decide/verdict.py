@@ -185,7 +185,9 @@ def _judge_one(
     elif status == "not_qualified":
         reason = not_qualified_reason(bar, found, family.baseline)
     else:
-        needs = None if look is not None and is_last(look) else _needs(bar, found, level, memo, gamma)
+        # After the last look nothing is needed any more, and how far open bets are is no number of cases.
+        foreseen = look is None or (look.planned != "open" and not is_last(look))
+        needs = _needs(bar, found, level, memo, gamma) if foreseen else None
         reason = insufficient_reason(bar, found, family, needs, level)
         if p_adjusted <= family.alpha and not found.blocks:
             reason = reason._replace(code="slices_together")
@@ -248,10 +250,14 @@ def _needs(bar: Bar, found: Assessment, level: float, memo: Memo | None, gamma: 
     bests, typicals = [one.best for one in forecasts], [one.typical for one in forecasts]
     best = None if None in bests else max((one for one in bests if one is not None), default=0)
     typical = None if None in typicals else max((one for one in typicals if one is not None), default=0)
+    rerun = _without_outcome(bar, found)
+    if rerun and best == 0:
+        # The missing outcomes alone may bring the verdict: what is needed beyond them is told once they are there.
+        return Needs(best=0, typical=0, rerun=rerun)
     return Needs(
         best=best,
         typical=None if best is None or typical is None else max(best, typical),
-        rerun=_without_outcome(bar, found) or None,
+        rerun=rerun or None,
     )
 
 

@@ -383,3 +383,65 @@ def test_slices_are_judged_apart() -> None:
         "language=fr",
         "language=fr",
     ]
+
+
+def test_both_bars_share_the_error_of_worse() -> None:
+    """Two bars are two chances to be called worse, so that the smaller p-value counts twice."""
+    outcomes = "F" * 7 + "P" * 53
+    both = versus("P" * 60, outcomes, kind="both", min_pass_rate=0.95)
+    margin, rate = versus("P" * 60, outcomes), versus("P" * 60, outcomes, kind="min_pass_rate", min_pass_rate=0.95)
+    assert margin.p_worse is not None
+    assert rate.p_worse is not None
+    assert both.p_worse == pytest.approx(2 * min(margin.p_worse, rate.p_worse))
+    assert versus("P" * 60, "P" * 60, kind="both", min_pass_rate=0.95).p_worse == 1.0
+
+
+@pytest.mark.parametrize("samples", [2, 3, 5])
+def test_who_fails_now_and_then_is_found_with_samples(samples: int) -> None:
+    """A model that fails one attempt in so many at every case flips no case, and is worse all the same."""
+    scene = Scene(bar(samples=samples))
+    scene.saw("base", " ".join(["P" * samples] * 60)).saw("mini", " ".join(["F" + "P" * (samples - 1)] * 60))
+    cell = scene.decide().cell()
+    assert cell.status == "not_qualified"
+    assert cell.p_worse == pytest.approx(p_worse_paired(60 / samples, 0, 60, 0.05), rel=1e-6)
+    single = versus("P" * 60, "F" * 12 + "P" * 48)
+    assert single.p_worse == p_worse_paired(12, 0, 60, 0.05)
+
+
+def test_errors_ask_for_a_rerun_and_never_for_cases() -> None:
+    """Where only errors are in the way they are what is asked for; a rate too bad has no number of cases."""
+    cell = versus("P" * 60, "P" * 57 + "EEE")
+    assert (cell.status, cell.reason_code) == ("insufficient", "errors")
+    assert cell.needs is not None
+    assert (cell.needs.best, cell.needs.typical, cell.needs.rerun) == (0, 0, 3)
+    assert "rerun the 3 errors" in cell.reason
+    assert "would" not in cell.reason
+    lost = versus("P" * 60, "F" * 3 + "P" * 57)
+    assert lost.reason_code == "none_at_this_rate"
+    assert lost.needs is not None
+    assert lost.needs.typical is None
+    assert lost.reason.endswith("none at this rate")
+
+
+def test_slices_are_corrected_by_the_rule() -> None:
+    """What qualifies by itself may not qualify beside many slices that do not; the cell names its level."""
+    levels = {}
+    for rule in ("each", "fdr", "all"):
+        scene = Scene(bar(margin=0.1), objective={"slices_rule": rule})
+        for number in range(6):
+            cases = 31 if number == 0 else 12
+            scene.saw("base", "P" * cases, slice_name=f"s={number}").saw(
+                "mini", "P" * cases, slice_name=f"s={number}"
+            )
+        decided = scene.decide()
+        (objective,) = decided.decision.objectives
+        assert objective.slices_rule == rule
+        cell = decided.cell(slice_name="s=0")
+        levels[rule] = (cell.status, cell.level, cell.reason_code)
+        assert decided.cell().level == pytest.approx(0.05)
+        assert decided.verdict(slice_name="s=0").status == cell.status
+    assert levels == {
+        "each": ("qualified", pytest.approx(0.05), "qualified"),
+        "fdr": ("insufficient", 0.0, "slices_together"),
+        "all": ("insufficient", pytest.approx(0.05), "too_few_cases"),
+    }
