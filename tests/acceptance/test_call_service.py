@@ -249,7 +249,7 @@ def test_a_401_stops_the_calls_that_it_is_about(project: SmallProject, prompt: s
         locked.script("gpt", always="unauthorized")
         urls = [locked.url, open_to_all.url]
         project.write("test_stops.py", STOPS.format(urls=urls, prompt=prompt))
-        result = project.run_apart("--proofmap-concurrency=0", "-p", "no:cacheprovider")
+        result = project.run_apart("--proofmap-concurrency=0", OPENAI_API_KEY="sk-of-everybody-0000")
         refused, answered = len(locked.received("gpt")), len(open_to_all.received("gpt"))
     assert refused == 1, str(result.stdout)
     assert answered == (3 if "case" in prompt else 1)
