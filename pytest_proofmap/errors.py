@@ -20,6 +20,7 @@ Every message says what was wrong, what is allowed and what to do next.
     └── CallError               no usable answer: transport, timeout, credentials, limits
         ├── ReplayMissError     the answer is neither recorded nor cached, and calls are off
         └── BudgetError         the budget is used up
+            └── ShortfallError  the budget cannot carry the first calls
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ __all__ = [
     "ReplayMissError",
     "ReplyError",
     "RequestError",
+    "ShortfallError",
     "StoreError",
     "did_you_mean",
 ]
@@ -133,6 +135,10 @@ class ReplayMissError(CallError):
 
 class BudgetError(CallError):
     """The run's budget is used up, so the call was not made."""
+
+
+class ShortfallError(BudgetError):
+    """The run's budget cannot carry one call of each runtime, so no call was made at all."""
 
 
 def did_you_mean(name: str, allowed: list[str]) -> str:

@@ -136,6 +136,7 @@ class SmallProject:
         *,
         latency_s: float | None = 0.5,
         usage: Mapping[str, Any] | None = None,
+        made_at: str | None = None,
         **request: Any,
     ) -> None:
         """Commit one recorded answer: its text, the whole assistant message, or a refusal."""
@@ -158,6 +159,7 @@ class SmallProject:
             response=response,
             refusal=answer if isinstance(answer, Refusal) else None,
             latency_s=latency_s,
+            made_at=made_at,
         ).to_json()
         folder = self.folder / "recordings"
         folder.mkdir(exist_ok=True)

@@ -21,11 +21,11 @@ from pytest_proofmap.approve.staleness import auxiliary_claims
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.decide.economics import RouteCosts
 from pytest_proofmap.errors import ApprovalError, did_you_mean
-from pytest_proofmap.evidence.ages import AnswerAge, ages
+from pytest_proofmap.evidence.ages import ages, answers_of
 from pytest_proofmap.evidence.fingerprint import prompt_key, runtime_fingerprint, runtime_key
 from pytest_proofmap.evidence.models import Cell, Criterion, Evidence, Objective, Recommendation
 
-__all__ = ["Wish", "answers_of", "approved_routes", "chosen_objectives", "objections", "replace_objectives"]
+__all__ = ["Wish", "approved_routes", "chosen_objectives", "objections", "replace_objectives"]
 
 
 class Wish(NamedTuple):
@@ -265,17 +265,6 @@ def _cells(criterion: Criterion, slice_name: str | None) -> Mapping[str, Cell]:
     sliced = any(cell.slice is not None for cell in criterion.cells)
     wanted = slice_name if sliced else None
     return {cell.runtime: cell for cell in criterion.cells if cell.slice == wanted and cell.cases > cell.skipped}
-
-
-def answers_of(evidence: Evidence, criteria: Collection[str], runtimes: Collection[str]) -> Iterator[AnswerAge]:
-    """Yield when the answers of some runtimes on some criteria were made, each answer once."""
-    seen = set()
-    for sample in evidence.samples:
-        for call in sample.calls if sample.criterion in criteria else ():
-            name = call.runtime or sample.runtime
-            if name in runtimes and call.made_at and call.key not in seen:
-                seen.add(call.key)
-                yield AnswerAge(name, call.model or "", call.made_at)
 
 
 def _pass_rate(cells: Iterable[Cell]) -> float | None:

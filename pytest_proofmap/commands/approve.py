@@ -126,8 +126,7 @@ def approve(
 
 def _show_ages(stored: Evidence, chosen: list[str], configuration: Configuration) -> None:
     """Name the answers that are old, or that a model gave which serves no more."""
-    from pytest_proofmap.approve.proposal import answers_of
-    from pytest_proofmap.evidence.ages import ages, told
+    from pytest_proofmap.evidence.ages import ages, answers_of, told
 
     criteria = {criterion.id for criterion in stored.criteria if criterion.objective in chosen}
     found = ages(answers_of(stored, criteria, stored.runtimes))

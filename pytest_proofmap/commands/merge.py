@@ -140,6 +140,7 @@ class _Rows:
         self, merger: ShardMerger, run: RunInfo, decision: Decision, output: Path, lock_file: Path | None
     ) -> Summary:
         """Return what the summary shows."""
+        from pytest_proofmap.evidence.ages import told_of_run
         from pytest_proofmap.report.figures import runtime_figures
         from pytest_proofmap.report.misses import missed_cases
         from pytest_proofmap.report.next_steps import command
@@ -159,7 +160,7 @@ class _Rows:
             objectives=decision.objectives,
             figures=runtime_figures(self.observations, decision.criteria, decision.objectives, self.estimated),
             misses=missed_cases(self.misses, self.observations, baselines),
-            warnings=(*merger.warnings, *warnings),
+            warnings=(*merger.warnings, *told_of_run(merger.ages(), run), *warnings),
             findings=(*_findings(run, decision, self.misses, self.foreign), *against),
             next_steps=(command("proofmap", "report", "--text", "-v", output),),
         )

@@ -6,11 +6,13 @@ An alias (``gpt-4o``) is served by one model today and another tomorrow; what is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
-__all__ = ["AnswerAge", "RuntimeAges", "ages", "is_older", "told"]
+from pytest_proofmap.evidence.models import Evidence, RunInfo
+
+__all__ = ["AnswerAge", "RuntimeAges", "ages", "answers_of", "is_older", "told", "told_of_run"]
 
 
 class AnswerAge(NamedTuple):
@@ -33,6 +35,27 @@ class RuntimeAges(NamedTuple):
     """How many were made by another model before the present one served."""
     models: tuple[str, str] | None
     """The model before and the one that serves now, where it changed."""
+
+
+def answers_of(
+    evidence: Evidence, criteria: Collection[str] | None = None, runtimes: Collection[str] | None = None
+) -> Iterator[AnswerAge]:
+    """Yield when answers were made, each answer once.
+
+    Args:
+        evidence: Where they are.
+        criteria: Those of these criteria alone.
+        runtimes: Those of these runtimes alone.
+    """
+    seen = set()
+    for sample in evidence.samples:
+        if criteria is not None and sample.criterion not in criteria:
+            continue
+        for call in sample.calls:
+            name = call.runtime or sample.runtime
+            if (runtimes is None or name in runtimes) and call.made_at and call.key not in seen:
+                seen.add(call.key)
+                yield AnswerAge(name, call.model or "", call.made_at)
 
 
 def ages(answers: Iterable[AnswerAge]) -> list[RuntimeAges]:
@@ -77,6 +100,13 @@ def told(found: Iterable[RuntimeAges], max_age_days: int, now: datetime) -> Iter
                 f"{_answers(each.superseded)} of {each.runtime} {were} made by {before}, before its model changed "
                 f"to {present}: ask again with --proofmap-cache=refresh"
             )
+
+
+def told_of_run(answers: Iterable[AnswerAge], run: RunInfo) -> Iterator[str]:
+    """Yield the same of the answers of a run as they were when it began: at its end, and of stored evidence."""
+    began_at = _time(run.started_at)
+    if began_at is not None:
+        yield from told(ages(answers), run.max_age_days or 0, began_at)
 
 
 def _answers(number: int) -> str:

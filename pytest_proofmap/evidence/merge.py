@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from pytest_proofmap.errors import EvidenceError
+from pytest_proofmap.evidence.ages import AnswerAge
 from pytest_proofmap.evidence.consistency import Sampled, find_inconsistency
 from pytest_proofmap.evidence.models import (
     SCHEMA,
@@ -117,6 +118,12 @@ class ShardMerger:
         """Return the totals over distinct requests; what each shard paid was paid."""
         return total(self._charges.values()).model_copy(update={"spent_usd": self._spent_usd})
 
+    def ages(self) -> Iterator[AnswerAge]:
+        """Yield when the distinct answers were made."""
+        for charge in self._charges.values():
+            if charge.age is not None:
+                yield AnswerAge(*charge.age)
+
     def run(self, *, strict: bool) -> RunInfo:
         """Return what the joined run was.
 
@@ -141,6 +148,7 @@ class ShardMerger:
             strict=strict,
             texts_left_out=any(run.texts_left_out for run in self.runs),
             other_runtimes=others or None,
+            max_age_days=first.max_age_days,
         )
 
     def _read(self, number: int, path: Path) -> Iterator[MergedSample]:
@@ -176,7 +184,8 @@ class ShardMerger:
     def _is_new(self, number: int, sample: Sample) -> bool:
         """Take in a sample; return whether it is the first of its kind."""
         for call in sample.calls:
-            charge = Charge("", call.source, call.cost_usd, call.error is None, call.runtime)
+            age = (call.runtime or sample.runtime, call.model or "", call.made_at) if call.made_at else None
+            charge = Charge("", call.source, call.cost_usd, call.error is None, call.runtime, age)
             key = _digest(call.key)
             known = self._charges.get(key)
             if known is None or SOURCE_RANK[charge.source] < SOURCE_RANK[known.source]:

@@ -129,7 +129,7 @@ class GitState(Model):
 class RunInfo(GrowingModel):
     """When, where and how completely the run was made."""
 
-    added = frozenset({"other_runtimes"})
+    added = frozenset({"other_runtimes", "max_age_days"})
 
     id: str
     started_at: str
@@ -148,6 +148,8 @@ class RunInfo(GrowingModel):
     """True when prompts, answers and messages are not held: stand-ins name their length and SHA-256."""
     other_runtimes: dict[str, str] | None = None
     """Model ids of the configured runtimes that took no part, by name: an answer may have come from one."""
+    max_age_days: Count | None = None
+    """Answers that were older when the run began are named; 0: none is."""
 
 
 class Price(GrowingModel):

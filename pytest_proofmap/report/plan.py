@@ -120,7 +120,7 @@ def _budget(plan: Plan, budget_usd: float) -> str:
         return f"{text}, and cannot be kept while a price is unknown."
     one_call = {planned.name: planned.dearest_usd() for planned, _ in costs}
     if one_call and sum(one_call.values()) > budget_usd:
-        return f"{text}. A run would be {cannot_carry(budget_usd, one_call)}"
+        return f"A run would call nothing: {cannot_carry(budget_usd, one_call)}"
     if most > budget_usd:
         return f"{text}: at worst the calls cost {money(most)}, and what it does not cover would be skipped."
     return f"{text}, which covers them at worst."

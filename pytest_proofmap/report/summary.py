@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.decide.served import foreign_in
+from pytest_proofmap.evidence.ages import answers_of, told_of_run
 from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, RunInfo, Totals
 from pytest_proofmap.report.figures import RuntimeFigures, runtime_figures
 from pytest_proofmap.report.labels import short_labels
@@ -126,7 +127,9 @@ def summarize_evidence(evidence: Evidence) -> Summary:
     strict = "--proofmap-strict" if evidence.run.strict else None
     foreign = foreign_in(evidence, rows)
     findings = findings_of(evidence.criteria, evidence.objectives, misses, foreign, strict=strict)
-    return replace(summary, findings=tuple(findings))
+    return replace(
+        summary, warnings=tuple(told_of_run(answers_of(evidence), evidence.run)), findings=tuple(findings)
+    )
 
 
 def _summary(

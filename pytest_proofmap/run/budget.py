@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal
 
 from pytest_proofmap.evidence.models import Price
@@ -12,7 +14,7 @@ from pytest_proofmap.runtime.answer import Usage
 from pytest_proofmap.runtime.billed import Billed
 from pytest_proofmap.runtime.costs import MTOK, cost_usd
 
-__all__ = ["Budget", "Grant", "cannot_carry", "worst_case_usd"]
+__all__ = ["Budget", "Grant", "cannot_carry", "plain_usd", "worst_case_usd"]
 
 FIRST_COMPLETION_TOKENS = 1024
 """Assumed length of a completion without ``max_tokens`` before any was seen, unless the model allows less."""
@@ -49,6 +51,10 @@ class Budget:
     reserved_usd: float = 0.0
     longest_completion: dict[str, int] = field(default_factory=dict)
     """Most output tokens of one answer seen, by model."""
+    shortfall: str | None = None
+    """Why no call is made at all, once it shows that the first ones do not fit."""
+    _granted: bool = False
+    """Whether any call was let through."""
     _cases: dict[str, _Case] = field(default_factory=dict)
 
     def reserve(self, worst_usd: float) -> Grant:
@@ -58,6 +64,7 @@ class Budget:
             if used + self.reserved_usd + worst_usd > self.limit_usd:
                 return "wait" if self.reserved_usd > 0 and used + worst_usd <= self.limit_usd else "refused"
         self.reserved_usd += worst_usd
+        self._granted = True
         return "granted"
 
     def reserve_case(self, case: str, runtime: str, worst_usd: Mapping[str, float]) -> Grant:
@@ -86,15 +93,22 @@ class Budget:
             known.settled.add(runtime)
         return grant
 
-    def refuse_case(self, case: str, worst_usd: Mapping[str, float]) -> str:
-        """Return why a call is not made; where its case was not begun, it is asked on no runtime."""
-        known = self._cases.setdefault(case, _Case())
+    def refuse(self, case: str | None, worst_usd: Mapping[str, float]) -> str:
+        """Return why a call is not made; where its case was not begun, it is asked on no runtime.
+
+        Where no call was made before, none is after: a budget that cannot carry the first calls says so once, for
+        the whole run.
+
+        Args:
+            case: The case; None: the call stands for itself.
+            worst_usd: By runtime: of this call, and of the calls that are to follow.
+        """
+        known = self._cases.setdefault(case, _Case()) if case is not None else _Case()
         needs = known.needs_usd or worst_usd
-        used = self.spent_usd or self.doubtful_usd or self.reserved_usd
-        if used or known.is_reserved:
-            refusal = self.refusal(sum(needs.values()))
-        else:
-            refusal = cannot_carry(self.limit_usd or 0.0, needs)
+        if not self._granted:
+            self.shortfall = f"not called: {cannot_carry(self.limit_usd or 0.0, needs)}"
+            return self.shortfall
+        refusal = self.refusal(sum(needs.values()))
         if not known.is_reserved:
             known.refusal = refusal
         return refusal
@@ -107,10 +121,10 @@ class Budget:
             self._release(needed_usd)
         known.settled.add(runtime)
 
-    def refusal_of(self, case: str) -> str | None:
+    def refusal_of(self, case: str | None) -> str | None:
         """Return why no runtime is asked on a case, or None."""
-        known = self._cases.get(case)
-        return known.refusal if known is not None else None
+        known = self._cases.get(case) if case is not None else None
+        return self.shortfall or (known.refusal if known is not None else None)
 
     def settle(self, worst_usd: float, cost_usd: float) -> None:
         """Replace a reservation by what the call did cost."""
@@ -139,8 +153,8 @@ class Budget:
         if self.doubtful_usd:
             spent += f", up to ${self.doubtful_usd:.4f} for attempts without an answer"
         return (
-            f"not called: the budget of ${self.limit_usd or 0:g} is used up ({spent}; this call may cost "
-            f"${worst_usd:.4f}). What was paid is kept; raise --proofmap-budget or budget_usd to go on."
+            f"not called: the budget of {plain_usd(self.limit_usd or 0.0)} is used up ({spent}; this call may "
+            f"cost ${worst_usd:.4f}). What was paid is kept; raise --proofmap-budget or budget_usd to go on."
         )
 
     def _release(self, worst_usd: float) -> None:
@@ -148,13 +162,40 @@ class Budget:
 
 
 def cannot_carry(budget_usd: float, worst_usd: Mapping[str, float]) -> str:
-    """Say that a budget is below the worst case of one call of each runtime."""
-    calls = ", ".join(f"one worst-case call to {name} reserves ${usd:.4f}" for name, usd in worst_usd.items())
+    """Say that a budget is below the worst case of one call of each runtime, and what to do.
+
+    Args:
+        budget_usd: The budget.
+        worst_usd: The worst case of one call, by runtime. Those are named that alone do not fit, or all where
+            each would.
+    """
+    dearest_first = sorted(worst_usd.items(), key=lambda each: (-each[1], each[0]))
+    too_dear = [each for each in dearest_first if each[1] > budget_usd] or dearest_first
+    calls = ", ".join(f"one worst-case call to {name} reserves {_exact_usd(usd)}" for name, usd in too_dear)
     return (
-        f"not called: the budget of ${budget_usd:g} cannot carry one call of each runtime: {calls}. Raise "
-        f"--proofmap-budget or budget_usd to more than ${sum(worst_usd.values()):.4f}, or bound the answers with "
-        "max_tokens."
+        f"the budget of {plain_usd(budget_usd)} cannot carry one call of each runtime: {calls}. Raise "
+        f"--proofmap-budget or budget_usd to {_exact_usd(sum(worst_usd.values()), up=True)} or more, or bound the "
+        "answers with max_tokens."
     )
+
+
+def plain_usd(usd: float) -> str:
+    """Return an amount as a person writes it, without an exponent."""
+    return f"${Decimal(repr(float(usd))).normalize():f}"
+
+
+def _exact_usd(usd: float, *, up: bool = False) -> str:
+    """Return an amount with four decimals, or two digits where it is smaller.
+
+    Args:
+        usd: The amount.
+        up: Whether what is returned must cover it.
+    """
+    decimals = 4 if usd >= 0.0001 or usd <= 0 else 1 - math.floor(math.log10(usd))
+    if up:
+        # As an exact decimal, so that an amount that has no more decimals stays as it is.
+        usd = math.ceil(Decimal(repr(usd)).scaleb(decimals)) / 10**decimals
+    return f"${usd:.{decimals}f}"
 
 
 def input_tokens_at_most(request: dict[str, Any]) -> int:

@@ -28,7 +28,7 @@ __all__ = ["FORKED", "CallResult", "Connection", "HookRunner", "LiveCall", "Resu
 HookRunner = Callable[[LiveCall], "Answer | None"]
 """Answers a call by the user's own client; None passes it on to LiteLLM. Runs in a thread of its own."""
 
-ResultKind = Literal["answer", "call", "budget", "store", "circuit", "replay"]
+ResultKind = Literal["answer", "call", "budget", "shortfall", "store", "circuit", "replay"]
 
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 10.0

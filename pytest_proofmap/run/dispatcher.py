@@ -416,22 +416,24 @@ class Dispatcher:
             unbounded = self.budget.completion_tokens(model, max_output_tokens(model))
             worst_usd = worst_case_usd(call.request, call.price, unbounded)
             case = call.pair.case if call.pair is not None else None
-            refusal = self.budget.refusal_of(case) if case is not None else None
+            refusal = self.budget.refusal_of(case)
             if refusal is not None:
-                return Failure("budget", "BudgetError", refusal)
+                return self._over_budget(refusal)
+            together = {call.runtime: worst_usd, **self._worst_of_partners(call)}
             if case is None:
-                grant, together = self.budget.reserve(worst_usd), {}
+                grant = self.budget.reserve(worst_usd)
             else:
-                together = {call.runtime: worst_usd, **self._worst_of_partners(call)}
                 grant = self.budget.reserve_case(case, call.runtime, together)
             if grant == "granted":
                 return worst_usd
             # With nothing under way no more money will be free than there is now.
             if grant == "refused" or not self.progress.in_flight:
-                text = self.budget.refuse_case(case, together) if case else self.budget.refusal(worst_usd)
-                return Failure("budget", "BudgetError", text)
+                return self._over_budget(self.budget.refuse(case, together))
             self._settled.clear()
             await self._settled.wait()
+
+    def _over_budget(self, refusal: str) -> Failure:
+        return Failure("shortfall" if self.budget.shortfall else "budget", "BudgetError", refusal)
 
     def _worst_of_partners(self, call: LiveCall) -> dict[str, float]:
         """Return by runtime what the calls that are to follow on the same case may cost, asked the same."""

@@ -22,6 +22,7 @@ from pytest_proofmap.errors import (
     ConfigurationError,
     ReplayMissError,
     RequestError,
+    ShortfallError,
 )
 from pytest_proofmap.evidence.models import Price, PromptRef
 from pytest_proofmap.prefetch.suspension import let_siblings_ask, wait, wait_async
@@ -426,8 +427,6 @@ class Engine:
             self._unkept[key] = result.unkept
             return
         if result.answer is None:
-            if result.kind == "budget" and "cannot carry" in result.message:
-                self.warn(result.message)
             self.tally.failed[key] = (_error_of(result), result)
             return
         self._fresh[key] = result.answer
@@ -435,7 +434,11 @@ class Engine:
             self._store.put(key, result.answer)
 
 
-_ERROR_TYPES: dict[str, type[CallError]] = {"replay": ReplayMissError, "budget": BudgetError}
+_ERROR_TYPES: dict[str, type[CallError]] = {
+    "replay": ReplayMissError,
+    "budget": BudgetError,
+    "shortfall": ShortfallError,
+}
 
 
 def _error_of(result: CallResult) -> CallError:

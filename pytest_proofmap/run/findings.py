@@ -13,6 +13,7 @@ from pytest_proofmap.decide.binomial import binomial_at_least
 from pytest_proofmap.decide.served import ForeignAnswers
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import Cell, Criterion, Objective
+from pytest_proofmap.run.budget import plain_usd
 from pytest_proofmap.run.miss import Miss, by_cause
 
 if TYPE_CHECKING:
@@ -88,13 +89,20 @@ def _unkept(reason: str) -> Finding:
 
 
 def _over_budget(run: QualificationSession, result: RunResult) -> Iterator[Finding]:
-    skipped = result.recorder.over_budget
-    if skipped:
+    skipped, shortfall = result.recorder.over_budget, result.recorder.shortfall
+    if not skipped:
+        return
+    were = f"{count(skipped, 'sample')} {'was' if skipped == 1 else 'were'} skipped"
+    next_step = "go on with a larger budget: pytest --proofmap --proofmap-budget=USD"
+    if shortfall is not None:
+        # Workers on other hosts have a part of the budget each, and another's may have sufficed.
+        nothing = "" if result.totals.live else "; nothing was called"
+        yield Finding(f"{shortfall.removeprefix('not called: ')} {were}{nothing}", next_step)
+    else:
         yield Finding(
-            f"the budget of ${run.budget_usd or 0:g} was used up: {count(skipped, 'sample')} "
-            f"{'was' if skipped == 1 else 'were'} skipped, for a call needs room for the longest answer; "
-            "what was paid is kept",
-            "go on with a larger budget: pytest --proofmap --proofmap-budget=USD",
+            f"the budget of {plain_usd(run.budget_usd or 0.0)} was used up: {were}, for a call "
+            "needs room for the longest answer; what was paid is kept",
+            next_step,
         )
 
 

@@ -24,7 +24,7 @@ from pytest_proofmap.decide.observation import unvaried_samples
 from pytest_proofmap.decide.served import ForeignAnswers, foreign_answers
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.errors import EvidenceError, HistoryError, ProofmapError
-from pytest_proofmap.evidence.ages import AnswerAge, ages, told
+from pytest_proofmap.evidence.ages import AnswerAge, told_of_run
 from pytest_proofmap.evidence.artifact import ArtifactParts, write_evidence
 from pytest_proofmap.evidence.fingerprint import configured_fingerprint
 from pytest_proofmap.evidence.models import (
@@ -168,12 +168,7 @@ def _result(
         blocks = [each.block for each in foreign]
         decision = history.decide(criteria, objectives, runtimes, recorder.observations, memo={}, blocks=blocks)
     warnings = [*run.warnings, *_unvaried(recorder, runtimes)]
-    answers = (AnswerAge(*charge.age) for charge in recorder.charges.values() if charge.age)
-    warnings += told(ages(answers), configuration.max_age_days, run.started_at)
     reasons = list(_incomplete(run, recorder, facts, interrupted=interrupted))
-    unused = unused_calls(run, recorder, interrupted=interrupted)
-    if unused is not None:
-        warnings.append(unused)
     info = RunInfo(
         id=run.id,
         started_at=_timestamp(run.started_at),
@@ -186,7 +181,12 @@ def _result(
         strict=bool(run.config.option.proofmap_strict),
         texts_left_out=not run.keeps_texts,
         other_runtimes=others or None,
+        max_age_days=configuration.max_age_days,
     )
+    warnings += told_of_run((AnswerAge(*charge.age) for charge in recorder.charges.values() if charge.age), info)
+    unused = unused_calls(run, recorder, interrupted=interrupted)
+    if unused is not None:
+        warnings.append(unused)
     return RunResult(
         info,
         runtimes,
@@ -286,7 +286,8 @@ def _incomplete(
     )
     if recorder.over_budget:
         were = "was" if recorder.over_budget == 1 else "were"
-        yield f"{count(recorder.over_budget, 'sample')} {were} skipped because the budget was used up"
+        why = "cannot carry one call of each runtime" if recorder.shortfall else "was used up"
+        yield f"{count(recorder.over_budget, 'sample')} {were} skipped because the budget {why}"
     missing = 0 if shard else max(0, expected - recorder.samples_count)
     if interrupted:
         yield INTERRUPTED + (f": {missing} of {count(expected, 'sample')} did not run" if missing else "")

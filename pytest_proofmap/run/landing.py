@@ -9,8 +9,9 @@ from pytest_proofmap.runtime.answer import Answer
 
 __all__ = ["Failure", "FailureKind", "Landing"]
 
-FailureKind = Literal["call", "budget", "store", "circuit"]
-"""``circuit``: not called, because its runtime or its provider was given up before."""
+FailureKind = Literal["call", "budget", "shortfall", "store", "circuit"]
+"""``circuit``: not called, because its runtime or its provider was given up before; ``shortfall``: no call is
+made at all, because the budget cannot carry the first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import IO, Any
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from pytest_proofmap.decide.observation import Observation, data_error_of, observation_of
-from pytest_proofmap.errors import BudgetError
+from pytest_proofmap.errors import BudgetError, ShortfallError
 from pytest_proofmap.evidence.ages import AnswerAge
 from pytest_proofmap.evidence.models import Outcome, Totals
 from pytest_proofmap.evidence.totals import SOURCE_RANK, Charge, total
@@ -50,6 +50,8 @@ class SamplePayload:
     miss: Miss | None
     over_budget: bool
     """True when it was skipped because the budget was used up."""
+    shortfall: str | None
+    """Why the budget lets no call through at all, when that is why it was skipped."""
     unkept: str | None
     """Why an answer that it used could not be kept, when that is so."""
 
@@ -118,18 +120,19 @@ class SamplePayload:
             prompts=[(call.prompt.name, call.prompt.variant) for call in record.calls if call.prompt is not None],
             miss=miss,
             over_budget=isinstance(record.error, BudgetError),
+            shortfall=record.error.message if isinstance(record.error, ShortfallError) else None,
             unkept=record.unkept,
         )
 
     def to_json(self) -> str:
         """Return the payload as one JSON string of plain values."""
         parts = [self.sample, self.observation, self.charges, self.requests, self.prompts, self.miss]
-        return json.dumps([*parts, self.over_budget, self.unkept])
+        return json.dumps([*parts, self.over_budget, self.shortfall, self.unkept])
 
     @classmethod
     def from_json(cls, text: str) -> SamplePayload:
         """Read what :meth:`to_json` wrote."""
-        sample, observation, charges, requests, prompts, miss, over_budget, unkept = json.loads(text)
+        sample, observation, charges, requests, prompts, miss, over_budget, shortfall, unkept = json.loads(text)
         return cls(
             sample=sample,
             observation=Observation(*observation),
@@ -138,6 +141,7 @@ class SamplePayload:
             prompts=[(name, variant) for name, variant in prompts],
             miss=Miss(*miss) if miss else None,
             over_budget=over_budget,
+            shortfall=shortfall,
             unkept=unkept,
         )
 
@@ -166,6 +170,8 @@ class Recorder:
     """Why the samples could not be written, once that has happened; the artifact then can't be either."""
     over_budget: int = 0
     """How many samples were skipped because the budget was used up."""
+    shortfall: str | None = None
+    """Why the budget let no call through at all, once that has happened."""
     unkept: str | None = None
     """Why an answer that was paid could not be kept, once that has happened."""
     _paid: dict[str, PaidCall] = field(default_factory=dict)
@@ -187,6 +193,7 @@ class Recorder:
         self._seen.add(identity)
         self.observations.append(observation)
         self.over_budget += payload.over_budget
+        self.shortfall = self.shortfall or payload.shortfall
         self.unkept = self.unkept or payload.unkept
         if payload.miss is not None:
             self.misses.append(payload.miss)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import io
+import re
 from concurrent.futures import Future
 from typing import Any
 
@@ -20,6 +21,18 @@ import pytest
 @pytest.mark.qualify
 def test_echo(runtime, case):
     assert runtime.complete(case, max_tokens=100).text
+"""
+
+
+UNBOUNDED = """
+baseline = "big"
+challengers = ["small"]
+
+[runtimes.big]
+model = "openai/gpt-4o"
+
+[runtimes.small]
+model = "openai/gpt-4o-mini"
 """
 
 
@@ -169,6 +182,46 @@ def test_a_budget_below_one_call_of_each_runtime_calls_none(
     result.stdout.fnmatch_lines(["*the budget of $0.001 cannot carry one call of each runtime*"])
     text = " ".join(result.stdout.str().split())
     assert "one worst-case call to gpt reserves $0.00" in text
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--proofmap-concurrency=0",), ("-n", "2")], ids=["ahead", "one at a time", "xdist"]
+)
+@pytest.mark.parametrize(("budget", "named"), [("0.000001", ["big", "small"]), ("0.005", ["big"])])
+def test_a_budget_that_carries_no_call_is_one_finding(
+    project: SmallProject, options: tuple[str, ...], budget: str, named: list[str]
+) -> None:
+    """One sentence for the run names each runtime that does not fit and what would; samples repeat it as it is."""
+    if "-n" in options:
+        pytest.importorskip("xdist")
+        project.plugins.append("xdist")
+    project.configure(UNBOUNDED)
+    project.write("conftest.py", echo_hook())
+    # Requests of other lengths reserve other amounts.
+    project.write(
+        "test_it.py", CASES.replace('f"case-{number}"', '"case " * (1 + number)').replace(", max_tokens=100", "")
+    )
+    result = project.run(f"--proofmap-budget={budget}", *options)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert project.calls() == []
+    evidence = project.evidence()
+    (message,) = {sample.message for sample in evidence.samples}
+    told = re.findall(r"one worst-case call to (\w+) reserves \$(0\.\d{4})\b", message)
+    assert [name for name, _ in told] == named
+    assert all(float(usd) > float(budget) for _, usd in told)
+    assert f"the budget of ${budget} cannot carry one call of each runtime" in message
+    assert "or bound the answers with max_tokens" in message
+    text = " ".join(result.stdout.str().split())
+    assert text.count("one worst-case call to big reserves") == 1
+    assert "20 samples were skipped; nothing was called" in text
+    assert "used up" not in text
+    assert evidence.run.incomplete_reasons == [
+        "20 samples were skipped because the budget cannot carry one call of each runtime"
+    ]
+    enough = re.search(r"budget_usd to \$(\S+) or more", message)
+    assert enough is not None
+    project.run(f"--proofmap-budget={enough[1]}", *options)
+    assert project.calls() != []
 
 
 @pytest.mark.parametrize("options", [(), ("--proofmap-concurrency=0",)], ids=["ahead", "one at a time"])

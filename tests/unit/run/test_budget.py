@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_proofmap.evidence.models import Price
-from pytest_proofmap.run.budget import FIRST_COMPLETION_TOKENS, Budget, worst_case_usd
+from pytest_proofmap.run.budget import FIRST_COMPLETION_TOKENS, Budget, cannot_carry, worst_case_usd
 
 PRICE = Price(input_per_mtok=1.0, output_per_mtok=10.0)
 
@@ -78,3 +78,33 @@ def test_assumed_completion_follows_what_was_seen() -> None:
     assert budget.completion_tokens("m", None) == 600
     assert budget.completion_tokens("m", 500) == 500
     assert budget.completion_tokens("other", None) == FIRST_COMPLETION_TOKENS
+
+
+def test_a_shortfall_is_of_the_whole_run() -> None:
+    """Once the first calls do not fit, nothing is called, also what would fit; every case gets the same reason."""
+    budget = Budget(0.5)
+    assert budget.reserve_case("a", "mini", {"mini": 0.1, "gpt": 0.7, "haiku": 0.6}) == "refused"
+    refusal = budget.refuse("a", {"mini": 0.1, "gpt": 0.7, "haiku": 0.6})
+    assert "gpt reserves $0.7000, one worst-case call to haiku reserves $0.6000. Raise" in refusal
+    assert "mini" not in refusal
+    assert "to $1.4000 or more" in refusal
+    assert budget.refusal_of("b") == budget.refusal_of(None) == budget.shortfall == refusal
+
+
+def test_runtimes_that_fit_one_by_one_are_all_named() -> None:
+    """Where each alone would fit it is their sum that does not."""
+    text = cannot_carry(0.00002, {"a": 0.0000123, "b": 0.0000151})
+    assert "the budget of $0.00002 cannot" in text
+    assert "call to b reserves $0.000015, one worst-case call to a reserves $0.000012. Raise" in text
+    assert "to $0.000028 or more" in text
+
+
+def test_no_shortfall_after_a_call() -> None:
+    """What does not fit later is over the budget, whatever the calls before did cost."""
+    budget = Budget(1.0)
+    assert budget.reserve_case("a", "mini", {"mini": 0.5}) == "granted"
+    budget.settle(0.5, 0.0)
+    assert budget.reserve_case("b", "mini", {"mini": 1.5}) == "refused"
+    assert "is used up" in budget.refuse("b", {"mini": 1.5})
+    assert budget.shortfall is None
+    assert budget.refusal_of("c") is None
