@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 from html import unescape
 
@@ -44,7 +45,7 @@ def shown(project: SmallProject, *arguments: str) -> str:
 
 def flat(text: str) -> str:
     """Return a text in one line, without the escapes of pages and the marks of Markdown."""
-    return " ".join(unescape(text).replace("`", "").split())
+    return " ".join(unescape(re.sub("</?code>", "", text)).split())
 
 
 @pytest.mark.parametrize("origin", ["recorded", "cached"])
