@@ -175,7 +175,8 @@ STATES: dict[str, State] = {
     "regressed_route_q": State(
         answered(tickets(16)), ("--proofmap-cache=refresh", "-q"), before=(*LOCKED, ("regress",))
     ),
-    "budget": State(answered(tickets(15)), ("--proofmap-budget=0.004", "--proofmap-concurrency=0")),
+    "budget": State(answered(tickets(30)), ("--proofmap-budget=0.036", "--proofmap-concurrency=0")),
+    "budget_too_small": State(answered(tickets(15)), ("--proofmap-budget=0.004",)),
     "interrupted": State(IN_THE_MIDDLE, ("--proofmap-concurrency=0",)),
     "interrupted_q": State(IN_THE_MIDDLE, ("-q", "--proofmap-concurrency=0")),
     "interrupted_before_the_first_test": State(AT_THE_START),
