@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import islice
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
 
 from pytest_proofmap.config import RuntimeConfig
-from pytest_proofmap.environment import ENVIRONMENT_PREFIX, is_environment_reference
+from pytest_proofmap.environment import ENVIRONMENT_PREFIX, expand_environment, is_environment_reference
 from pytest_proofmap.errors import ConfigurationError, PromptError
 from pytest_proofmap.evidence.source import SourceFingerprints
 from pytest_proofmap.runtime.ownership import owners
@@ -35,22 +43,89 @@ KEYS = {
 }
 """Variables of which one must be set, by the prefix of a LiteLLM model id; other providers are not checked."""
 
+HOW_TO_SET = "Set it (.env files are not read; where a fixture sets it, name it in the fixture)"
+
+NO_ADDRESS = "is no address to call: write one with scheme and host, such as http://localhost:8000/v1"
+
+PACKAGE = Path(__file__).parents[1]
+
+LOADS_ENV_FILE = "dotenv"
+"""In a test or a fixture this may set any variable; it is a part of ``load_dotenv`` too."""
+
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""Folders whose modules are not the project's, wherever its virtual environment is."""
+
 ANSWERS_LOOKED_AT = 20_000
 """How many stored answers are searched for one of a runtime that cannot be called."""
 
 
-def preflight(run: QualificationSession) -> None:
+def preflight(run: QualificationSession, items: Iterable[pytest.Item]) -> None:
     """Check what the collected criteria need: runtimes, prompt variants, endpoints and keys.
+
+    Args:
+        run: The run, whose criteria are collected.
+        items: The collected tests, whose fixtures may set what the environment lacks.
 
     Raises:
         ConfigurationError: Something is missing; all of it is named, each once.
     """
-    problems = [*_named_in_tests(run), *_unreachable(run)]
+    problems = [*_named_in_tests(run), *_unreachable(run, _Environment(run.config, items))]
     if not problems:
         return
     listed = "".join(f"\n  - {problem}" for problem in problems)
     many = "1 thing is missing" if len(problems) == 1 else f"{len(problems)} things are missing"
     raise ConfigurationError(f"{many}, and nothing was called:{listed}")
+
+
+class _Environment:
+    """The variables that calls will see: those that are set, and those that the project sets while its tests run.
+
+    Keys and references are looked up when a call is made, so a fixture may set them. Which it does set only a run
+    would show: here it is enough that the tests' side of the project names a variable, or loads a ``.env`` file.
+    """
+
+    def __init__(self, config: pytest.Config, items: Iterable[pytest.Item]) -> None:
+        self._config = config
+        self._items = items
+
+    def has(self, name: str) -> bool:
+        """Return whether a variable is set, or may be when it is asked for."""
+        return bool(os.environ.get(name)) or self._loads_env_file or name in self._words
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        return frozenset(word for path in self._files() for word in re.findall(r"\w+", _text(path)))
+
+    @cached_property
+    def _loads_env_file(self) -> bool:
+        return any(LOADS_ENV_FILE in word for word in self._words)
+
+    def _files(self) -> set[Path]:
+        """Return the files of the project's tests, loaded conftest.py, plugins, and fixtures."""
+        files = {str(item.path) for item in self._items}
+        modules = {
+            getattr(definition.func, "__module__", "")
+            for item in self._items
+            if isinstance(item, pytest.Function)
+            for definitions in item._fixtureinfo.name2fixturedefs.values()
+            for definition in definitions
+        }
+        for plugin in (*self._config.pluginmanager.get_plugins(), *map(sys.modules.get, modules)):
+            module = plugin if isinstance(plugin, ModuleType) else sys.modules.get(type(plugin).__module__)
+            files.add(getattr(module, "__file__", None) or "")
+        return {path for path in map(Path, files) if self._is_own(path)}
+
+    def _is_own(self, path: Path) -> bool:
+        """Return whether a file is the project's, and neither ProofMap's nor installed."""
+        inside = path.is_relative_to(self._config.rootpath) and INSTALLED.isdisjoint(path.parts)
+        return inside and not path.is_relative_to(PACKAGE)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _named_in_tests(run: QualificationSession) -> Iterator[str]:
@@ -89,7 +164,7 @@ def _prompt_problem(run: QualificationSession, library: PromptLibrary, name: str
     return None
 
 
-def _unreachable(run: QualificationSession) -> Iterator[str]:
+def _unreachable(run: QualificationSession, environment: _Environment) -> Iterator[str]:
     """Yield the runtimes that cannot be called, where no stored answer may stand in for all of their calls."""
     if run.mode == "replay" or run.config.option.proofmap_plan:
         return
@@ -100,19 +175,42 @@ def _unreachable(run: QualificationSession) -> Iterator[str]:
     told: dict[str, list[str]] = {}
     for name in names:
         runtime = run.configuration.runtime(name)
-        problem = _unset(runtime) or (None if has_client else _without_key(runtime))
+        problem = _unset(runtime, environment)
+        if problem is None and not has_client:
+            problem = _no_address(runtime) or _without_key(runtime, environment)
         if problem is not None and not _may_be_stored(run, runtime):
             told.setdefault(problem, []).append(name)
     for problem, runtimes in told.items():
-        yield f"{', '.join(runtimes)}: {problem}. Set it (.env files are not read), or give recorded answers"
+        yield f"{', '.join(runtimes)}: {problem}, or give recorded answers"
 
 
-def _unset(runtime: RuntimeConfig) -> str | None:
+def _unset(runtime: RuntimeConfig, environment: _Environment) -> str | None:
     for place, value in (("api_base", runtime.api_base), *runtime.params.items()):
         for name in _variables(value):
-            if not os.environ.get(name):
-                return f"{place} is {ENVIRONMENT_PREFIX}{name}, and the environment variable {name} is not set"
+            if not environment.has(name):
+                missing = f"the environment variable {name} is not set"
+                return f"{place} is {ENVIRONMENT_PREFIX}{name}, and {missing}. {HOW_TO_SET}"
     return None
+
+
+def _no_address(runtime: RuntimeConfig) -> str | None:
+    """Return what is wrong with an endpoint that no request can be sent to."""
+    if any(not os.environ.get(name) for name in _variables(runtime.api_base)):
+        # A fixture sets it.
+        return None
+    base = expand_environment(runtime.api_base, "api_base")
+    if not isinstance(base, str):
+        return None
+    try:
+        where = urlsplit(base)
+        # Asked for the port, it raises where that is no number.
+        if where.scheme in ("http", "https") and where.hostname and not re.search(r"\s", base) and where.port != 0:
+            return None
+    except ValueError:
+        pass
+    # What a variable holds may be a secret.
+    written = f"{base!r}, which" if base == runtime.api_base else f"{runtime.api_base}, whose value"
+    return f"api_base is {written} {NO_ADDRESS}"
 
 
 def _variables(value: object) -> Iterator[str]:
@@ -124,12 +222,12 @@ def _variables(value: object) -> Iterator[str]:
         yield str(value)[len(ENVIRONMENT_PREFIX) :]
 
 
-def _without_key(runtime: RuntimeConfig) -> str | None:
+def _without_key(runtime: RuntimeConfig, environment: _Environment) -> str | None:
     prefix = runtime.model.split("/", 1)[0] if "/" in runtime.model else "openai"
     variables = KEYS.get(prefix, ())
-    if runtime.api_base or "api_key" in runtime.params or any(os.environ.get(name) for name in variables):
+    if runtime.api_base or "api_key" in runtime.params or any(map(environment.has, variables)):
         return None
-    return f"no API key: the environment variable {variables[0]} is not set" if variables else None
+    return f"no API key: the environment variable {variables[0]} is not set. {HOW_TO_SET}" if variables else None
 
 
 def _may_be_stored(run: QualificationSession, runtime: RuntimeConfig) -> bool:

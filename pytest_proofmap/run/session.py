@@ -188,7 +188,7 @@ class QualificationSession:
             refuse_reruns(self.config, marked)
             self._check_plan()
             self._check_budget()
-            preflight(self)
+            preflight(self, session.items)
             self._open_engine()
             self._pair_up(session.items)
             if self.mode != "replay" and not self.config.option.proofmap_plan:
