@@ -22,10 +22,18 @@ from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.decide.economics import RouteCosts
 from pytest_proofmap.errors import ApprovalError, did_you_mean
 from pytest_proofmap.evidence.ages import ages, answers_of
-from pytest_proofmap.evidence.fingerprint import prompt_key, runtime_fingerprint, runtime_key
+from pytest_proofmap.evidence.fingerprint import criterion_parts, prompt_key, runtime_fingerprint, runtime_key
 from pytest_proofmap.evidence.models import Cell, Criterion, Evidence, Objective, Recommendation
+from pytest_proofmap.evidence.source import is_unknown
 
-__all__ = ["Wish", "approved_routes", "chosen_objectives", "objections", "replace_objectives"]
+__all__ = [
+    "Wish",
+    "approved_routes",
+    "chosen_objectives",
+    "objections",
+    "reasons_of_unseen",
+    "replace_objectives",
+]
 
 
 class Wish(NamedTuple):
@@ -62,6 +70,22 @@ def chosen_objectives(evidence: Evidence, names: Sequence[str]) -> list[Objectiv
                 f"{', '.join(known)}."
             )
     return [known[name] for name in dict.fromkeys(names)] if names else list(known.values())
+
+
+def reasons_of_unseen(evidence: Evidence, objective: Objective) -> Iterator[str]:
+    """Yield which criteria of an objective have a source that could not be followed.
+
+    Nothing would tell when such a test changes, and so its objective cannot be approved; others can.
+    """
+    for criterion in evidence.criteria:
+        if criterion.id in objective.criteria and is_unknown(
+            criterion_parts(criterion.fingerprint).get("source", "")
+        ):
+            yield (
+                f"{objective.name}: the source of {criterion.id} cannot be followed, so nothing would tell when "
+                "it changes. Its file must be a Python file below the root folder of pytest that can be read: "
+                "move it there, or run pytest with a --rootdir that holds it."
+            )
 
 
 def objections(evidence: Evidence, wish: Wish) -> Iterator[str]:

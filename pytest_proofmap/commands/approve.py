@@ -71,10 +71,10 @@ def approve(
     """Take the qualified routes of the artifact EVIDENCE into proofmap.lock.
 
     Shows what changes, asks, and writes. Objectives that are not approved keep their routes. On sensitive
-    objectives the baseline is kept alone unless --allow-sensitive says otherwise. Without a terminal to ask on
-    it needs --yes.
+    objectives the baseline is kept alone unless --allow-sensitive says otherwise. An objective with a test whose
+    source cannot be followed is left out. Without a terminal to ask on it needs --yes.
 
-    Exit status: 0 approved; 1 refused, with the reasons, or not confirmed; 2 bad input.
+    Exit status: 0 approved; 1 refused, or an objective left out, with the reasons, or not confirmed; 2 bad input.
     """
     configuration = load_configuration(rootdir)
     path = lock_file or configuration.lock_path
@@ -95,16 +95,27 @@ def approve(
         )
         resolve_conflicts(path, dry_run=dry_run)
         return
-    from pytest_proofmap.approve.proposal import Wish, approved_routes, chosen_objectives, replace_objectives
+    from pytest_proofmap.approve.proposal import (
+        Wish,
+        approved_routes,
+        chosen_objectives,
+        reasons_of_unseen,
+        replace_objectives,
+    )
     from pytest_proofmap.commands.stored_file import last_whole_run
     from pytest_proofmap.evidence.artifact import artifact_sha256, read_evidence
 
     if allow_sensitive and not reason:
         raise click.UsageError("--allow-sensitive needs --reason=...: who reads the lock must learn why.")
-    wish = Wish(objectives, chain, allow_sensitive)
     source = evidence or last_whole_run(configuration.rootdir)
     stored = read_evidence(source)
-    chosen = [each.name for each in chosen_objectives(stored, objectives)]
+    asked = chosen_objectives(stored, objectives)
+    unseen = {each.name: list(reasons_of_unseen(stored, each)) for each in asked}
+    left_out = [reason for reasons in unseen.values() for reason in reasons]
+    chosen = [name for name, reasons in unseen.items() if not reasons]
+    if not chosen:
+        _refuse(left_out)
+    wish = Wish(tuple(chosen), chain, allow_sensitive)
     present = _present(path, chosen)
     _refuse(_objections(stored, wish, require_clean=require_clean))
     approval = _approval(by, reason, expires, configuration)
@@ -113,15 +124,18 @@ def approve(
     lock = replace_objectives(present, approved, chosen)
     _show(present, lock, stored, chosen)
     _show_ages(stored, chosen, configuration)
+    _tell(left_out)
     if dry_run:
         click.echo("nothing was written (--dry-run)")
-        return
-    if not yes:
-        _ask(path)
-    from pytest_proofmap.approve.lock import write_lock
+    else:
+        if not yes:
+            _ask(path)
+        from pytest_proofmap.approve.lock import write_lock
 
-    write_lock(path, lock)
-    click.echo(f"wrote {as_typed(path)}: review it, commit it, and check it in CI with: proofmap verify")
+        write_lock(path, lock)
+        click.echo(f"wrote {as_typed(path)}: review it, commit it, and check it in CI with: proofmap verify")
+    if left_out:
+        raise click.exceptions.Exit(EXIT_FINDING)
 
 
 def _show_ages(stored: Evidence, chosen: list[str], configuration: Configuration) -> None:
@@ -177,16 +191,21 @@ def _changes(approved: Lock, configuration: Configuration) -> Iterator[str]:
             yield f"the code is no longer what was evaluated: {change.text}"
 
 
-def _refuse(reasons: Iterable[str]) -> None:
-    """End with the reasons, each once, if there are any."""
+def _tell(reasons: Iterable[str]) -> bool:
+    """Show why something is not approved, each reason once; return whether there is one."""
     told = list(dict.fromkeys(reasons))
-    if not told:
-        return
-    click.echo("not approved:")
+    if told:
+        click.echo("not approved:")
     for reason in told:
         say(f"  {reason}")
-    click.echo("next: pytest --proofmap, then approve its evidence")
-    raise click.exceptions.Exit(EXIT_FINDING)
+    return bool(told)
+
+
+def _refuse(reasons: Iterable[str]) -> None:
+    """End with the reasons, each once, if there are any."""
+    if _tell(reasons):
+        click.echo("next: pytest --proofmap, then approve its evidence")
+        raise click.exceptions.Exit(EXIT_FINDING)
 
 
 def _present(path: Path, replaced: list[str]) -> Lock:

@@ -24,7 +24,7 @@ from pytest_proofmap.evidence.fingerprint import walk_of
 from pytest_proofmap.evidence.modules import Definition, Module, Modules, PytestSettings, imports_within
 from pytest_proofmap.evidence.syntax import attribute_chain, canonical, names_used, without_case_marks
 
-__all__ = ["UNKNOWN_SOURCE", "WALK", "SourceFingerprints"]
+__all__ = ["UNKNOWN_SOURCE", "WALK", "SourceFingerprints", "is_unknown"]
 
 WALK = 2
 """The present walk."""
@@ -38,6 +38,11 @@ SETUP_FUNCTIONS = ("setup_module", "setup_function", "teardown_function", "teard
 SETUP_METHODS = ("setup_class", "setup_method", "teardown_method", "teardown_class")
 
 _DIGITS = 12
+
+
+def is_unknown(source: str) -> bool:
+    """Return whether the source part of a fingerprint, by whichever walk, stands for no source at all."""
+    return source == f"{walk_of(source)}u"
 
 
 class SourceFingerprints:

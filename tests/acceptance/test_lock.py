@@ -488,8 +488,11 @@ def test_a_judge_is_part_of_what_was_approved(judged: SmallProject, change: Any,
     change(judged)
     assert told in proofmap(judged, "verify", status=1)
     result = judged.run("-q")
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    if change is not remove_judge:
+    if change is remove_judge:
+        # Asked for by a test and not configured, it ends the run before the first call.
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+    else:
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
         assert f"the route judged is stale: {told}" in " ".join(result.stdout.str().split())
         assert told in " ".join(proofmap(judged, "diff", "before.json", ".proofmap/evidence.json").split())
         proofmap(judged, "decide", "before.json", "--lock", "proofmap.lock")
@@ -593,6 +596,39 @@ def test_imported_and_executed_tests_are_approved_and_seen(project: SmallProject
     assert project.run("-q").ret == pytest.ExitCode.TESTS_FAILED
     proofmap(project, "approve", "--yes", "--by", "Ada")
     assert "4 of 4 routes hold" in proofmap(project, "verify")
+
+
+OUTSIDE = """
+import pytest
+
+@pytest.mark.parametrize("number", range(16))
+@pytest.mark.qualify(objective="out")
+def test_out(runtime, number):
+    assert runtime.complete(str(number)).text
+"""
+
+
+def test_a_test_that_cannot_be_followed_keeps_only_its_objective_out(labels: SmallProject) -> None:
+    """One outside of the root folder is named, its route stays as it was, and the others are approved."""
+    outside = labels.folder.with_name(f"{labels.folder.name}-outside") / "test_out.py"
+    outside.parent.mkdir()
+    outside.write_text(OUTSIDE, encoding="utf-8")
+    labels.run("-q", f"--rootdir={labels.folder}", "test_all.py", str(outside)).assert_outcomes(passed=96 + 32)
+    assert len(labels.evidence().objectives) == 3
+
+    before = proofmap(labels, "approve", "--dry-run", "--by", "Ada", status=1)
+    assert "out: the source of" in before
+    assert "::test_out cannot be followed" in before
+    assert not (labels.folder / "proofmap.lock").exists()
+    alone = proofmap(labels, "approve", "--yes", "--by", "Ada", "--objective", "out", status=1)
+    assert "::test_out cannot be followed" in alone
+    assert not (labels.folder / "proofmap.lock").exists()
+
+    shown = proofmap(labels, "approve", "--yes", "--by", "Ada", status=1)
+    assert shown.count("cannot be followed") == 1
+    assert "wrote proofmap.lock" in shown
+    assert sorted(locked(labels).routes) == ["echo", "labels", "labels/language=en", "labels/language=fr"]
+    proofmap(labels, "approve", "--yes", "--by", "Ada", "--objective", "echo")
 
 
 def test_an_older_walk_still_checks_what_it_approved(approved: SmallProject) -> None:
