@@ -4,9 +4,9 @@
     curl -d '{"ticket": "My parcel is late."}' http://127.0.0.1:8000/triage
     curl -d '{"ticket": "Thank you!", "channel": "email"}' http://127.0.0.1:8000/sentiment
 
-Each answer says which runtime gave it. When the primary is down, the qualified fallback answers, with the prompt
-that it was qualified with. A changed lock is read again on SIGHUP, and not before. The server stops on Ctrl-C, or
-when its ``--minutes`` are over. Where no models are served, try it with those of the triage example::
+Each answer says which runtime gave it. When the primary is down, the route's fallback answers if it has one, with
+the prompt that it was qualified with. A changed lock is read again on SIGHUP, and not before. The server stops on
+Ctrl-C, or when its ``--minutes`` are over. Where no models are served, try it with those of the triage example::
 
     cd ../triage && python serve.py -- python ../help_desk/help_desk.py --port 8000
 """

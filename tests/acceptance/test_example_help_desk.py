@@ -73,9 +73,9 @@ def test_the_lock_of_the_example_holds() -> None:
     """The committed lock is what the triage example's tests, prompts and runtimes bear."""
     assert {name: route.decision for name, route in read_lock(EXAMPLE / "proofmap.lock").routes.items()} == {
         "order_id": "baseline_retained",
-        "sentiment": "partial",
-        "sentiment/channel=chat": "partial",
-        "sentiment/channel=email": "promoted",
+        "sentiment": "baseline_retained",
+        "sentiment/channel=chat": "baseline_retained",
+        "sentiment/channel=email": "baseline_retained",
         "triage": "promoted",
     }
     done = subprocess.run(
@@ -104,11 +104,9 @@ def test_tickets_are_answered_on_the_approved_routes(help_desk: HelpDesk) -> Non
     sent = help_desk.plain.requests[-1].body
     assert (sent["max_tokens"], sent["seed"]) == (40, 7)
     assert sent["messages"][-1] == {"role": "user", "content": f"Message: {ticket}"}
-    e_mail = help_desk.ask("sentiment", {"ticket": "Thanks", "channel": "email"})
-    assert e_mail == (200, {"answer": "positive", "runtime": "plain", "rung": 0})
-    for channel in ("chat", "letter"):
-        other = help_desk.ask("sentiment", {"ticket": "Thanks", "channel": channel})
-        assert other == (200, {"answer": "positive", "runtime": "chatml", "rung": 0})
+    for channel in ("chat", "email", "letter"):
+        judged = help_desk.ask("sentiment", {"ticket": "Thanks", "channel": channel})
+        assert judged == (200, {"answer": "positive", "runtime": "chatml", "rung": 0})
 
     help_desk.plain.close()
     fallen_back = (200, {"answer": ANSWER, "runtime": "chatml", "rung": 1})
@@ -116,7 +114,8 @@ def test_tickets_are_answered_on_the_approved_routes(help_desk: HelpDesk) -> Non
     assert help_desk.chatml.requests[-1].body["messages"] == sent["messages"]
 
     help_desk.chatml.close()
-    assert help_desk.ask("triage", {"ticket": ticket})[0] == 503
+    for job in ("triage", "sentiment"):
+        assert help_desk.ask(job, {"ticket": ticket})[0] == 503
 
 
 def test_what_makes_no_sense_is_refused(help_desk: HelpDesk) -> None:

@@ -132,7 +132,7 @@ def test_a_single_wrong_order_number_is_one_too_many(replay: FinishedRun) -> Non
 
 
 def test_only_proven_challengers_get_a_route(replay: FinishedRun) -> None:
-    """The plain template is recommended for triage and for e-mails; elsewhere the baseline stays."""
+    """The plain template is recommended for triage alone: for two slices together the e-mails are too few."""
     objectives = {objective["name"]: objective for objective in replay.evidence["objectives"]}
     primaries = {
         (name, recommendation["slice"]): recommendation["chain"][0]
@@ -143,7 +143,7 @@ def test_only_proven_challengers_get_a_route(replay: FinishedRun) -> None:
         ("order_id", None): "chatml",
         ("sentiment", None): "chatml",
         ("sentiment", "channel=chat"): "chatml",
-        ("sentiment", "channel=email"): "plain",
+        ("sentiment", "channel=email"): "chatml",
         ("triage", None): "plain",
     }
     statuses = {
@@ -156,7 +156,7 @@ def test_only_proven_challengers_get_a_route(replay: FinishedRun) -> None:
         ("order_id", None): "not_qualified",
         ("sentiment", None): "insufficient",
         ("sentiment", "channel=chat"): "insufficient",
-        ("sentiment", "channel=email"): "qualified",
+        ("sentiment", "channel=email"): "insufficient",
         ("triage", None): "qualified",
     }
 
@@ -166,6 +166,19 @@ def test_the_channels_are_slices(replay: FinishedRun) -> None:
     (sentiment,) = [item for item in replay.evidence["criteria"] if item["objective"] == "sentiment"]
     sizes = {(cell["slice"], cell["cases"]) for cell in sentiment["cells"]}
     assert sizes == {(None, 60), ("channel=chat", 30), ("channel=email", 30)}
+
+
+def test_the_e_mails_alone_would_do(replay: FinishedRun, tmp_path: Path) -> None:
+    """Decided for itself the slice qualifies; decided with the other it lacks some cases, which are counted."""
+    told = " ".join(replay.output.split())
+    assert "sentiment channel=email → chatml (baseline kept): ? plain needs ~24 more cases" in told
+    folder = tmp_path / "triage"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns(".proofmap", "__pycache__"))
+    settings = folder / "pyproject.toml"
+    text = settings.read_text(encoding="utf-8")
+    settings.write_text(text.replace("[tool.proofmap]\n", '[tool.proofmap]\nslices = "each"\n'), encoding="utf-8")
+    finished = run_example(folder, "-m", "pytest", "--proofmap", "--proofmap-cache=replay", "test_sentiment.py")
+    assert "sentiment channel=email → plain (then chatml)" in finished.stdout
 
 
 def test_latency_is_known_and_cost_is_not(replay: FinishedRun) -> None:
