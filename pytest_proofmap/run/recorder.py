@@ -223,6 +223,10 @@ class Recorder:
         """Return whether a sample came in."""
         return (criterion, case, runtime, sample) in self._seen
 
+    def cases(self) -> set[tuple[str, str, str]]:
+        """Return criterion, case and runtime of the samples that came in."""
+        return {(criterion, case, runtime) for criterion, case, runtime, _ in self._seen}
+
     def samples(self) -> Iterator[str]:
         """Yield the samples as JSON texts, in the order in which they came in."""
         return _lines(self._samples_file)

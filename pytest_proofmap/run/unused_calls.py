@@ -46,7 +46,10 @@ def unused_calls(run: QualificationSession, recorder: Recorder, *, interrupted: 
     """
     kept = run.mode != "off"
     if not interrupted:
-        return describe_unused_calls(recorder.unused_calls(), kept=kept)
+        calls = recorder.unused_calls()
+        cases = recorder.cases()
+        ran = sum((call.criterion, call.case, call.runtime) in cases for call in calls)
+        return describe_unused_calls(calls, ran=ran, kept=kept)
     asked = run.service_status()
     if asked is None:
         return None
@@ -58,11 +61,12 @@ def unused_calls(run: QualificationSession, recorder: Recorder, *, interrupted: 
     return describe_calls_ahead(status, used, total(recorder.charges.values()).spent_usd, kept=kept)
 
 
-def describe_unused_calls(calls: Sequence[PaidCall], *, kept: bool) -> str | None:
+def describe_unused_calls(calls: Sequence[PaidCall], *, ran: int, kept: bool) -> str | None:
     """Say which answers were paid for and used by no sample.
 
     Args:
         calls: The calls.
+        ran: Of how many of them the sample that asked first was run after all.
         kept: Whether answers outlive the run.
     """
     if not calls:
@@ -75,9 +79,11 @@ def describe_unused_calls(calls: Sequence[PaidCall], *, kept: bool) -> str | Non
     spent_usd = sum(call.cost_usd or 0.0 for call in calls)
     cost = f" ${spent_usd:.2g}, which 'spent' counts," if spent_usd else ""
     fate = "in the cache" if kept else "lost"
+    reasons = ["the run ended before their tests"] if ran < len(calls) else []
+    reasons += ["dry runs asked what the tests then did not"] if ran else []
     return (
         f"{len(calls)} {'answer was' if one else 'answers were'} paid for{cost} and used by no sample, because "
-        f"dry runs asked what the tests then did not: {names}. {'It is' if one else 'They are'} {fate}."
+        f"{' or '.join(reasons)}: {names}. {'It is' if one else 'They are'} {fate}."
     )
 
 

@@ -41,5 +41,18 @@ def test_unused_answers_count_in_what_was_spent(tmp_path: Path) -> None:
 )
 def test_unused_answers_are_named(calls: list[PaidCall], kept: bool, words: str | None) -> None:
     """Their number, cost, samples and fate are said, and nothing where there are none."""
-    described = describe_unused_calls(calls, kept=kept)
+    described = describe_unused_calls(calls, ran=len(calls), kept=kept)
     assert described is None if words is None else words in str(described)
+
+
+@pytest.mark.parametrize(
+    ("ran", "reason"),
+    [
+        (0, "because the run ended before their tests: "),
+        (1, "because the run ended before their tests or dry runs asked what the tests then did not: "),
+        (2, "because dry runs asked what the tests then did not: "),
+    ],
+)
+def test_why_answers_are_unused_is_told(ran: int, reason: str) -> None:
+    """A test that never ran asked nothing else than its dry run."""
+    assert reason in str(describe_unused_calls([paid("k"), paid("l")], ran=ran, kept=True))
