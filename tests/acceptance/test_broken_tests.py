@@ -54,12 +54,12 @@ BREAKS = {
     "an import after": ("runtime.complete(case)\n    import no_such_module", "ModuleNotFoundError", None),
     "a file after": ("runtime.complete(case)\n    open('no such file')", "FileNotFoundError", None),
     "an unconfigured judge": (
-        "runtime.complete(case)\n    runtimes['juge'].complete('?')",
+        "runtime.complete(case)\n    judge = 'juge'\n    runtimes[judge].complete('?')",
         "ConfigurationError",
         "unknown runtime 'juge'",
     ),
     "a missing prompt": (
-        "runtime.run('nothing', case=case)",
+        "package = 'nothing'\n    runtime.run(package, case=case)",
         "PromptError",
         "The prompt folder 'prompts' does not exist",
     ),
@@ -118,7 +118,7 @@ def test_it_does_not_matter_how_it_runs(project: SmallProject, arguments: list[s
             "Assertion",
         ),
         (
-            "@pytest.fixture\ndef broken(runtime):\n    runtime.run('nothing')\n",
+            "@pytest.fixture\ndef broken(runtime):\n    package = 'nothing'\n    runtime.run(package)\n",
             "def test_it(runtime, case, broken):\n    pass",
             "Prompt",
         ),

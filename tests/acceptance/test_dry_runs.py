@@ -185,8 +185,11 @@ def test_it(runtime):
 @pytest.mark.parametrize(
     ("body", "problem"), [("return 7", "returned 7"), ("raise KeyError('x')", "raised KeyError: 'x'")]
 )
-def test_a_bad_key_hook_is_named(project: SmallProject, body: str, problem: str) -> None:
+def test_a_bad_key_hook_is_named(
+    project: SmallProject, monkeypatch: pytest.MonkeyPatch, body: str, problem: str
+) -> None:
     """What the hook must return is said where it returns something else."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-nothing-is-called")
     project.write("conftest.py", f"def pytest_proofmap_key(request):\n    {body}\n")
     project.write(
         "test_it.py",
