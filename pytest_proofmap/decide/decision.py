@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -81,8 +82,11 @@ def decide(
         decided: dict[str, Criterion] = {}
         judged: list[Objective] = []
         seen: dict[LookKey, LookState] = {}
+        members: defaultdict[str, list[Criterion]] = defaultdict(list)
+        for criterion in criteria:
+            members[criterion.objective].append(criterion)
         for objective in objectives:
-            own = [criterion for criterion in criteria if criterion.objective == objective.name]
+            own = members[objective.name]
             try:
                 found = _decide_objective(objective, own, tallies, runtimes, memo, blocks, history)
             except Exception as error:

@@ -65,21 +65,24 @@ def cost_per_1k_usd(rows: Iterable[Observation]) -> float | None:
     Each case counts alike, with the mean of its samples. A sample that got no answer and cost nothing makes no
     case cheaper; what failed and was paid counts. None: nothing was answered, or a part of the cost is unknown.
     """
-    costs: defaultdict[tuple[str, str], float] = defaultdict(float)
-    answers: Counter[tuple[str, str]] = Counter()
+    paid: list[tuple[tuple[str, str], float]] = []
     for row in rows:
-        if row.outcome == "skipped" or (row.outcome == "error" and not row.cost_usd):
+        cost, outcome = row.cost_usd, row.outcome
+        if outcome == "skipped" or (outcome == "error" and not cost):
             continue
-        if row.cost_usd is None:
+        if cost is None:
             return None
-        place = row.criterion, row.case
-        costs[place] += row.cost_usd
-        answers[place] += 1
-    return (
-        1000.0 * math.fsum(costs[place] / number for place, number in answers.items()) / len(costs)
-        if costs
-        else None
-    )
+        paid.append(((row.criterion, row.case), cost))
+    if not paid:
+        return None
+    costs = dict(paid)
+    if len(costs) < len(paid):
+        answers = Counter(place for place, _ in paid)
+        costs = dict.fromkeys(costs, 0.0)
+        for place, cost in paid:
+            costs[place] += cost
+        costs = {place: cost / answers[place] for place, cost in costs.items()}
+    return 1000.0 * math.fsum(costs.values()) / len(costs)
 
 
 class RouteCosts:
@@ -114,10 +117,9 @@ def compare(views: Sequence[View], baseline: str, challenger: str, confidence: f
     concurrencies: tuple[list[int], list[int]] = ([], [])
     prices_known = True
     for view in views:
-        for ours, theirs in zip(view.column(baseline).cases, view.column(challenger).cases, strict=True):
-            if ours is None or theirs is None:
+        for before, after in zip(view.figures(baseline), view.figures(challenger), strict=True):
+            if before is None or after is None:
                 continue
-            before, after = ours.figures, theirs.figures
             if before.latency_s is not None and after.latency_s is not None:
                 latencies.append((before.latency_s, after.latency_s))
                 concurrencies[0].extend(before.concurrencies)

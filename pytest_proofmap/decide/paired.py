@@ -160,6 +160,12 @@ def _log_factorials(n: int) -> list[float]:
     return [math.lgamma(i + 1.0) for i in range(n + 1)]
 
 
+@lru_cache(maxsize=512)
+def _steps(n: int) -> list[float]:
+    """Return by what the binomial coefficient of n grows from each number to the next."""
+    return [(n - i) / (i + 1) for i in range(n)]
+
+
 class _Tail:
     """The probability of all tables at least as extreme, as a function of the rate of improvement.
 
@@ -245,9 +251,9 @@ class _Tail:
         mass = self._mass(k, m, log_share, log_keep)
         below = self._at_most(k, m, mass, share_odds)
         total = weight * below
-        for c in range(low, high):
-            weight *= (n - c) / (c + 1) * odds
-            target = edges[c + 1 - first]
+        steps = _steps(n)[low:high]
+        for step, target in zip(steps, edges[low + 1 - first : high + 1 - first], strict=True):
+            weight *= step * odds
             if k >= m:
                 # The edge was the whole range: it stays so, or the next one is where counting starts anew.
                 m -= 1

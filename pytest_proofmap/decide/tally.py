@@ -251,21 +251,24 @@ class View:
         self.cases = [case for case in observed if any(case in cases and cases[case].rows for cases in runtimes)]
         self._columns: dict[str, Column] = {}
         self._plain: dict[str, bool] = {}
+        self._figures: dict[str, list[CaseFigures | None]] = {}
 
     def column(self, runtime: str) -> Column:
         """Return what a runtime did on each case."""
         column = self._columns.get(runtime)
         if column is None:
-            column = self._columns[runtime] = Column([], [], [])
             counted = self.tallies.runtimes.get(runtime, {})
+            if all(map(counted.__contains__, self.cases)):
+                # By far the most frequent: one sample of each case, so that there is nothing to merge.
+                tallies: list[CaseTally | None] = [counted[case] for case in self.cases]
+                samples = list(chain.from_iterable(counted[case] for case in self.cases))
+                found: list[Found] = [row.outcome for row in samples if row.outcome != "skipped"]
+                if len(tallies) == len(found) == len(samples):
+                    column = self._columns[runtime] = Column(tallies, samples, found)
+                    return column
+            column = self._columns[runtime] = Column([], [], [])
             for case in self.cases:
                 one = counted.get(case)
-                if one is not None and len(one) == 1 and (outcome := one[0].outcome) != "skipped":
-                    # By far the most frequent: nothing to merge.
-                    column.cases.append(one)
-                    column.samples.append(one[0])
-                    column.found.append(outcome)
-                    continue
                 rows: Sequence[Observation] = one.rows if one is not None else ()
                 column.cases.append(one if rows else None)
                 column.samples.extend(rows)
@@ -279,6 +282,14 @@ class View:
     def found(self, runtime: str) -> list[Found]:
         """Return what is known of each case on a runtime, in the order of ``cases``."""
         return self.column(runtime).found
+
+    def figures(self, runtime: str) -> list[CaseFigures | None]:
+        """Return cost and latency of each case on a runtime; None where it has no sample."""
+        figures = self._figures.get(runtime)
+        if figures is None:
+            cases = self.column(runtime).cases
+            figures = self._figures[runtime] = [None if case is None else case.figures for case in cases]
+        return figures
 
     def skipped(self, runtime: str) -> int:
         """Return how many of the observed cases a runtime has skipped samples of and no others."""

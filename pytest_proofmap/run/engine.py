@@ -35,7 +35,7 @@ from pytest_proofmap.run.sample import CallRecord, SampleRecord
 from pytest_proofmap.run.unused_calls import PaidCall
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import Pair, Partner
-from pytest_proofmap.runtime.costs import answer_bill
+from pytest_proofmap.runtime.costs import bill_of
 from pytest_proofmap.runtime.prices import price_of
 from pytest_proofmap.runtime.prompts import PromptLibrary
 from pytest_proofmap.runtime.recordings import Recordings
@@ -323,10 +323,11 @@ class Engine:
         if self.partners is not None:
             self._note_free(call, record)
         price = self.price(runtime)
-        cost, unpriced = answer_bill(found.answer, price)
+        usage, billed = found.answer.usage, found.answer.billed
+        cost, unpriced = bill_of(found.answer, usage, billed, price)
         if unpriced and price is not None:
             self.warn(_unknown_cost(runtime, unpriced))
-        record.finish(call, found.answer, found.answer.usage, source=found.source, cost_usd=cost)
+        record.finish(call, found.answer, usage, source=found.source, cost_usd=cost, billed=billed.counts)
         if call.key in self._unkept:
             record.unkept = self.tally.unkept
         return True

@@ -159,19 +159,19 @@ class Runtime:
         self, prompt: str | list[Message], params: dict[str, Any]
     ) -> tuple[Request, dict[str, Any], type[Any] | None]:
         merged = {**self._config.params, **params}
-        for name in DECIDED_ELSEWHERE.keys() & params.keys():
-            raise RequestError(f"{name}={params[name]!r} cannot be given here: {DECIDED_ELSEWHERE[name]} sets it.")
-        problem = problem_with_answerer(params)
-        if problem is not None:
-            raise RequestError(f"{problem}.")
+        if params:
+            _refuse_params_set_elsewhere(params)
         if merged.get("stream"):
             raise RequestError("stream=True cannot be qualified: leave it out and read Reply.text.")
         transport = {name: merged.pop(name) for name in TRANSPORT_PARAMS & merged.keys()}
-        transport, chosen = part_key_headers(transport, self._config.key_headers)
-        merged |= chosen
-        timeout = transport.get("timeout")
-        if timeout is not None and not (type(timeout) in (int, float) and 0 < timeout < math.inf):
-            raise RequestError(f"timeout={timeout!r} is not allowed: give the seconds of one attempt, above 0.")
+        if transport:
+            transport, chosen = part_key_headers(transport, self._config.key_headers)
+            merged |= chosen
+            timeout = transport.get("timeout")
+            if timeout is not None and not (type(timeout) in (int, float) and 0 < timeout < math.inf):
+                raise RequestError(
+                    f"timeout={timeout!r} is not allowed: give the seconds of one attempt, above 0."
+                )
         tools = merged.pop("tools", None)
         response_format, response_class = _response_format(merged.pop("response_format", None))
         request = Request(
@@ -248,6 +248,14 @@ class Runtimes:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._engine.runtime_names())
+
+
+def _refuse_params_set_elsewhere(params: dict[str, Any]) -> None:
+    for name in DECIDED_ELSEWHERE.keys() & params.keys():
+        raise RequestError(f"{name}={params[name]!r} cannot be given here: {DECIDED_ELSEWHERE[name]} sets it.")
+    problem = problem_with_answerer(params)
+    if problem is not None:
+        raise RequestError(f"{problem}.")
 
 
 def _messages(prompt: str | list[Message]) -> list[Message]:

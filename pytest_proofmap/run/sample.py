@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -32,6 +33,8 @@ class CallRecord:
     attempts: int = 0
     answer: Answer | None = None
     usage: Usage = NO_USAGE
+    billed: Mapping[str, float] | None = None
+    """How much of what else is billed, by name."""
     cost_usd: float | None = None
     error: CallError | None = None
     waiters: int = 0
@@ -95,7 +98,6 @@ class CallRecord:
             texts: Whether the answer's text, its tool calls and a failure's message are kept.
         """
         answer, usage, error = self.answer, self.usage, self.error
-        billed = answer.billed.counts if answer else None
         failure = {"class": error.error_class, "message": error.message if texts else ""} if error else None
         return {
             "key": self.key,
@@ -116,7 +118,7 @@ class CallRecord:
             "concurrency": self.concurrency,
             "usage_estimated": answer.usage_estimated if answer else False,
             **({"made_at": answer.made_at} if answer and answer.made_at else {}),
-            **({"billed": dict(billed)} if billed else {}),
+            **({"billed": dict(self.billed)} if self.billed else {}),
         }
 
 
@@ -187,13 +189,20 @@ class SampleRecord:
         return call
 
     def finish(
-        self, call: CallRecord, answer: Answer, usage: Usage, *, source: Source, cost_usd: float | None
+        self,
+        call: CallRecord,
+        answer: Answer,
+        usage: Usage,
+        *,
+        source: Source,
+        cost_usd: float | None,
+        billed: Mapping[str, float] | None = None,
     ) -> None:
         """Give a call its answer."""
         if not call.done:
             self._pending -= 1
             call.answer, call.usage, call.source, call.cost_usd = answer, usage, source, cost_usd
-            call.attempts = answer.attempts
+            call.attempts, call.billed = answer.attempts, billed
 
     def fail(self, call: CallRecord, error: CallError, *, attempts: int) -> None:
         """Say that a call gave no usable answer."""

@@ -35,6 +35,8 @@ NOT_BILLED = Billed()
 _BASE_TIERS = frozenset({"default", "standard"})
 _PRICED_TIERS = frozenset({"balanced", "fast", "flex", "priority", "ultrafast"})
 
+_PLAIN_COUNTS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+"""Counts of which nothing is billed apart."""
 _PROMPT_COUNTS = {
     "audio_tokens": "audio_input_tokens",
     "image_tokens": "image_input_tokens",
@@ -87,6 +89,14 @@ def number_of(value: object) -> int | None:
 
 def _billed_counts(usage: dict[str, Any], response: Mapping[str, Any]) -> dict[str, float]:
     """Return what is billed apart, without zeros; counts of one thing in several places are one."""
+    annotations = _annotations(response)
+    if not annotations and not any(
+        value and (not isinstance(value, dict) or any(value.values()))
+        for name, value in usage.items()
+        if name not in _PLAIN_COUNTS
+    ):
+        # Most answers, of which a run may hold thousands: there is no other count, or each is zero.
+        return {}
     prompt, completion = _object(usage, "prompt_tokens_details"), _object(usage, "completion_tokens_details")
     counts = {_PROMPT_COUNTS[name]: count for name, count in prompt.items() if name in _PROMPT_COUNTS and count}
     for name, count in completion.items():
@@ -105,7 +115,6 @@ def _billed_counts(usage: dict[str, Any], response: Mapping[str, Any]) -> dict[s
     if cached:
         counts["cached_audio_tokens"] = cached.get("audio_tokens")
         counts["cached_image_tokens"] = cached.get("image_tokens")
-    annotations = _annotations(response)
     counts["searches"] = max(
         _amount(prompt.get("web_search_requests")),
         _amount(_object(usage, "server_tool_use").get("web_search_requests")),
@@ -182,10 +191,12 @@ def _conditions(usage: dict[str, Any], request: Mapping[str, Any]) -> Iterator[s
 
 def _reasoning_apart(usage: dict[str, Any]) -> bool:
     """Return whether the total shows that reasoning is no part of the output that was reported."""
-    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"), usage.get("total_tokens"))
     reasoning = number_of(_object(usage, "completion_tokens_details").get("reasoning_tokens"))
+    if not reasoning:
+        return False
+    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"), usage.get("total_tokens"))
     known = [count for count in map(number_of, counts) if count is not None]
-    return bool(reasoning) and len(known) == 3 and known[2] == known[0] + known[1] + (reasoning or 0)
+    return len(known) == 3 and known[2] == known[0] + known[1] + reasoning
 
 
 def _object(data: dict[str, Any], name: str) -> dict[str, Any]:

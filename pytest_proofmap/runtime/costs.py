@@ -98,11 +98,15 @@ def answer_bill(answer: Answer, price: Price | None) -> Bill:
     A declared price stands above all. Else what the provider itself says that it charged is the bill, then our
     arithmetic, then what LiteLLM's function said when the answer was made.
     """
-    billed = answer.billed
+    return bill_of(answer, answer.usage, answer.billed, price)
+
+
+def bill_of(answer: Answer, usage: Usage, billed: Billed, price: Price | None) -> Bill:
+    """Do what :func:`answer_bill` does, given what it takes from the answer."""
     declared = price is not None and price.source == "declared"
     if billed.reported_usd is not None and not declared:
         return Bill(billed.reported_usd)
-    own = bill(answer.usage, price, billed)
+    own = bill(usage, price, billed)
     if own.usd is None and not declared and answer.litellm_usd is not None:
         return Bill(answer.litellm_usd)
     return own
