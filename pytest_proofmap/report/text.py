@@ -21,7 +21,7 @@ from pytest_proofmap.report.runtimes_table import runtimes_table
 from pytest_proofmap.report.summary import Summary
 from pytest_proofmap.report.totals_line import totals_line
 from pytest_proofmap.report.wording import SIGNS, WORDS, money, plural, signed_points
-from pytest_proofmap.run.miss import without_ids
+from pytest_proofmap.run.miss import cause_of, without_ids
 
 __all__ = ["TITLE", "finding_lines", "render", "render_short"]
 
@@ -222,7 +222,7 @@ def _unavailable(name: str, errors: Sequence[MissedCase], page: Page) -> list[st
         return []
     text = f"{name} was unavailable in {plural(len(errors), 'case')} (errors, not failures)"
     lines = _painted(page.wrap(text), page, "bold")
-    reasons = Counter(without_ids(miss.message) for miss in errors)
+    reasons = Counter(without_ids(cause_of(miss.message)) for miss in errors)
     for message, number in reasons.most_common(3):
         lines.append(page.shorten(f"  {number:,}× {message}", page.columns))
     if len(reasons) > 3:

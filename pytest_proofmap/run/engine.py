@@ -26,6 +26,7 @@ from pytest_proofmap.errors import (
 )
 from pytest_proofmap.evidence.models import Price, PromptRef
 from pytest_proofmap.prefetch.suspension import let_siblings_ask, wait, wait_async
+from pytest_proofmap.real_files import real_files
 from pytest_proofmap.run.connection import FORKED, CallResult, Connection, LiveCall
 from pytest_proofmap.run.criteria import SampleId
 from pytest_proofmap.run.handle import RenderedMessages
@@ -148,7 +149,8 @@ class Engine:
         Raises:
             PromptError: The package, its variant or a variable does not fit.
         """
-        template = self.prompts.get(package, variant)
+        with real_files():
+            template = self.prompts.get(package, variant)
         if template.ignored_settings and template.file not in self._warned_settings:
             self._warned_settings.add(template.file)
             settings = ", ".join(template.ignored_settings)
@@ -230,6 +232,10 @@ class Engine:
 
     def find(self, key: str) -> Found | None:
         """Return the answer of a key from this run, the recordings or the cache, or None."""
+        with real_files():
+            return self._find(key)
+
+    def _find(self, key: str) -> Found | None:
         looks_back = self.mode in ("auto", "replay")
         if looks_back:
             recorded = self._recordings.get(key)

@@ -14,7 +14,8 @@ from pytest_proofmap.decide.served import ForeignAnswers
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import Cell, Criterion, Objective
 from pytest_proofmap.run.budget import plain_usd
-from pytest_proofmap.run.miss import Miss, by_cause
+from pytest_proofmap.run.miss import Miss, by_cause, cause_of
+from pytest_proofmap.runtime.attempt import NO_SERVER
 
 if TYPE_CHECKING:
     from pytest_proofmap.run.finish import RunResult
@@ -206,10 +207,12 @@ def _unavailable_baselines(misses: Iterable[Miss]) -> Iterator[Finding]:
         if miss.role == "baseline" and miss.error_kind == "unavailable" and miss.exception not in TOLD_ELSEWHERE
     ]
     for group in by_cause(unavailable):
-        first = group[0]
+        first, cause = group[0], cause_of(group[0].message)
+        again = "run again: what was answered comes from the cache"
+        if NO_SERVER in cause:
+            again = f"start that server, or set the api_base of one that answers, and {again}"
         yield Finding(
-            f"the baseline {first.runtime} was unavailable in {count(len(group), 'test')}: {first.message}",
-            "run again: what was answered comes from the cache",
+            f"the baseline {first.runtime} was unavailable in {count(len(group), 'test')}: {cause}", again
         )
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pytest_proofmap.evidence.models import ErrorKind, Outcome, Role, Sample
+from pytest_proofmap.runtime.attempt import LAST_FAILURE
 
-__all__ = ["Miss", "by_cause", "without_ids"]
+__all__ = ["Miss", "by_cause", "cause_of", "without_ids"]
 
 # Ids that providers and ProofMap put into messages would tell apart what has one reason.
 _VARYING = re.compile(r"\b(?:[a-z]+_)?(?=[0-9a-zA-Z-]*[0-9])[0-9a-zA-Z-]{12,}\b")
@@ -71,6 +72,11 @@ def without_ids(message: str) -> str:
     return _VARYING.sub("…", " ".join(message.split())) or "no message"
 
 
+def cause_of(message: str) -> str:
+    """Return why there was no answer: of a call that was not made after others failed, why those did."""
+    return message.rpartition(LAST_FAILURE)[2]
+
+
 def by_cause(misses: Iterable[Miss]) -> list[list[Miss]]:
     """Return samples in groups that have one cause, the largest first.
 
@@ -78,7 +84,7 @@ def by_cause(misses: Iterable[Miss]) -> list[list[Miss]]:
     """
     groups: dict[tuple[str | None, str], list[Miss]] = {}
     for miss in misses:
-        said = (None, without_ids(miss.message))
+        said = (None, without_ids(cause_of(miss.message)))
         raised = said if miss.raised_at is None else (miss.exception, miss.raised_at)
         group = groups.get(raised) or groups.get(said) or []
         group.append(miss)

@@ -9,7 +9,13 @@ if TYPE_CHECKING:
     from pytest_proofmap.evidence.models import Price
     from pytest_proofmap.runtime.call_environment import CallEnvironment
 
-__all__ = ["AttemptError", "LiveCall"]
+__all__ = ["LAST_FAILURE", "NO_SERVER", "AttemptError", "LiveCall"]
+
+NO_SERVER = "no server answers at "
+"""How the message of a call begins for which no connection came about; the address follows."""
+
+LAST_FAILURE = "the last one: "
+"""What the reason of a call that is not made, because others failed, says before the last of these failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ class AttemptError(Exception):
         provider_fault: bool = False,
         maybe_paid: bool = False,
     ) -> None:
-        super().__init__(f"{error_class}: {message}")
+        super().__init__(error_class, message)
         self.error_class = error_class
         self.message = message
         self.retryable = retryable
@@ -90,3 +96,6 @@ class AttemptError(Exception):
         self.fatal_for_runtime = fatal_for_runtime
         self.provider_fault = provider_fault
         self.maybe_paid = maybe_paid
+
+    def __str__(self) -> str:
+        return f"{self.error_class}: {self.message}"

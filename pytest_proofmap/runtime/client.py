@@ -27,7 +27,7 @@ from typing import Any
 
 from pytest_proofmap.environment import NO_DOTENV
 from pytest_proofmap.runtime.answer import Answer, Refusal
-from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
+from pytest_proofmap.runtime.attempt import NO_SERVER, AttemptError, LiveCall
 from pytest_proofmap.runtime.costs import answer_cost
 from pytest_proofmap.runtime.failures import classify, readable_message, refusal_of
 from pytest_proofmap.runtime.http_bounds import DEFAULT_MAX_RESPONSE_MB, bound_http, plain_address, watch_http
@@ -227,7 +227,7 @@ def _nobody_at(arguments: dict[str, Any], said: str) -> str:
     address = arguments.get("api_base")
     if address is None and str(arguments["model"]).startswith("openai/"):
         address = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
-    return f"no server answers at {plain_address(str(address))} ({said})" if address else said
+    return f"{NO_SERVER}{plain_address(str(address))} ({said})" if address else said
 
 
 _CREDENTIALS = {

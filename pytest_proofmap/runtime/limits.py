@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_proofmap.runtime.attempt import LAST_FAILURE
+
 __all__ = ["Limits", "ProviderLimit", "ProviderState"]
 
 START = 16
@@ -244,7 +246,7 @@ class Limits:
         if state.failures >= CIRCUIT_FAILURES and state.closed is None:
             state.closed = (
                 f"provider {name!r} is not called any more after {state.failures} failures in a row, "
-                f"the last one: {reason}"
+                f"{LAST_FAILURE}{reason}"
             )
 
     def _serve(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from everyday_project import (
     needs,
 )
 from fake_provider import FakeProvider
+from small_project import echo_hook
 
 DJANGO_SETTINGS = """
 SECRET_KEY = "x"
@@ -41,6 +43,7 @@ TOOLS = {
     "allure-pytest": Tool("allure-pytest", ("allure_pytest",), ("--alluredir=allure",)),
     "anyio": Tool("anyio", ("anyio",)),
     "hypothesis": Tool("hypothesis", ("hypothesispytest",)),
+    "pyfakefs": Tool("pyfakefs", ("fakefs",)),
     "pytest-aiohttp": Tool("pytest-aiohttp", ("asyncio", "aiohttp")),
     "pytest-asyncio": Tool("pytest-asyncio", ("asyncio",), ("--asyncio-mode=strict",)),
     "pytest-asyncio auto": Tool("pytest-asyncio", ("asyncio",), ("--asyncio-mode=auto",)),
@@ -220,6 +223,165 @@ def test_name(runtime, name, client):
         ("Bob", "gpt"): "passed",
         ("Bob", "mini"): "failed",
     }
+
+
+@pytest.mark.parametrize("arguments", [(), ("-p", "xdist", "-n2")], ids=["alone", "workers"])
+def test_random_numbers(everyday: EverydayProject, arguments: tuple[str, ...]) -> None:
+    """Numbers that pytest-randomly seeds for each test are those of a plain run, and nothing is asked in vain."""
+    prepare(everyday, "pytest-randomly")
+    everyday.write("tests/test_everyday.py", "")
+    everyday.write("conftest.py", echo_hook())
+    for module in ("one", "two"):
+        everyday.write(
+            f"tests/test_{module}.py",
+            f"""
+import random
+
+import pytest
+
+pytestmark = pytest.mark.qualify(objective="{module}")
+
+
+@pytest.fixture
+def drawn():
+    return random.random()
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_draws(runtime, case, drawn):
+    text = runtime.complete(f"{module} {{case}} {{drawn}}").text
+    assert runtime.complete(f"{{text}} {{random.random()}}").text.startswith(text)
+
+
+class TestDraws:
+    def test_draws(self, runtime):
+        assert runtime.complete(f"{module} {{random.random()}}").text
+""",
+        )
+    keys = []
+    for more in (("--proofmap-concurrency=0",), arguments):
+        (everyday.folder / "calls.txt").unlink(missing_ok=True)
+        everyday.run_apart("--randomly-seed=7", "--proofmap-cache=off", *more).assert_outcomes(passed=16)
+        samples = everyday.evidence().samples
+        keys.append(
+            {(each.criterion, each.case, each.runtime): [call.key for call in each.calls] for each in samples}
+        )
+        # Nothing was asked that no test needed.
+        assert len(everyday.calls()) == sum(map(len, keys[-1].values())) == 28
+    assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize("arguments", [("--disable-socket",), ("--allow-hosts=127.0.0.1",)], ids=["none", "hosts"])
+def test_dry_runs_are_off_the_network(
+    everyday: EverydayProject, fake_provider: FakeProvider, arguments: tuple[str, ...]
+) -> None:
+    """What a test may not reach it does not reach in its dry runs either, and the models are still asked."""
+    prepare(everyday, "pytest-socket")
+    fake_provider.script("gpt", text="fine")
+    fake_provider.script("mini", text="fine")
+    everyday.serve(fake_provider.url)
+    everyday.write(
+        "tests/test_everyday.py",
+        """
+import socket
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.qualify(objective="names")
+@pytest.mark.parametrize("name", ["Ann", "Bob"])
+def test_name(runtime, name):
+    try:
+        socket.create_connection(("192.0.2.1", 80), timeout=0.01)
+        reached = "reached"
+    except Exception as error:
+        reached = type(error).__name__
+    with Path("reached.txt").open("a") as file:
+        file.write(reached + chr(10))
+    assert runtime.complete(f"Greet {name}").text == "fine"
+""",
+    )
+    everyday.run_apart(*arguments, OPENAI_API_KEY="none").assert_outcomes(passed=4)
+    reached = (everyday.folder / "reached.txt").read_text(encoding="utf-8").split()
+    assert len(reached) > 4
+    assert set(reached) <= {"SocketBlockedError", "SocketConnectBlockedError"}
+    assert fake_provider.count == 4
+
+
+def test_the_database_that_django_blocks(everyday: EverydayProject) -> None:
+    """A test without django_db reaches no database, in its dry runs as little as for real."""
+    prepare(everyday, "pytest-django")
+    everyday.hook()
+    everyday.write("shop/settings.py", DJANGO_SETTINGS.replace(":memory:", "shop.sqlite3"))
+    everyday.write(
+        "tests/test_everyday.py",
+        """
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.qualify(objective="names")
+@pytest.mark.parametrize("name", ["Ann", "Bob"])
+def test_name(runtime, name):
+    from django.contrib.auth.models import User
+
+    try:
+        User.objects.create(username=name)
+    except BaseException as error:
+        with Path("touched.txt").open("a") as file:
+            file.write(type(error).__name__ + chr(10))
+        raise
+    runtime.complete(f"Greet {name}")
+""",
+    )
+    everyday.run_apart("--ds=shop.settings").assert_outcomes(failed=4)
+    assert set(everyday.outcomes().values()) == {"error"}
+    touched = (everyday.folder / "touched.txt").read_text(encoding="utf-8").split()
+    assert len(touched) > 4
+    assert set(touched) == {"RuntimeError"}
+    assert not (everyday.folder / "shop.sqlite3").exists()
+    assert everyday.calls() == []
+
+
+@pytest.mark.parametrize("mode", ["auto", "replay"])
+def test_files_that_are_not_there(everyday: EverydayProject, fake_provider: FakeProvider, mode: str) -> None:
+    """On the files of pyfakefs a test finds its prompts and cached answers, and its own files are not touched."""
+    prepare(everyday, "pyfakefs")
+    for model in ("gpt", "mini", "judge"):
+        fake_provider.script(model, text=answer)
+    everyday.serve(fake_provider.url)
+    everyday.write("prompts/greet.prompt", "Greet {{ name }}\n")
+    everyday.write(
+        "tests/test_everyday.py",
+        """
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.qualify(objective="names")
+@pytest.mark.parametrize("name", ["Ann", "Bob"])
+def test_name(fs, runtime, runtimes, name):
+    Path("/made").mkdir()
+    Path("/made/name.txt").write_text(name)
+    text = runtime.run("greet", name=Path("/made/name.txt").read_text()).text
+    Path("/made/text.txt").write_text(text)
+    runtimes["judge"].complete(f"Polite? {text}")
+    assert sorted(os.listdir("/made")) == ["name.txt", "text.txt"]
+    assert not Path(__file__).exists()
+    assert text == f"Hello {name}"
+""",
+    )
+    everyday.run_apart(OPENAI_API_KEY="none").assert_outcomes(passed=3, xfailed=1)
+    asked, outcomes = fake_provider.count, everyday.outcomes()
+    assert asked == 7
+    everyday.run_apart(f"--proofmap-cache={mode}", OPENAI_API_KEY="none").assert_outcomes(passed=3, xfailed=1)
+    assert fake_provider.count == asked
+    assert everyday.outcomes() == outcomes
+    assert not Path("/made").exists()
 
 
 @pytest.mark.parametrize(

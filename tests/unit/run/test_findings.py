@@ -12,6 +12,8 @@ from pytest_proofmap.evidence.models import Evidence, Sample
 from pytest_proofmap.report.stored import stored_findings
 from pytest_proofmap.report.summary import summarize_evidence
 from pytest_proofmap.report.verdict_line import verdict_line
+from pytest_proofmap.runtime.attempt import AttemptError
+from pytest_proofmap.runtime.limits import CIRCUIT_FAILURES, Limits
 
 ALL_PASS = {"kind": "all_pass", "margin": None, "min_pass_rate": 1.0}
 TEST = "t.py::test_x"
@@ -53,6 +55,31 @@ def test_older_evidence_tells_no_kind_of_error() -> None:
     assert texts(evidence("P" * 60, "P" * 59 + "E")) == []
     [text] = texts(evidence("P" * 59 + "E", "P" * 60))
     assert text == "the baseline base was unavailable in 1 test: APIConnectionError: refused"
+
+
+def test_a_server_that_is_down_is_one_finding() -> None:
+    """Calls that found no server, and those that were then not made, are told once, with what to do."""
+    down = "APIConnectionError: no server answers at http://127.0.0.1:1/v1 (refused)"
+    limits = Limits(1, {}, clock=lambda: 0.0)
+    for _ in range(CIRCUIT_FAILURES):
+        limits.failed("openai", down)
+    closed = f"ProviderUnavailableError: {limits.provider('openai').closed}"
+    found = evidence("E" * 12, "P" * 12)
+    messages = iter([closed] * 7 + [down] * 5)
+    samples = [
+        each.model_copy(update={"message": next(messages)}) if each.outcome == "error" else each
+        for each in found.samples
+    ]
+    [finding] = stored_findings(found.model_copy(update={"samples": samples}), strict=None)
+    assert finding.text == f"the baseline base was unavailable in 12 tests: {down}"
+    assert "start that server" in finding.next_step
+
+
+def test_the_reason_of_a_failure_is_the_last_word_on_it() -> None:
+    """What is said of a failed attempt after it was made is said wherever it is repeated."""
+    error = AttemptError("APIConnectionError", "refused")
+    error.message = "no server answers at http://127.0.0.1:1/v1 (refused)"
+    assert str(error) == f"APIConnectionError: {error.message}"
 
 
 def test_each_cause_is_one_finding() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,10 +10,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_provider import FakeProvider, Fault
+
+from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
+from pytest_proofmap.runtime.call_environment import CallEnvironment, answer_by_call
+from pytest_proofmap.runtime.client import LiteLLMClient
+from pytest_proofmap.runtime.redaction import Redactor
 
 KEY = "sk-a-key-that-nobody-may-see"
 DRIVER = Path(__file__).parent / "attempt_driver.py"
@@ -360,3 +367,50 @@ def test_a_server_that_is_down_is_named(made: Made) -> None:
     """The address is in the message, the same for every call that meant to reach it."""
     message = made.error("dead")["message"]
     assert message.startswith("no server answers at http://127.0.0.1:1/v1 (")
+
+
+@pytest.mark.parametrize("model", ["bedrock/anthropic.claude-x", "bedrock/converse/amazon.nova-pro-v1:0"])
+def test_each_call_brings_its_own_credentials(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials of AWS that a test has set go to LiteLLM with each of its calls, and those of no other call."""
+    client = LiteLLMClient(Redactor({}))
+    given: list[dict[str, Any]] = []
+
+    async def acompletion(**arguments: Any) -> Any:
+        given.append(arguments)
+        raise ConnectionRefusedError
+
+    async def ready() -> None:
+        """Import nothing."""
+
+    async def ask(variables: dict[str, str], params: dict[str, Any]) -> None:
+        CallEnvironment(variables).enter()
+        request = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "params": params}
+        with pytest.raises(AttemptError):
+            await client.attempt(LiveCall("key", "runtime", "bedrock", request, {}))
+
+    async def ask_all() -> None:
+        # Each in a task, and so in an environment, of its own.
+        await asyncio.gather(
+            ask({"AWS_ACCESS_KEY_ID": "one", "AWS_SECRET_ACCESS_KEY": "a", "AWS_REGION": "eu-west-1"}, {}),
+            ask({"AWS_ACCESS_KEY_ID": "two", "AWS_SESSION_TOKEN": "t", "AWS_REGION_NAME": "us-east-1"}, {}),
+            ask({"AWS_ACCESS_KEY_ID": "three"}, {"aws_region_name": "eu-north-1"}),
+            ask({}, {}),
+        )
+
+    monkeypatch.setattr(client, "prepare", ready)
+    monkeypatch.setattr(client, "_litellm", SimpleNamespace(acompletion=acompletion))
+    environment = dict(os.environ)
+    answer_by_call()
+    try:
+        asyncio.run(ask_all())
+    finally:
+        os.environ.__class__ = os._Environ
+        del os.environ.own  # type: ignore[attr-defined]  # as answer_by_call has set it
+    assert dict(os.environ) == environment
+    assert [{name: value for name, value in each.items() if name.startswith("aws_")} for each in given] == [
+        {"aws_access_key_id": "one", "aws_secret_access_key": "a", "aws_region_name": "eu-west-1"},
+        {"aws_access_key_id": "two", "aws_session_token": "t", "aws_region_name": "us-east-1"},
+        # Some of one account and some of another would be neither.
+        {"aws_region_name": "eu-north-1"},
+        {},
+    ]
