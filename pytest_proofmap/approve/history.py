@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -85,13 +86,12 @@ class _File(_Model):
     """By the reference's run."""
 
 
-class StoredHistory(BaseModel):
+@dataclass(slots=True)
+class StoredHistory:
     """What the file holds."""
 
-    looks: dict[LookKey, LookState] = {}
-    drift: dict[str, DriftState] = {}
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    looks: dict[LookKey, LookState] = field(default_factory=dict)
+    drift: dict[str, DriftState] = field(default_factory=dict)
 
 
 def history_path(lock: Path) -> Path:

@@ -115,7 +115,7 @@ def test_variables_and_names_that_do_not_fit(triage: SmallProject, call: str, wo
     """A missing, unused or misspelt name is an error that names it, and nothing is called."""
     write_test(triage, call)
     result = triage.run()
-    result.assert_outcomes(failed=1, xfailed=1)
+    result.assert_outcomes(failed=2)
     assert triage.calls() == []
     assert "PromptError" in triage.sample("", "mini").message
     assert words in triage.sample("", "mini").message + result.stdout.str()
@@ -126,7 +126,7 @@ def test_a_prompt_that_tries_to_break_out(triage: SmallProject) -> None:
     triage.write("prompts/evil.prompt", "User: {{ ''.__class__.__mro__ }} {{ x }}\n")
     triage.configure(CONFIGURATION)
     write_test(triage, 'runtime.run("evil", x="x")')
-    triage.run().assert_outcomes(failed=1, xfailed=1)
+    triage.run().assert_outcomes(failed=2)
     assert triage.calls() == []
 
 

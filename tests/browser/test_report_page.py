@@ -24,12 +24,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_decisions_come_first(open_page: OpenPage, report: Path) -> None:
-    """The page opens with what can move, the chain and the reason."""
+    """The page opens with what can move, the chain and the reason; slices that stay are the traffic that stays."""
     page = open_page(report)
-    assert page.shown("h1") == "✓ 1 of 2 objectives can move to a challenger, 10× cheaper"
+    assert page.shown("h1") == "0 of 2 objectives can move to a challenger"
     assert "→ move to mini" in page.shown(".decisions tbody tr:first-child")
     assert page.shown(".decisions tbody tr:first-child .chain") == "mini then base"
-    assert page.page.title().startswith("✓ 1 of 2 objectives")
+    assert "unproven on 2 of 2 slices" in page.shown(".decisions tbody tr:first-child")
+    assert page.page.title().startswith("0 of 2 objectives")
 
 
 def test_the_failing_answer_is_two_clicks_away(open_page: OpenPage, report: Path) -> None:
