@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -308,4 +308,4 @@ class LookBook:
         before = self._before.looks
         if any(before.get(key) != state for key, state in self._after.items()):
             looks = {**before, **self._after}
-            write_history(self.path, self._before.model_copy(update={"looks": looks}))
+            write_history(self.path, replace(self._before, looks=looks))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,7 @@ def _look(before: Evidence, after: Evidence, rootdir: Path | None) -> tuple[int,
     look = state.looks + 1
     counted = DriftState(looks=look, runs=[*state.runs, after.run.id])
     drifts = {**history.drift, before.run.id: counted}
-    return look, lambda: write_history(path, history.model_copy(update={"drift": drifts}))
+    return look, lambda: write_history(path, replace(history, drift=drifts))
 
 
 def _print(found: Watch, *, counted: bool) -> None:
