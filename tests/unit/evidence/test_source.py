@@ -462,8 +462,14 @@ def test_deep_syntax_has_a_source(fingerprint: Callable[..., str], body: str) ->
 def test_what_python_cannot_parse_is_an_unreadable_file(fingerprint: Callable[..., str]) -> None:
     """Nesting without end crashes nothing."""
     for body in ("(" * 100_000 + ")" * 100_000, "-" * 200_000 + "1", "x" + "()" * 100_000):
-        with pytest.raises(EvidenceError, match="no Python file"):
-            fingerprint({"t.py": f"def test_x(runtime):\n    {body}\n"}, "t.py::test_x")
+        project = {"t.py": f"def test_x(runtime):\n    {body}\n"}
+        try:
+            ast.parse(project["t.py"])
+        except (RecursionError, MemoryError, SyntaxError):
+            with pytest.raises(EvidenceError, match="no Python file"):
+                fingerprint(project, "t.py::test_x")
+        else:  # Python 3.10 takes some of it.
+            assert fingerprint(project, "t.py::test_x").startswith("2.")
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
