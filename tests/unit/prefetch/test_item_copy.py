@@ -13,6 +13,8 @@ from pytest_proofmap.prefetch.suspension import DryRun, wait
 
 def items_of(pytester: pytest.Pytester, source: str) -> list[pytest.Function]:
     """Return the test functions of a module."""
+    # Its older versions warn of an unset option of theirs.
+    pytester.makeini("[pytest]\naddopts = -p no:asyncio\n")
     return [item for item in pytester.getitems(source) if isinstance(item, pytest.Function)]
 
 

@@ -38,7 +38,7 @@ class Session:
 
     def __init__(self, pytester: pytest.Pytester, modules: dict[str, str]) -> None:
         pytester.makepyfile(**modules)
-        config = pytester.parseconfigure("-p", "no:cacheprovider")
+        config = pytester.parseconfigure("-p", "no:cacheprovider", "-p", "no:asyncio")
         self.up: list[str] = []
         self.down: list[str] = []
         config.up, config.down = self.up, self.down  # type: ignore[attr-defined]  # for the fixtures

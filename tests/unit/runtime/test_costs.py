@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 import warnings
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,6 +17,11 @@ from pytest_proofmap.evidence.models import Price
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.costs import answer_bill, answer_cost
 from pytest_proofmap.runtime.prices import _entries, bundled_price
+
+WITH_ITS_ARITHMETIC = pytest.mark.skipif(
+    tuple(map(int, version("litellm").split(".")[:2])) < (1, 109),
+    reason="older versions of LiteLLM leave service tiers and fees out themselves",
+)
 
 PLAIN = {"prompt_tokens": 1000, "completion_tokens": 200}
 LONG = {"prompt_tokens": 300_000, "completion_tokens": 2000, "prompt_tokens_details": {"cached_tokens": 100_000}}
@@ -185,6 +191,7 @@ def table() -> list[Row]:
 
 
 @pytest.mark.filterwarnings("default:no longer in LiteLLM's map:UserWarning")
+@WITH_ITS_ARITHMETIC
 def test_our_arithmetic_agrees_with_litellms() -> None:
     """Every model and shape of the table costs what LiteLLM's function says, to the billionth of a dollar."""
     rows = table()
@@ -327,6 +334,7 @@ os._exit(0)
 """
 
 
+@WITH_ITS_ARITHMETIC
 def test_the_rest_is_asked_of_litellm_when_the_answer_is_made() -> None:
     """A search's fee is what LiteLLM says, which is not even imported for an answer that is plain tokens."""
     tokens = {"prompt_tokens": 50, "completion_tokens": 20, "total_tokens": 70}
