@@ -439,7 +439,7 @@ async def test_asynchronous_call(runtime):
 """,
     )
     result = everyday.run_apart()
-    result.assert_outcomes(passed=2, failed=1, xfailed=1)
+    result.assert_outcomes(passed=2, failed=2)
     result.stdout.fnmatch_lines(["*RequestError: acomplete and arun need a running asyncio event loop*"])
 
 
