@@ -150,7 +150,10 @@ class Route(LockModel):
     from_hooks: list[str] = []
     """Names of the runtimes, of the chain or auxiliary, that ``pytest_proofmap_runtimes`` gave."""
 
-    later_fields = frozenset({"auxiliary_runtimes", "auxiliary_prompts", "from_hooks"})
+    looks: list[str] = []
+    """Digests of what the history held of the looks that it was approved on."""
+
+    later_fields = frozenset({"auxiliary_runtimes", "auxiliary_prompts", "from_hooks", "looks"})
 
     digest: str
     """SHA-256 of the canonical JSON of the route, its name and the entries that it names, less prices."""

@@ -261,6 +261,12 @@ def _add(
         criteria={each.id: each.fingerprint for each in criteria if each.id in used},
         auxiliary_runtimes=asked,
         auxiliary_prompts={f"{package}.{variant}": digits for (package, variant), digits in rendered.items()},
+        looks=sorted(
+            cell.look.state
+            for cells in used.values()
+            for cell in cells.values()
+            if cell.look is not None and cell.look.state is not None
+        ),
         from_hooks=sorted(each for each in {*chain, *asked} if evidence.runtimes[each].origin == "hook"),
         evidence=RouteEvidence(
             run=evidence.run.id,

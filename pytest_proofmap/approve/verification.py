@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from pytest_proofmap.approve.lock import broken_digests
@@ -42,6 +43,7 @@ class Problem(NamedTuple):
         "unpinned",
         "old",
         "superseded",
+        "history",
     ]
     text: str
     next_step: str
@@ -55,6 +57,7 @@ def verify(
     now: datetime,
     retired_on: Callable[[str], date | None],
     max_age_days: int = 0,
+    forgotten: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Problem]:
     """Yield what is wrong with the routes of a lock, and what soon will be.
 
@@ -64,6 +67,7 @@ def verify(
         now: The present time, with its zone.
         retired_on: Returns when a model is retired; None: not known.
         max_age_days: Answers older than so many days are named; 0: none is.
+        forgotten: By route, why the history of looks is older than what the route was approved on.
     """
     broken = set(broken_digests(lock))
     for name, route in lock.routes.items():
@@ -78,6 +82,9 @@ def verify(
             yield Problem(name, "content", f"is not what was approved: {text}", undo, True)
         if route.criteria and not route.evidence.cases:
             yield Problem(name, "no_cases", "was approved on no case at all", again, True)
+        if name in forgotten:
+            newer = "take the newer proofmap.history from version control, or merge both"
+            yield Problem(name, "history", forgotten[name], newer, True)
         for kind, text in _ages(route, now, max_age_days):
             yield Problem(name, kind, text, "ask again: pytest --proofmap --proofmap-cache=refresh", False)
         if route.from_hooks and not present.knows_hooks:

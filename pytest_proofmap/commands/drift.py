@@ -79,18 +79,34 @@ def _check_asked_again(evidence: Evidence, path: Path) -> None:
 
 def _look(before: Evidence, after: Evidence, rootdir: Path | None) -> tuple[int, Callable[[], None] | None]:
     """Return which look this is, and what writes it down."""
-    from pytest_proofmap.approve.history import DriftState, history_path, read_history, write_history
+    from pytest_proofmap.approve.history import (
+        DriftState,
+        history_path,
+        join_drift,
+        read_copy,
+        read_history,
+        write_copy,
+        write_history,
+    )
     from pytest_proofmap.commands.project import load_configuration
 
-    path = history_path(load_configuration(rootdir).lock_path)
+    configuration = load_configuration(rootdir)
+    path = history_path(configuration.lock_path)
     history = read_history(path)
+    # Looks that were taken here count, whether or not an older file was put in place of the one that held them.
+    history = replace(history, drift=join_drift(history.drift, read_copy(configuration.rootdir).drift))
     state = history.drift.get(before.run.id, DriftState(looks=0, runs=[]))
     if after.run.id in state.runs:
         return state.runs.index(after.run.id) + 1, None
     look = state.looks + 1
     counted = DriftState(looks=look, runs=[*state.runs, after.run.id])
-    drifts = {**history.drift, before.run.id: counted}
-    return look, lambda: write_history(path, replace(history, drift=drifts))
+    history = replace(history, drift={**history.drift, before.run.id: counted})
+
+    def keep() -> None:
+        write_copy(configuration.rootdir, history)
+        write_history(path, history)
+
+    return look, keep
 
 
 def _print(found: Watch, *, counted: bool) -> None:

@@ -85,7 +85,8 @@ def _look_book() -> LookBook:
     from pytest_proofmap.approve.history import LookBook
     from pytest_proofmap.commands.project import load_configuration
 
-    return LookBook(load_configuration(None).lock_path)
+    configuration = load_configuration(None)
+    return LookBook(configuration.lock_path, configuration.rootdir)
 
 
 class _Rows:

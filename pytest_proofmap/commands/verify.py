@@ -35,6 +35,7 @@ def verify(collect: bool, lock_file: Path | None, as_json: bool, rootdir: Path |
 
     Exit status: 0 it holds, maybe with warnings; 1 a finding; 2 bad input.
     """
+    from pytest_proofmap.approve.history import forgotten, history_path, read_history
     from pytest_proofmap.approve.lock import parse_lock, read_text
     from pytest_proofmap.approve.staleness import Project
     from pytest_proofmap.approve.verification import verify as find_problems
@@ -51,8 +52,16 @@ def verify(collect: bool, lock_file: Path | None, as_json: bool, rootdir: Path |
         collected_all=collect,
         from_hooks=found.runtimes if found else None,
     )
+    has_looks = any(route.looks for route in lock.routes.values())
     problems = list(
-        find_problems(lock, project, datetime.now(timezone.utc), retired_on, configuration.max_age_days)
+        find_problems(
+            lock,
+            project,
+            datetime.now(timezone.utc),
+            retired_on,
+            configuration.max_age_days,
+            forgotten(lock, read_history(history_path(path))) if has_looks else {},
+        )
     )
     if as_json:
         _print_json(problems, lock)

@@ -52,6 +52,7 @@ def decide(
     memo: Memo | None = None,
     blocks: Sequence[Block] = (),
     history: History | None = None,
+    seen: History = MappingProxyType({}),
 ) -> Decision:
     """Decide on all challengers of all criteria and objectives.
 
@@ -66,6 +67,7 @@ def decide(
         memo: Where p-values are kept, such as between runs; None: only within this process.
         blocks: What blocks verdicts, beside what the observations say.
         history: What earlier looks have seen; None: decide by the looks that the criteria's cells hold.
+        seen: What else is known of earlier looks, whether or not the history holds it.
 
     Returns:
         The criteria with cells and attribution, and the objectives with verdicts and recommendations, in the
@@ -81,14 +83,14 @@ def decide(
             )
         decided: dict[str, Criterion] = {}
         judged: list[Objective] = []
-        seen: dict[LookKey, LookState] = {}
+        taken: dict[LookKey, LookState] = {}
         members: defaultdict[str, list[Criterion]] = defaultdict(list)
         for criterion in criteria:
             members[criterion.objective].append(criterion)
         for objective in objectives:
             own = members[objective.name]
             try:
-                found = _decide_objective(objective, own, tallies, runtimes, memo, blocks, history)
+                found = _decide_objective(objective, own, tallies, runtimes, memo, blocks, history, seen)
             except Exception as error:
                 found = Decision(
                     [_undecided_criterion(criterion) for criterion in own],
@@ -96,8 +98,8 @@ def decide(
                 )
             decided.update({criterion.id: criterion for criterion in found.criteria})
             judged += found.objectives
-            seen.update(found.history)
-        return Decision([decided[criterion.id] for criterion in criteria], judged, seen)
+            taken.update(found.history)
+        return Decision([decided[criterion.id] for criterion in criteria], judged, taken)
 
 
 def decide_evidence(evidence: Evidence, *, memo: Memo | None = None, blocks: Sequence[Block] = ()) -> Evidence:
@@ -149,20 +151,21 @@ def _decide_objective(
     memo: Memo | None,
     blocks: Sequence[Block],
     history: History | None,
+    seen: History,
 ) -> Decision:
     """Judge an objective's criteria, then the objective itself on all cases and on each slice, and recommend."""
     rule = objective.slices_rule or DEFAULT_RULE
     decided, verdicts = [], []
-    seen: dict[LookKey, LookState] = {}
+    after: dict[LookKey, LookState] = {}
     for criterion in criteria:
         counted = tallies[criterion.id]
         broken = broken_test(counted, objective.baseline)
         names = criterion.challengers or objective.challengers
         slices = counted.slices()
         views = {name: counted.view(name) for name in (None, *slices)}
-        looks = _looks(criterion, objective, names, views, runtimes, history)
+        looks = _looks(criterion, objective, names, views, runtimes, history, seen)
         if history is not None:
-            seen.update({LookKey(criterion.id, *on): taken.state for on, taken in looks.items()})
+            after.update({LookKey(criterion.id, *on): taken.state for on, taken in looks.items()})
         found = judge(
             criterion.bar,
             views,
@@ -200,7 +203,7 @@ def _decide_objective(
                 }
             )
         ],
-        seen,
+        after,
     )
 
 
@@ -211,6 +214,7 @@ def _looks(
     views: Mapping[str | None, View],
     runtimes: Mapping[str, RuntimeInfo],
     history: History | None,
+    seen: History,
 ) -> dict[tuple[str | None, str], Taken]:
     """Return by slice and challenger which of several looks this is; nothing where there is one."""
     mode = objective.looks
@@ -227,6 +231,8 @@ def _looks(
                 )
                 continue
             hypothesis = hypothesis_of(criterion, objective, challenger, runtimes)
-            state = history.get(LookKey(criterion.id, name, challenger))
-            looks[name, challenger] = take_look(state, mode, hypothesis, view, baseline, challenger, margin)
+            key = LookKey(criterion.id, name, challenger)
+            looks[name, challenger] = take_look(
+                history.get(key), mode, hypothesis, view, baseline, challenger, margin, seen.get(key)
+            )
     return looks

@@ -13,6 +13,7 @@ was consumed before tells nothing new.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Collection, Mapping
@@ -105,6 +106,7 @@ def take_look(
     baseline: str,
     challenger: str,
     margin: float | None,
+    seen: LookState | None = None,
 ) -> Taken:
     """Look at the cases of a run.
 
@@ -116,6 +118,8 @@ def take_look(
         baseline: Name of the baseline.
         challenger: Name of the challenger.
         margin: The tolerated loss of pass rate, for open looks.
+        seen: What else is known to have been seen before, as on a branch that is not merged: of the same question
+            its looks add up with those of the state.
     """
     theirs, ours = (view.tallies.runtimes.get(name, {}) for name in (challenger, baseline))
     order = case_order(_SEED, "looks", (case for case in view.cases if case in theirs and theirs[case].rows))
@@ -123,13 +127,12 @@ def take_look(
     for case in order:
         request = (theirs[case].request, ours[case].request if case in ours else None)
         asked[case] = f"{_digest(case)}.{_digest(repr(request) if any(request) else case)}"
-    fresh = (
-        state is None
-        or (state.mode, state.hypothesis) != (mode, hypothesis)
-        or _is_reworded(state, asked.values())
-    )
-    if state is None or fresh:
-        state = LookState(mode, hypothesis, restarts=state.restarts + 1 if state is not None else 0)
+    before = [one for one in (state, seen) if one is not None]
+    restarts = max((one.restarts for one in before), default=-1)
+    same = [one for one in before if _is_same(one, mode, hypothesis, asked.values())]
+    counted = len(state.looks) if state in same and state is not None else 0
+    state = functools.reduce(join_states, same) if same else LookState(mode, hypothesis, restarts=restarts + 1)
+    put_back = len(state.looks) - counted
     known = {_request(entry) for entry in state.cases}
     new: dict[str, str] = {}
     for case, entry in asked.items():
@@ -146,10 +149,10 @@ def take_look(
             wealth = bets.wealth
         cases = (*state.cases, *new.values())
         state = state._replace(looks=(*state.looks, len(cases)), cases=cases, wealth=wealth)
-    return Taken(state, _look(state, refused, margin))
+    return Taken(state, _look(state, refused, margin, put_back))
 
 
-def _look(state: LookState, refused: list[str], margin: float | None) -> CellLook:
+def _look(state: LookState, refused: list[str], margin: float | None, put_back: int) -> CellLook:
     wealth = state.wealth
     return CellLook(
         planned=state.mode,
@@ -160,6 +163,7 @@ def _look(state: LookState, refused: list[str], margin: float | None) -> CellLoo
         most_acceptable=None if wealth is None else wealth.most_acceptable,
         most_worse=None if wealth is None else wealth.most_worse,
         margin=None if wealth is None else margin,
+        put_back=put_back or None,
     )
 
 
@@ -217,6 +221,11 @@ def is_last(look: CellLook) -> bool:
 def p_open(log_wealth: float | None) -> float:
     """Return the p-value of open looks from the logarithm of the greatest wealth."""
     return 1.0 if log_wealth is None else min(1.0, math.exp(-log_wealth))
+
+
+def _is_same(state: LookState, mode: Mode, hypothesis: str, asked: Collection[str]) -> bool:
+    """Return whether the question of earlier looks is the one that is asked now."""
+    return (state.mode, state.hypothesis) == (mode, hypothesis) and not _is_reworded(state, asked)
 
 
 def _is_reworded(state: LookState, asked: Collection[str]) -> bool:

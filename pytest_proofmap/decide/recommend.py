@@ -11,7 +11,7 @@ from pytest_proofmap.decide.objective import CriterionVerdicts, ObjectiveVerdict
 from pytest_proofmap.decide.ratios import CASES_FOR_P95, Ratio
 from pytest_proofmap.decide.reasons import Reason, ReasonCode
 from pytest_proofmap.decide.tally import View
-from pytest_proofmap.decide.wording import count, observed_loss, restarts_text
+from pytest_proofmap.decide.wording import count, observed_loss, put_back_text, restarts_text
 from pytest_proofmap.evidence.models import (
     FallbackFigures,
     Objective,
@@ -346,7 +346,7 @@ def _outage_proof(chain: Sequence[str], runtimes: Mapping[str, RuntimeInfo]) -> 
 def _restarts(
     criteria: Sequence[CriterionVerdicts], together: ObjectiveVerdicts, slice_name: str | None
 ) -> Iterator[str]:
-    """Yield whose looks began anew: each time is another chance to be wrong."""
+    """Yield whose looks began anew, each time another chance to be wrong, or were lost and count all the same."""
     for verdict in together.by_slice[slice_name]:
         looks = [
             judged.cell.look for one in criteria if (judged := one.on(slice_name, verdict.runtime)) is not None
@@ -354,6 +354,9 @@ def _restarts(
         restarts = max((look.restarts for look in looks if look is not None), default=0)
         if restarts:
             yield f"the looks at {verdict.runtime} were {restarts_text(restarts)}"
+        lost = max((look.put_back or 0 for look in looks if look is not None), default=0)
+        if lost:
+            yield f"{put_back_text(lost)} (at {verdict.runtime})"
 
 
 def _warnings(

@@ -23,6 +23,7 @@ __all__ = [
     "observed_loss",
     "percent",
     "points",
+    "put_back_text",
     "qualified_reason",
     "restarts_text",
 ]
@@ -211,11 +212,19 @@ def look_text(look: CellLook) -> str:
     text = f"look {look.number} of {planned}, {count(look.cases, 'case')}"
     if look.restarts:
         text += f", {restarts_text(look.restarts)}"
+    if look.put_back:
+        text += f"; {put_back_text(look.put_back)}"
     if look.refused:
         text += (
             f"; {count(len(look.refused), 'new case')} refused: the last look was taken, and its verdict stands"
         )
     return text
+
+
+def put_back_text(looks: int) -> str:
+    """Return how many looks an older history had forgotten, in words."""
+    were = "was" if looks == 1 else "were"
+    return f"{count(looks, 'look')} {were} missing from the history and counted all the same"
 
 
 def restarts_text(restarts: int) -> str:

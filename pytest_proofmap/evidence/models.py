@@ -308,8 +308,10 @@ class AdaptiveCell(Model):
     """Cases that there are."""
 
 
-class CellLook(Model):
+class CellLook(GrowingModel):
     """Which of several looks, with more cases each time, a verdict is."""
+
+    added = frozenset({"put_back", "state"})
 
     planned: Literal[2, 3, "open"]
     """How many looks were planned."""
@@ -327,6 +329,10 @@ class CellLook(Model):
     """Of open looks the same of the bets that it is worse."""
     margin: Share | None = None
     """Of open looks the margin that was bet on."""
+    put_back: Count | None = None
+    """How many earlier looks the history lacked, though they were taken in this folder: they count."""
+    state: str | None = None
+    """Digest of what the history holds of these looks afterwards."""
 
 
 class Latency(Model):

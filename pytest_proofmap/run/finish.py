@@ -163,7 +163,7 @@ def _result(
     others = {name: each.model for name, each in configuration.runtimes.items() if name not in runtimes}
     foreign = [] if shard else foreign_answers(runtimes, others, recorder.observations)
     decision = Decision(criteria, objectives)
-    history = LookBook(configuration.lock_path)
+    history = LookBook(configuration.lock_path, configuration.rootdir)
     if not shard:
         blocks = [each.block for each in foreign]
         decision = history.decide(criteria, objectives, runtimes, recorder.observations, memo={}, blocks=blocks)

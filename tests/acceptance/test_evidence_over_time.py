@@ -134,3 +134,78 @@ def test_shards_look_once_they_are_merged(project: SmallProject) -> None:
     )
     assert merged.ret == 0, "\n".join(merged.outlines + merged.errlines)
     assert json.loads((project.folder / "proofmap.history").read_text())["looks"]
+
+
+def proofmap(project: SmallProject, *arguments: str) -> pytest.RunResult:
+    """Run the command line."""
+    return project.python("-c", "from pytest_proofmap.cli import main; main()", *arguments)
+
+
+@pytest.mark.parametrize("damage", ["older", "deleted", "state dropped"])
+def test_an_older_history_forgets_nothing_where_it_was_seen(project: SmallProject, damage: str) -> None:
+    """Looks that were taken here count without the file that held them, are told of, and get into it again."""
+    history = project.folder / "proofmap.history"
+    run(project, 30)
+    older = history.read_text(encoding="utf-8")
+    run(project, 60)
+    newer = json.loads(history.read_text(encoding="utf-8"))
+    if damage == "older":
+        history.write_text(older, encoding="utf-8")
+    elif damage == "deleted":
+        history.unlink()
+    else:
+        history.write_text(json.dumps({**newer, "looks": {}}), encoding="utf-8")
+    result = run(project, 95)
+    look = seen(project)
+    assert (look.number, look.put_back, len(look.refused)) == (2, 1 if damage == "older" else 2, 35)
+    told = "1 look was missing" if damage == "older" else "2 looks were missing"
+    assert f"{told} from the history and counted all the same" in " ".join(" ".join(result.outlines).split())
+    assert json.loads(history.read_text(encoding="utf-8")) == newer
+    run(project, 95)
+    assert (seen(project).number, seen(project).put_back) == (2, None)
+
+
+def test_a_history_older_than_the_lock(project: SmallProject) -> None:
+    """In a fresh clone the lock tells it: no verdict, exit 1 and a finding of verify; the newer file mends it."""
+    history, folder = project.folder / "proofmap.history", project.folder / ".proofmap"
+    run(project, 60)
+    older = history.read_text(encoding="utf-8")
+    run(project, 90)
+    approved = proofmap(project, "approve", str(project.artifact), "--by", "reviewer", "--yes")
+    assert approved.ret == 0, "\n".join(approved.outlines + approved.errlines)
+    assert proofmap(project, "verify").ret == 0
+    newer = history.read_text(encoding="utf-8")
+    (folder / "history.json").unlink()
+    for text in (older, None):
+        if text is None:
+            history.unlink()
+        else:
+            history.write_text(text, encoding="utf-8")
+        verified = proofmap(project, "verify")
+        assert verified.ret == 1
+        assert "proofmap.history does not hold the looks that 'numbers' was approved on" in verified.stdout.str()
+        result = run(project, 90)
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        (objective,) = project.evidence().objectives
+        assert objective.verdicts == []
+        assert "approved on" in str(objective.decision_error)
+    history.write_text(newer, encoding="utf-8")
+    assert run(project, 90).ret == pytest.ExitCode.OK
+    assert proofmap(project, "verify").ret == 0
+
+
+def test_branches_that_both_looked(project: SmallProject) -> None:
+    """Merged as git leaves it, both sides' looks count once each, in the folder that saw one of them."""
+    history = project.folder / "proofmap.history"
+    mark = "margin=0.05, looks=3"
+    run(project, 30, mark)
+    common = history.read_text(encoding="utf-8")
+    run(project, 40, mark)
+    theirs = history.read_text(encoding="utf-8")
+    history.write_text(common, encoding="utf-8")
+    (project.folder / ".proofmap" / "history.json").unlink()
+    run(project, 50, mark)
+    ours = history.read_text(encoding="utf-8")
+    history.write_text(f"<<<<<<< ours\n{ours}=======\n{theirs}>>>>>>> theirs\n", encoding="utf-8")
+    run(project, 50, mark)
+    assert (seen(project).number, seen(project).put_back) == (3, None)

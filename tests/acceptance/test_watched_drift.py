@@ -86,3 +86,15 @@ def test_replayed_answers_are_refused(watched: SmallProject) -> None:
     done = drift(watched, "replayed")
     assert done.exit_code == 2
     assert "--proofmap-cache=refresh" in done.output
+
+
+def test_an_older_history_forgets_no_look(watched: SmallProject) -> None:
+    """A look that was taken here counts though the file that held it is gone, and gets into it again."""
+    history = watched.folder / "proofmap.history"
+    ask(watched, "monday", 0)
+    drift(watched, "monday", "--history")
+    history.unlink()
+    ask(watched, "tuesday", 0)
+    assert json.loads(drift(watched, "tuesday", "--history", "--json").output)["look"] == 2
+    (state,) = json.loads(history.read_text(encoding="utf-8"))["drift"].values()
+    assert (state["looks"], len(state["runs"])) == (2, 2)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -32,6 +34,7 @@ def look(
     prompt: str = "",
     margin: float = 0.05,
     first: int = 0,
+    seen: Mapping[LookKey, LookState] = MappingProxyType({}),
 ) -> Decision:
     """Decide on a run: one letter a case, ``P`` where the challenger agrees with a baseline that passes."""
     bar = Bar(kind="margin", min_pass_rate=None, max_failure_rate=0.25, margin=margin, confidence=0.95, samples=1)
@@ -57,6 +60,7 @@ def look(
         RUNTIMES,
         rows,
         history=history,
+        seen=seen,
     )
 
 
@@ -226,3 +230,49 @@ def test_a_conflict_is_read_as_both_sides(tmp_path: Path) -> None:
     merged.write_text(f"<<<<<<< ours\n{texts[0]}=======\n{texts[1]}>>>>>>> theirs\n", encoding="utf-8")
     state = read_history(merged).looks[KEY]
     assert (len(state.looks), len(state.cases)) == (3, 90)
+
+
+def test_looks_that_only_a_copy_knows_count() -> None:
+    """Of the same question they add up with those of the history; of another one they are a restart at most."""
+    first = look("P" * 30, 3, {}).history
+    second = look("P" * 20, 3, first, first=30).history
+    for history in ({}, first):
+        again = look("P" * 10, 3, history, first=50, seen=second)
+        assert len(again.history[KEY].looks) == 3
+        told = cell(again).look
+        assert told is not None
+        assert told.put_back == 2 - len(history)
+        assert "missing from the history" in str(cell(again).reason)
+    kept = look("P" * 10, 3, second, first=50, seen=first)
+    assert (kept.history, cell(kept)) == (
+        look("P" * 10, 3, second, first=50).history,
+        cell(look("P" * 10, 3, second, first=50)),
+    )
+    changed = look("P" * 60, 3, {}, seen=second, margin=0.1).history[KEY]
+    assert (len(changed.looks), changed.restarts) == (1, 1)
+
+
+def test_a_history_names_what_it_was_before(tmp_path: Path) -> None:
+    """Each state names the digests before it, of both sides of a merge too; an unchanged one stays as it is."""
+    path = tmp_path / "proofmap.history"
+    first = look("P" * 30, 3, {}).history
+    write_history(path, StoredHistory(looks=dict(first)))
+    old = read_history(path)
+    assert "before" not in path.read_text(encoding="utf-8")
+    texts = []
+    for start in (30, 60):
+        after = look("P" * 30, 3, first, first=start).history
+        write_history(path, replace(old, looks=dict(after)))
+        assert read_history(path).digests > old.digests
+        texts.append(path.read_text(encoding="utf-8"))
+    newer = read_history(path)
+    write_history(path, newer)
+    assert path.read_text(encoding="utf-8") == texts[1]
+    path.write_text(f"<<<<<<< ours\n{texts[0]}=======\n{texts[1]}>>>>>>> theirs\n", encoding="utf-8")
+    merged = read_history(path)
+    assert merged.digests > newer.digests
+    write_history(path, merged)
+    assert read_history(path).digests > merged.digests
+    path.write_text(texts[1].replace(next(iter(old.digests)), "0" * 64), encoding="utf-8")
+    with pytest.raises(HistoryError, match="edited by hand"):
+        read_history(path)
