@@ -1,12 +1,13 @@
 """What a server may do with a request over HTTP: answer it, up to a length, and send it nowhere else.
 
 LiteLLM and the clients that it uses follow redirects, with the headers that hold the credentials, and read
-whatever comes. The call service bounds both for all of them, in the HTTP libraries that they share.
+whatever comes. The call service bounds both for all of them, in the HTTP libraries that they share: httpx, which
+most go through (also where LiteLLM puts aiohttp beneath it), and aiohttp, which some use by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ __all__ = ["DEFAULT_MAX_RESPONSE_MB", "bound_http", "plain_address", "watch_http
 DEFAULT_MAX_RESPONSE_MB = 64
 
 _MB = 1_000_000
+_MOVED = (301, 302, 303, 307, 308)
 
 _broken: ContextVar[list[AttemptError] | None] = ContextVar("broken_bounds", default=None)
 
@@ -50,6 +52,11 @@ def bound_http(max_response_mb: int) -> None:
     Args:
         max_response_mb: The longest body that is read, unpacked, in MB.
     """
+    _bound_httpx(max_response_mb)
+    _bound_aiohttp(max_response_mb)
+
+
+def _bound_httpx(max_response_mb: int) -> None:
     import httpx
 
     most = max_response_mb * _MB
@@ -93,6 +100,40 @@ def bound_http(max_response_mb: int) -> None:
     ]
     for holder, name, bounded in bounds:
         setattr(holder, name, bounded)
+
+
+def _bound_aiohttp(max_response_mb: int) -> None:
+    try:
+        import aiohttp
+    except ImportError:
+        return  # What needs it cannot be called either.
+
+    most = max_response_mb * _MB
+    # All ways to ask come together in this private method; the public ones each take allow_redirects on their own:
+    # https://github.com/aio-libs/aiohttp/blob/v3.11.0/aiohttp/client.py
+    original_request = aiohttp.ClientSession._request
+
+    async def request(session: aiohttp.ClientSession, *where: Any, **options: Any) -> aiohttp.ClientResponse:
+        response = await original_request(session, *where, **{**options, "allow_redirects": False})
+        location = response.headers.get("location")
+        if response.status in _MOVED and location is not None:
+            _break(_moved(response.status, location))
+        return response
+
+    def bounded(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def read(reader: aiohttp.StreamReader, *amount: Any, **options: Any) -> Any:
+            found = await original(reader, *amount, **options)
+            # What came so far, unpacked; no more than a buffer of it was not read yet.
+            if reader.total_bytes > most:
+                raise _break(_too_long(max_response_mb))
+            return found
+
+        return read
+
+    # Reading whole, by line and piece by piece go through one of these each.
+    for name in ("readany", "readchunk", "readuntil", "read"):
+        setattr(aiohttp.StreamReader, name, bounded(getattr(aiohttp.StreamReader, name)))
+    setattr(aiohttp.ClientSession, "_request", request)  # noqa: B010  # mypy: a method cannot be assigned
 
 
 def _writable(headers: Any) -> Any:

@@ -344,25 +344,58 @@ def test_tcp_where_no_unix_socket_fits(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(long.iterdir()) == []
 
 
-@pytest.mark.parametrize("first", [b"x" * 5000, b'{"op":"hello","token":"' + b"x" * 5000 + b'"}\n'])
-def test_strangers_may_say_little(memory: Connection, first: bytes) -> None:
-    """Before the token is shown a short line is read, and no more kept."""
-    where, _, _ = memory.address.rpartition("#")
-    with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.settimeout(WAIT_S)
-        stranger.connect(where.partition(":")[2])
-        stranger.sendall(first)
-        with contextlib.suppress(ConnectionResetError):
-            assert stranger.recv(1000) == b""
+@pytest.fixture(params=["unix", "tcp"])
+def reached(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Connection]:
+    """A fresh service that listens on a Unix socket, or on loopback as where no such socket fits."""
+    if request.param == "tcp":
+        long = tmp_path / ("x" * 120)
+        long.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(long))
+    connection = Connection.start(ServiceSettings({"kind": "memory"}))
+    assert connection.address.startswith(f"{request.param}:")
+    yield connection
+    connection.close()
 
 
-def test_strangers_have_little_time(memory: Connection) -> None:
-    """Who says nothing is cut off."""
-    where, _, _ = memory.address.rpartition("#")
-    with socket.socket(socket.AF_UNIX) as stranger:
+@contextlib.contextmanager
+def stranger_to(connection: Connection) -> Iterator[socket.socket]:
+    """Connect to a service without saying anything."""
+    kind, _, place = connection.address.rpartition("#")[0].partition(":")
+    with socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET) as stranger:
         stranger.settimeout(WAIT_S)
-        stranger.connect(where.partition(":")[2])
+        if kind == "unix":
+            stranger.connect(place)
+        else:
+            host, _, port = place.partition(":")
+            stranger.connect((host, int(port)))
+        yield stranger
+
+
+def assert_cut_off(stranger: socket.socket) -> None:
+    """Check that the service closes the connection without a word."""
+    with contextlib.suppress(ConnectionResetError):
         assert stranger.recv(1000) == b""
+
+
+@pytest.mark.parametrize(
+    "first", [b"x" * 5000, b'{"op":"hello","token":"' + b"x" * 5000 + b'"}\n', b'{"op":"hello","token":"guess"}\n']
+)
+def test_strangers_may_say_little(reached: Connection, first: bytes) -> None:
+    """Before the token is shown a short line is read, and no more kept."""
+    with stranger_to(reached) as stranger:
+        stranger.sendall(first)
+        assert_cut_off(stranger)
+
+
+def test_strangers_have_little_time(reached: Connection) -> None:
+    """Who says nothing, or never ends a line, is cut off; who knows the token is served meanwhile."""
+    with stranger_to(reached) as silent, stranger_to(reached) as slow:
+        slow.sendall(b'{"op":')
+        assert reached.submit(live(None), hook=lambda call: say("served")).result(WAIT_S).answer is not None
+        assert_cut_off(silent)
+        assert_cut_off(slow)
 
 
 @pytest.mark.parametrize("depth", [150, 400, 2000])

@@ -363,6 +363,36 @@ def test_long_responses_name_the_limit(made: Made) -> None:
     assert made.error("too_long")["maybe_paid"]
 
 
+@pytest.mark.parametrize("provider", ["aiohttp_openai", "hosted_vllm", "deepseek"])
+def test_bounds_hold_over_aiohttp(provider: str, tmp_path: Path) -> None:
+    """Providers that LiteLLM reaches by aiohttp follow no redirect and read no more than the limit either."""
+    with FakeProvider() as server:
+        server.script("redirected", always="redirect", message=f"{server.url}/elsewhere?key=sk-in-the-address")
+        server.script("too_long", always="too_long")
+        names = ("redirected", "too_long", "fine")
+        calls = [call(name, server.url, transport={"extra_headers": {"X-Api-Key": KEY}}) for name in names]
+        for each in calls:
+            each["request"]["model"] = each["request"]["model"].replace("openai/", f"{provider}/")
+        process = subprocess.run(
+            [sys.executable, str(DRIVER)],
+            input=json.dumps(calls),
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=120,
+        )
+        assert process.returncode == 0, process.stderr
+        redirected, too_long, fine = json.loads(process.stdout.partition("RESULT")[2])["results"]
+        assert "answer" in fine, fine
+        assert [request.path for request in server.received("redirected")] == ["/v1/chat/completions"]
+        assert (redirected["error"]["error_class"], redirected["error"]["status"]) == ("RedirectError", 307)
+        assert f"{server.url}/elsewhere (status 307)" in redirected["error"]["message"]
+        assert (too_long["error"]["error_class"], too_long["error"]["maybe_paid"]) == (
+            "ResponseTooLargeError",
+            True,
+        )
+
+
 def test_a_server_that_is_down_is_named(made: Made) -> None:
     """The address is in the message, the same for every call that meant to reach it."""
     message = made.error("dead")["message"]
