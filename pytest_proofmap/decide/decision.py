@@ -74,32 +74,47 @@ def decide(
         order they came in.
     """
     with no_collection():
+        # The counts are gone again before collections go on: they hold every sample.
+        return _decide(criteria, objectives, runtimes, observations, memo, blocks, history, seen)
+
+
+def _decide(
+    criteria: Sequence[Criterion],
+    objectives: Sequence[Objective],
+    runtimes: Mapping[str, RuntimeInfo],
+    observations: Iterable[Observation],
+    memo: Memo | None,
+    blocks: Sequence[Block],
+    history: History | None,
+    seen: History,
+) -> Decision:
+    """Count what was observed, and decide on each objective."""
+    try:
+        tallies = tally(observations, {criterion.id: criterion.collected for criterion in criteria})
+    except Exception as error:
+        return Decision(
+            [_undecided_criterion(criterion) for criterion in criteria],
+            [_undecided_objective(objective, error) for objective in objectives],
+        )
+    decided: dict[str, Criterion] = {}
+    judged: list[Objective] = []
+    taken: dict[LookKey, LookState] = {}
+    members: defaultdict[str, list[Criterion]] = defaultdict(list)
+    for criterion in criteria:
+        members[criterion.objective].append(criterion)
+    for objective in objectives:
+        own = members[objective.name]
         try:
-            tallies = tally(observations, {criterion.id: criterion.collected for criterion in criteria})
+            found = _decide_objective(objective, own, tallies, runtimes, memo, blocks, history, seen)
         except Exception as error:
-            return Decision(
-                [_undecided_criterion(criterion) for criterion in criteria],
-                [_undecided_objective(objective, error) for objective in objectives],
+            found = Decision(
+                [_undecided_criterion(criterion) for criterion in own],
+                [_undecided_objective(objective, error)],
             )
-        decided: dict[str, Criterion] = {}
-        judged: list[Objective] = []
-        taken: dict[LookKey, LookState] = {}
-        members: defaultdict[str, list[Criterion]] = defaultdict(list)
-        for criterion in criteria:
-            members[criterion.objective].append(criterion)
-        for objective in objectives:
-            own = members[objective.name]
-            try:
-                found = _decide_objective(objective, own, tallies, runtimes, memo, blocks, history, seen)
-            except Exception as error:
-                found = Decision(
-                    [_undecided_criterion(criterion) for criterion in own],
-                    [_undecided_objective(objective, error)],
-                )
-            decided.update({criterion.id: criterion for criterion in found.criteria})
-            judged += found.objectives
-            taken.update(found.history)
-        return Decision([decided[criterion.id] for criterion in criteria], judged, taken)
+        decided.update({criterion.id: criterion for criterion in found.criteria})
+        judged += found.objectives
+        taken.update(found.history)
+    return Decision([decided[criterion.id] for criterion in criteria], judged, taken)
 
 
 def decide_evidence(evidence: Evidence, *, memo: Memo | None = None, blocks: Sequence[Block] = ()) -> Evidence:

@@ -120,16 +120,18 @@ def compare(views: Sequence[View], baseline: str, challenger: str, confidence: f
         for before, after in zip(view.figures(baseline), view.figures(challenger), strict=True):
             if before is None or after is None:
                 continue
-            if before.latency_s is not None and after.latency_s is not None:
-                latencies.append((before.latency_s, after.latency_s))
-                concurrencies[0].extend(before.concurrencies)
-                concurrencies[1].extend(after.concurrencies)
-            if not (before.answered and after.answered):
+            our_cost, our_latency, our_answer, our_concurrency = before
+            their_cost, their_latency, their_answer, their_concurrency = after
+            if our_latency is not None and their_latency is not None:
+                latencies.append((our_latency, their_latency))
+                concurrencies[0].extend(our_concurrency)
+                concurrencies[1].extend(their_concurrency)
+            if not (our_answer and their_answer):
                 continue
-            if before.cost_usd is None or after.cost_usd is None:
+            if our_cost is None or their_cost is None:
                 prices_known = False
             else:
-                costs.append((before.cost_usd, after.cost_usd))
+                costs.append((our_cost, their_cost))
     two_sided = confidence or 0.95
     known = Economics(None, None, "no latency is known", cost_withheld="its cost or the baseline's is unknown")
     if prices_known and costs:

@@ -14,6 +14,7 @@ opposite question, so that both p-values come from one function.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, MutableMapping
 from functools import lru_cache
 
@@ -161,9 +162,13 @@ def _log_factorials(n: int) -> list[float]:
 
 
 @lru_cache(maxsize=512)
-def _steps(n: int) -> list[float]:
+def _growths(n: int) -> list[float]:
     """Return by what the binomial coefficient of n grows from each number to the next."""
     return [(n - i) / (i + 1) for i in range(n)]
+
+
+_NEGLIGIBLE = 1e-17
+"""A probability that changes no sum of others by more than rounding does."""
 
 
 class _Tail:
@@ -172,7 +177,7 @@ class _Tail:
     For every number of improvements the tables that count are those with at most ``edges`` regressions, so
     the tail is a sum of binomial probabilities times binomial distribution functions. Going up in
     improvements, both arguments of the distribution function move by one step at a time and only ever add
-    positive terms.
+    positive terms. What these steps are is found once for all rates.
     """
 
     def __init__(self, n: int, delta: float, z: float, low: float, high: float) -> None:
@@ -183,6 +188,8 @@ class _Tail:
         self.first = self._window(low)[0]
         last = self._window(high)[1]
         self.edges = self._find_edges(z, last)
+        self.empty = bisect_left(self.edges, 0)
+        self.falls, self.rises = self._find_changes()
 
     def _window(self, rate: float) -> tuple[int, int]:
         """Return the range of improvements that holds all but about a billionth of the probability."""
@@ -200,11 +207,13 @@ class _Tail:
         four_n, eight_n, slope = 4.0 * n, 8.0 * n, 2.0 * n * d0
         for c in range(self.first, last + 1):
             most = n - c
-            edge = min(edge, most)
+            if edge > most:
+                edge = most
             while edge < most:
                 b = edge + 1
                 linear = -(b + c) + slope + (b - c) * d0
-                regress = (sqrt(max(0.0, linear * linear + eight_n * b * product)) - linear) / four_n
+                square = linear * linear + eight_n * b * product
+                regress = ((sqrt(square) if square > 0.0 else 0.0) - linear) / four_n
                 variance = n * (2.0 * regress + product)
                 distance = c - b - shift
                 # The statistic is only divided out where there is a variance to divide by.
@@ -226,6 +235,19 @@ class _Tail:
                 high = middle - 1
         return low
 
+    def _find_changes(self) -> tuple[list[float], list[tuple[float, ...]]]:
+        """Return by what the binomial coefficient at the edge changes at each further improvement.
+
+        First because there is one pair less for regressions, then for each regression by which the edge moves on.
+        """
+        n, first = self.n, self.first
+        falls, rises = [], []
+        for m, k, target in zip(range(n - first, 0, -1), self.edges, self.edges[1:], strict=False):
+            falls.append((m - k) / m)
+            # An edge that is the whole range stays so, and nothing more is added.
+            rises.append(tuple([(m - 1 - i) / (i + 1) for i in range(k, target)]) if target > k >= 0 else ())
+        return falls, rises
+
     def __call__(self, rate: float) -> float:
         """Return the tail probability at a rate of improvement."""
         n, edges, first = self.n, self.edges, self.first
@@ -234,47 +256,41 @@ class _Tail:
         if rate <= 0.0:
             return binomial_at_most(edges[0], n, share)
         low, high = self._window(rate)
-        low = max(low, first)
+        low = max(low, first + self.empty)
         high = min(high, first + len(edges) - 1)
-        log_rate, log_rest = math.log(rate), math.log1p(-rate)
-        factorial = self.log_factorial
-        weight = math.exp(
-            factorial[n] - factorial[low] - factorial[n - low] + low * log_rate + (n - low) * log_rest
-        )
-        odds = rate / (1.0 - rate)
         if share <= 0.0 or share >= 1.0:
-            return self._degenerate(share, low, high, weight, odds)
+            return self._degenerate(share, low, high, rate)
         log_share, log_keep = math.log(share), math.log1p(-share)
-        keep = 1.0 - share
-        share_odds = share / keep
-        k, m = edges[low - first], n - low
-        mass = self._mass(k, m, log_share, log_keep)
+        mass = 0.0
+        while low <= high:
+            k, m = edges[low - first], n - low
+            mass = self._mass(k, m, log_share, log_keep)
+            # Left of the mode the mass only grows from here on.
+            if mass > _NEGLIGIBLE or k >= m * share:
+                break
+            low += 1
+        else:
+            return 0.0
+        keep, odds = 1.0 - share, rate / (1.0 - rate)
+        share_odds, pair_less = share / keep, 1.0 / keep
+        weight = self._mass(low, n, math.log(rate), math.log1p(-rate))
         below = self._at_most(k, m, mass, share_odds)
         total = weight * below
-        steps = _steps(n)[low:high]
-        for step, target in zip(steps, edges[low + 1 - first : high + 1 - first], strict=True):
-            weight *= step * odds
-            if k >= m:
-                # The edge was the whole range: it stays so, or the next one is where counting starts anew.
-                m -= 1
-                k = target
-                mass = self._mass(k, m, log_share, log_keep)
-                below = self._at_most(k, m, mass, share_odds)
-            else:
-                if mass < 1e-200:
-                    mass = self._mass(k, m - 1, log_share, log_keep)
-                else:
-                    mass *= (m - k) / (m * keep)
-                m -= 1
-                below += share * mass
-                while k < target:
-                    mass = (
-                        mass * (m - k) / (k + 1) * share_odds
-                        if mass > 1e-200
-                        else self._mass(k + 1, m, log_share, log_keep)
-                    )
-                    k += 1
-                    below += mass
+        span = slice(low - first, high - first)
+        steps = zip(_growths(n)[low:high], self.falls[span], self.rises[span], strict=True)
+        for growth, fall, rises in steps:
+            weight *= growth * odds
+            mass *= fall * pair_less
+            below += share * mass
+            for rise in rises:
+                mass *= rise * share_odds
+                below += mass
+            total += weight * below
+            if mass < _NEGLIGIBLE:
+                # The edge has left nothing out: it is right of the mode, and moves away from it.
+                break
+        for growth, _, _ in steps:
+            weight *= growth * odds
             total += weight * below
         return total
 
@@ -288,27 +304,28 @@ class _Tail:
         term, total = mass, 0.0
         if k < (m + 1) * odds / (1.0 + odds):
             # Left of the mode the terms only fall on the way down.
-            while k >= 0 and term > 1e-14 * total:
+            while k >= 0 and term > _NEGLIGIBLE:
                 total += term
                 term *= k / ((m - k + 1) * odds)
                 k -= 1
             return total
-        while k < m and term > 1e-14 * total:
+        while k < m and term > _NEGLIGIBLE:
             term *= (m - k) / (k + 1) * odds
             k += 1
             total += term
         return 1.0 - total
 
     def _mass(self, k: int, m: int, log_share: float, log_keep: float) -> float:
-        """Return the binomial probability of exactly k regressions among m pairs."""
+        """Return the binomial probability of exactly k among m pairs."""
         if k < 0 or k > m:
             return 0.0
         factorial = self.log_factorial
         return math.exp(factorial[m] - factorial[k] - factorial[m - k] + k * log_share + (m - k) * log_keep)
 
-    def _degenerate(self, share: float, low: int, high: int, weight: float, odds: float) -> float:
+    def _degenerate(self, share: float, low: int, high: int, rate: float) -> float:
         """Return the tail when every pair that does not improve regresses, or none does."""
-        total = 0.0
+        total, odds = 0.0, rate / (1.0 - rate)
+        weight = self._mass(low, self.n, math.log(rate), math.log1p(-rate)) if low <= high else 0.0
         for c in range(low, high + 1):
             edge = self.edges[c - self.first]
             if edge >= (self.n - c if share >= 1.0 else 0):

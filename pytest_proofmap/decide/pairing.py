@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import NamedTuple
 
 from pytest_proofmap.decide.repeated import CasePair, PairedTable, flip_table, mean_table, share_table
-from pytest_proofmap.decide.tally import View
+from pytest_proofmap.decide.tally import OutcomeBits, View
 
 __all__ = ["Pairs", "answered_pairs", "pair"]
 
@@ -71,48 +70,41 @@ def pair(view: View, baseline: str, challenger: str) -> Pairs:
 
 
 def _pair_plain(view: View, baseline: str, challenger: str) -> Pairs:
-    """Pair single samples, by counting combinations of outcomes."""
-    ours, theirs = view.found(baseline), view.found(challenger)
-    seen = Counter(zip(ours, theirs, strict=True))
-    n = len(ours)
-    unknown = ("error", "missing")
-    safe = [0, 0]
-    worse = [0, 0]
-    compared = 0
-    for (before, after), number in seen.items():
-        if before not in unknown and after not in unknown:
-            compared += number
-        # What is unknown is taken against the answer that is asked for.
-        passes = (before != "failed", after == "passed")
-        safe[0] += number * (passes[0] and not passes[1])
-        safe[1] += number * (passes[1] and not passes[0])
-        passes = (before == "passed", after != "failed")
-        worse[0] += number * (passes[0] and not passes[1])
-        worse[1] += number * (passes[1] and not passes[0])
-    pairs = list(zip(view.cases, ours, theirs, strict=True))
-    safe_table, worse_table = PairedTable(safe[0], safe[1], n), PairedTable(worse[0], worse[1], n)
-    regressed = tuple(case for case, before, after in pairs if after == "failed" and before == "passed")
-    improved = tuple(case for case, before, after in pairs if after == "passed" and before == "failed")
-    known = PairedTable(len(regressed), len(improved), compared)
+    """Pair single samples."""
+    ours, theirs = view.bits(baseline), view.bits(challenger)
+    n = len(view.cases)
+    every = (1 << n) - 1
+    regressed, improved = ours.passed & theirs.failed, ours.failed & theirs.passed
+    known = _answered(ours, theirs)
+    # What is unknown is taken against the answer that is asked for.
+    lost = every & ~ours.failed & ~theirs.passed
+    safe = PairedTable(lost.bit_count(), improved.bit_count(), n)
+    gained = every & ~ours.passed & ~theirs.failed
+    worse = PairedTable(regressed.bit_count(), gained.bit_count(), n)
     return Pairs(
-        regressed,
-        improved,
-        compared,
-        safe_table,
-        safe_table,
+        view.cases_at(regressed),
+        view.cases_at(improved),
+        known.pairs,
+        safe,
+        safe,
         (known, known),
-        safe_table,
-        worse_table,
+        safe,
+        worse,
     )
+
+
+def _answered(ours: OutcomeBits, theirs: OutcomeBits) -> PairedTable:
+    """Return the table of the cases that both have an outcome for."""
+    both = (ours.passed | ours.failed) & (theirs.passed | theirs.failed)
+    regressed, improved = ours.passed & theirs.failed, ours.failed & theirs.passed
+    return PairedTable(regressed.bit_count(), improved.bit_count(), both.bit_count())
 
 
 def answered_pairs(view: View, first: str, second: str) -> tuple[PairedTable, int]:
     """Return the table of the cases that two runtimes both have an outcome for, and how many these are."""
     if view.plain(first) and view.plain(second):
-        seen = Counter(zip(view.found(first), view.found(second), strict=True))
-        regressions, improvements = seen["passed", "failed"], seen["failed", "passed"]
-        n = regressions + improvements + seen["passed", "passed"] + seen["failed", "failed"]
-        return PairedTable(regressions, improvements, n), n
+        table = _answered(view.bits(first), view.bits(second))
+        return table, table.pairs
     pairs = []
     for group in view.groups(first, second):
         before = view.unit(group, first).answered_share()

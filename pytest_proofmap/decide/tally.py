@@ -7,7 +7,7 @@ case whose repeated answers are all the same counts as one sample.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Literal, NamedTuple
@@ -20,6 +20,7 @@ __all__ = [
     "Column",
     "CriterionTally",
     "Found",
+    "OutcomeBits",
     "View",
     "answered_latencies",
     "broken_test",
@@ -157,6 +158,14 @@ class CaseTallies:
         self.runtimes = runtimes
         self._repeats: dict[str, dict[str, str]] = {}
 
+    def counts(self, case: str) -> bool:
+        """Return whether some runtime did not skip a case."""
+        for cases in self.runtimes.values():
+            counted = cases.get(case)
+            if counted is not None and counted.rows:
+                return True
+        return False
+
     def repeats(self, runtime: str) -> dict[str, str]:
         """Return the cases that repeat an earlier case's request on a runtime, with that case.
 
@@ -196,16 +205,23 @@ class CriterionTally:
 
     def add(self, row: Observation) -> None:
         """Count one more observation."""
-        cases = self.runtimes.get(row.runtime)
-        if cases is None:
-            cases = self.runtimes[row.runtime] = {}
-        case = cases.get(row.case)
-        if case is not None:
-            case.append(row)
-            return
-        cases[row.case] = CaseTally((row,))
-        if row.slice is not None or row.case not in self._slice_of:
-            self._slice_of[row.case] = row.slice
+        self.add_all((row,))
+
+    def add_all(self, rows: Iterable[Observation]) -> None:
+        """Count more observations."""
+        runtimes, slice_of = self.runtimes, self._slice_of
+        for row in rows:
+            name = row.case
+            cases = runtimes.get(row.runtime)
+            if cases is None:
+                cases = runtimes[row.runtime] = {}
+            case = cases.get(name)
+            if case is not None:
+                case.append(row)
+                continue
+            cases[name] = CaseTally((row,))
+            if row.slice is not None or name not in slice_of:
+                slice_of[name] = row.slice
 
     def slices(self) -> list[str]:
         """Return the names of the criterion's slices, sorted; none when it has no slices."""
@@ -240,6 +256,21 @@ class Column(NamedTuple):
     """The outcome of each case."""
 
 
+class OutcomeBits(NamedTuple):
+    """The outcomes of one runtime on the cases of a view, one bit a case and the last case's lowest.
+
+    Two runtimes are compared on all cases at once by the machine's own arithmetic.
+    """
+
+    passed: int
+    failed: int
+
+
+def _places(found: Sequence[Found], outcome: Found) -> int:
+    """Return the bits of the cases that have an outcome."""
+    return int("0" + "".join(["1" if one == outcome else "0" for one in found]), 2)
+
+
 class View:
     """The cases of one slice of a criterion, as units per runtime."""
 
@@ -247,10 +278,10 @@ class View:
         """Keep the observed cases that count: those that some runtime did not skip."""
         self.tallies = tallies
         self.observed = observed
-        runtimes = list(tallies.runtimes.values())
-        self.cases = [case for case in observed if any(case in cases and cases[case].rows for cases in runtimes)]
+        self.cases = [case for case in observed if tallies.counts(case)]
         self._columns: dict[str, Column] = {}
         self._plain: dict[str, bool] = {}
+        self._bits: dict[str, OutcomeBits] = {}
         self._figures: dict[str, list[CaseFigures | None]] = {}
 
     def column(self, runtime: str) -> Column:
@@ -290,6 +321,23 @@ class View:
             cases = self.column(runtime).cases
             figures = self._figures[runtime] = [None if case is None else case.figures for case in cases]
         return figures
+
+    def bits(self, runtime: str) -> OutcomeBits:
+        """Return which of the cases a runtime passed and which it failed."""
+        bits = self._bits.get(runtime)
+        if bits is None:
+            found = self.column(runtime).found
+            bits = self._bits[runtime] = OutcomeBits(_places(found, "passed"), _places(found, "failed"))
+        return bits
+
+    def cases_at(self, places: int) -> tuple[str, ...]:
+        """Return the cases at the places whose bit is set."""
+        cases = []
+        while places:
+            place = places.bit_length() - 1
+            cases.append(self.cases[-1 - place])
+            places ^= 1 << place
+        return tuple(cases)
 
     def skipped(self, runtime: str) -> int:
         """Return how many of the observed cases a runtime has skipped samples of and no others."""
@@ -386,10 +434,13 @@ def tally(
     Returns:
         A tally for each criterion that was collected or observed.
     """
-    tallies = {criterion: CriterionTally(criterion, cases) for criterion, cases in collected.items()}
+    by_criterion: defaultdict[str, list[Observation]] = defaultdict(list)
     for row in observations:
-        counted = tallies.get(row.criterion)
-        if counted is None:
-            counted = tallies[row.criterion] = CriterionTally(row.criterion)
-        counted.add(row)
+        by_criterion[row.criterion].append(row)
+    tallies = {
+        criterion: CriterionTally(criterion, collected.get(criterion, ()))
+        for criterion in dict.fromkeys([*collected, *by_criterion])
+    }
+    for criterion, rows in by_criterion.items():
+        tallies[criterion].add_all(rows)
     return tallies
