@@ -1,12 +1,17 @@
-"""The folder that ProofMap keeps for itself in a project: never committed, never backed up."""
+"""The folder that ProofMap keeps for itself in a project, never committed, never backed up; and the user's own.
+
+Where a project's folder is another user's, and closed, what was paid goes to a folder of this user alone.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import stat
 from pathlib import Path
 
-__all__ = ["EVIDENCE_FILE", "FOLDER_NAME", "PARTIAL_FILE", "create_folder"]
+__all__ = ["EVIDENCE_FILE", "FOLDER_NAME", "PARTIAL_FILE", "create_folder", "is_closed", "private_folder"]
 
 FOLDER_NAME = ".proofmap"
 
@@ -51,3 +56,56 @@ def _mark(ignored: Path, tag: Path) -> None:
     if not os.path.exists(ignored) or not ignored.stat().st_size:
         ignored.write_text(_GITIGNORE, encoding="utf-8")
     tag.write_text(_CACHEDIR_TAG, encoding="utf-8")
+
+
+def is_closed(directory: Path, file: str) -> bool:
+    """Return whether another user's folder, or a file in it, may not be looked into by this one."""
+    if os.name != "posix":
+        return False
+    try:
+        os.stat(directory / file)
+        is_open = os.access(directory / file, os.R_OK)
+    except PermissionError:
+        is_open = False
+    except OSError:
+        return False
+    return not is_open and any(_owner(path) not in (None, os.geteuid()) for path in (directory / file, directory))
+
+
+def private_folder(directory: Path, *, create: bool) -> Path:
+    """Return the folder of this user alone that stands in for a project's one, below the user's cache folder.
+
+    Args:
+        directory: The project's folder.
+        create: Make it where it is missing.
+
+    Raises:
+        OSError: It cannot be made, or is not this user's alone.
+    """
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise OSError(f"this user has no home folder: {error}") from None
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    # A relative path is to be ignored: https://specifications.freedesktop.org/basedir-spec/latest/
+    base = Path(given) if os.path.isabs(given) else home / ".cache"
+    name = hashlib.sha256(os.fsencode(os.path.realpath(directory))).hexdigest()[:16]
+    folder = base / "proofmap" / name
+    if create:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        found = os.lstat(folder)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise OSError(f"{folder} is not a folder of this user alone")
+    return folder
+
+
+def _owner(path: Path) -> int | None:
+    """Return who owns a path, or the nearest folder around it that can be told of; None: nobody can be told."""
+    for each in (path, *path.absolute().parents):
+        try:
+            return os.stat(each).st_uid
+        except OSError:
+            continue
+    return None

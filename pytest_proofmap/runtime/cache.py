@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 
 from pytest_proofmap.errors import StoreError
-from pytest_proofmap.own_folder import create_folder
+from pytest_proofmap.own_folder import create_folder, is_closed, private_folder
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.cache_database import (
     DATABASE_NAME,
@@ -65,6 +65,8 @@ class DiskStore:
         self._warn = warn
         self._warned: set[str] = set()
         self._readonly = readonly
+        if is_closed(directory, DATABASE_NAME):
+            self.directory = directory = self._stand_in()
         self._claims = Claims(directory)
         if not readonly:
             self._require_writable()
@@ -246,21 +248,45 @@ class DiskStore:
             if os.path.exists(path) and not os.access(path, needed):
                 raise self._unwritable(f"{path.name!r} is read-only")
 
+    def _stand_in(self) -> Path:
+        """Return the folder that answers go to, and come from, where the cache is another user's and closed.
+
+        Raises:
+            StoreError: There is none, and answers were to be written.
+        """
+        try:
+            folder = private_folder(self.directory, create=not self._readonly)
+        except OSError as error:
+            if not self._readonly:
+                raise self._unwritable(f"it is another user's, and {error.strerror or error}") from error
+            return self.directory
+        self._warn_of_closed(
+            "Permission denied",
+            f"It is another user's: your own answers are kept in {str(folder)!r}. To share them have its owner "
+            "open it, or set 'cache_dir' to a folder of your own.",
+        )
+        return folder
+
     def _is_closed(self) -> bool:
         """Whether this user may not look into the folder: then all its answers are misses, which is said once."""
         try:
             os.stat(self.directory / DATABASE_NAME)
         except PermissionError as error:
-            self._warn_once(
-                "closed",
-                f"The response cache {str(self.directory)!r} cannot be read ({error.strerror}), so its answers "
-                "are misses. It may be another user's: have its owner open it, or set 'cache_dir' to a folder of "
-                "your own.",
+            self._warn_of_closed(
+                str(error.strerror),
+                "It may be another user's: have its owner open it, or set 'cache_dir' to a folder of your own.",
             )
             return True
         except OSError:
             return False
         return False
+
+    def _warn_of_closed(self, reason: str, advice: str) -> None:
+        self._warn_once(
+            "closed",
+            f"The response cache {str(self.directory)!r} cannot be read ({reason}), so its answers are misses. "
+            + advice,
+        )
 
     def _cannot_be_locked(self) -> bool:
         """Whether SQLite cannot work in the folder, which it would find out by waiting a minute for each answer.

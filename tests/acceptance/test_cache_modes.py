@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import sqlite3
@@ -398,3 +399,94 @@ def test_answer(runtime):
     assert "make room for the cache or set cache_dir, and run again" in said
     call = project.sample("", "gpt").calls[0]
     assert (call.text, call.source, call.error) == ("a", "live", None)
+
+
+AS_ANY_OWNER = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+# Root without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH is as any user before what another one has closed.
+for capability in (1, 2):
+    if libc.prctl(24, capability, 0, 0, 0):
+        sys.exit(77)
+os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[1:]])
+"""
+
+
+@pytest.fixture
+def closed(live: SmallProject) -> SmallProject:
+    """A project whose cache is another user's, who lets nobody look into it."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("root alone makes what is another user's")
+    live.run().assert_outcomes(passed=6)
+    (live.folder / "calls.txt").unlink()
+    cache = live.folder / ".proofmap" / "cache"
+    for path in (cache, *cache.rglob("*")):
+        os.chown(path, 65534, 65534)
+    cache.chmod(0o700)
+    return live
+
+
+def run_as_any_owner(project: SmallProject, *arguments: str) -> pytest.RunResult:
+    """Run pytest as a user with a home of its own, who has no more rights than others."""
+    plugins = [part for name in project.plugins for part in ("-p", name)]
+    done = project.python(
+        "-c", AS_ANY_OWNER, *plugins, "--proofmap", *arguments, XDG_CACHE_HOME=str(project.folder / ".home")
+    )
+    if done.ret == 77:
+        pytest.skip("the rights of root cannot be dropped here")
+    return done
+
+
+def warned(result: pytest.RunResult) -> int:
+    """Return how often the end of a run says that the cache is another user's."""
+    return " ".join(" ".join(result.outlines).split()).count("so its answers are misses. It is another user's")
+
+
+@pytest.mark.parametrize("mode", ["auto", "refresh", "replay", "off"])
+def test_a_cache_of_another_user_is_a_miss(closed: SmallProject, mode: str) -> None:
+    """It is told once and left alone; what is paid is kept in a folder of this user, and found there again."""
+    cache = closed.folder / ".proofmap" / "cache"
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in (cache, *cache.rglob("*"))}
+    result = run_as_any_owner(closed, f"--proofmap-cache={mode}")
+    assert "INTERNALERROR" not in result.stdout.str()
+    assert len(closed.calls()) == (0 if mode == "replay" else 6)
+    assert result.ret == (pytest.ExitCode.TESTS_FAILED if mode == "replay" else pytest.ExitCode.OK)
+    assert warned(result) == (mode != "off")
+    homes = list((closed.folder / ".home" / "proofmap").glob("*"))
+    if mode in ("auto", "refresh"):
+        (home,) = homes
+        assert str(home) in "".join("".join(result.outlines).split())
+        assert home.stat().st_mode & 0o777 == 0o700
+        again = run_as_any_owner(closed, "--proofmap-cache=replay")
+        assert again.ret == pytest.ExitCode.OK
+        assert (len(closed.calls()), sources(closed), warned(again)) == (6, {"cache"}, 1)
+    else:
+        assert homes == []
+    after = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in (cache, *cache.rglob("*"))}
+    assert after == before
+
+
+def test_a_cache_of_another_user_is_told_once_with_workers(closed: SmallProject) -> None:
+    """Workers share the folder, and the warning is one."""
+    pytest.importorskip("xdist")
+    closed.plugins.append("xdist")
+    result = run_as_any_owner(closed, "-n", "2")
+    assert (result.ret, warned(result), len(closed.calls())) == (pytest.ExitCode.OK, 1, 6)
+
+
+@pytest.mark.parametrize("trap", ["of another", "open to all", "link"])
+def test_a_stand_in_that_is_no_folder_of_this_user_alone_is_refused(closed: SmallProject, trap: str) -> None:
+    """Answers are neither put into nor taken from a folder that somebody else can write, and nothing is called."""
+    run_as_any_owner(closed)
+    (home,) = (closed.folder / ".home" / "proofmap").glob("*")
+    (closed.folder / "calls.txt").unlink()
+    if trap == "of another":
+        os.chown(home, 65534, 65534)
+    elif trap == "open to all":
+        home.chmod(0o777)
+    else:
+        home.symlink_to(home.rename(home.with_name("elsewhere")))
+    result = run_as_any_owner(closed)
+    assert (result.ret, closed.calls()) == (pytest.ExitCode.USAGE_ERROR, [])
+    assert "not a folder of this user alone" in " ".join(result.stderr.str().split())
+    assert run_as_any_owner(closed, "--proofmap-cache=replay").ret == pytest.ExitCode.TESTS_FAILED
