@@ -125,7 +125,7 @@ class Connection:
         redactor = redactor or Redactor(os.environ)
         process = process or ServiceProcess()
         process.serve(settings, redactor)
-        connection = cls(process.connect, redactor)
+        connection = cls(lambda: process.connect(connection._say), redactor)
         connection._process = process
         connection._begin()
         return connection
@@ -302,11 +302,14 @@ class Connection:
             return "the call service was closed"
         return self._process.obituary() if self._process else "the call service ended the connection"
 
+    def _say(self, text: str) -> None:
+        if self.notify is not None:
+            self.notify(text)
+
     def _take(self, message: dict[str, Any]) -> None:
         op = message.get("op")
         if op == "notice":
-            if self.notify is not None:
-                self.notify(message["text"])
+            self._say(message["text"])
             return
         if op == "status":
             with self._lock:

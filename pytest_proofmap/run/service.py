@@ -20,7 +20,7 @@ import sys
 import threading
 import traceback
 from collections import Counter, deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -68,15 +68,21 @@ def main(line: bytes) -> None:
     settings = decode(line)
     end_with_parent(settings["parent"])
     answer_by_call()
+
+    def tell_parent(text: str) -> None:
+        ready.write(encode({"notice": text}))
+        ready.flush()
+
+    told: list[Callable[[str], None]] = [tell_parent]
     try:
-        store = open_store(settings["store"])
+        store = open_store(settings["store"], lambda text: told[-1](text))
     except ProofmapError as error:
         ready.write(encode({"error": {"class": type(error).__name__, "message": str(error)}}))
         ready.close()
         os._exit(1)
     status = 1
     try:
-        asyncio.run(_serve(settings, store, ready))
+        asyncio.run(_serve(settings, store, ready, told))
         status = 0
     finally:
         # The parent does the same, unless it was killed.
@@ -110,8 +116,12 @@ def end_with_parent(parent: int | None) -> None:
         os._exit(1)
 
 
-def open_store(settings: dict[str, Any]) -> AnswerStore:
+def open_store(settings: dict[str, Any], tell: Callable[[str], None]) -> AnswerStore:
     """Open the store that the settings name.
+
+    Args:
+        settings: Its kind, and where it is.
+        tell: Told at once what writing an answer waits for.
 
     Raises:
         StoreError: It cannot be opened.
@@ -122,7 +132,7 @@ def open_store(settings: dict[str, Any]) -> AnswerStore:
     if kind == "disk":
         from pytest_proofmap.runtime.cache import DiskStore
 
-        store = DiskStore(Path(settings["directory"]), lambda text: print(text, file=sys.stderr))
+        store = DiskStore(Path(settings["directory"]), lambda text: print(text, file=sys.stderr), tell=tell)
         # What stands in the way of keeping answers is found before the first one is paid.
         store.prepare_to_write()
         return store
@@ -135,9 +145,12 @@ def open_store(settings: dict[str, Any]) -> AnswerStore:
     raise StoreError(f"unknown kind of store {kind!r}; allowed are 'disk', 'memory' and 'redis'")
 
 
-async def _serve(settings: dict[str, Any], store: AnswerStore, ready: Any) -> None:
+async def _serve(
+    settings: dict[str, Any], store: AnswerStore, ready: Any, told: list[Callable[[str], None]]
+) -> None:
     loop = asyncio.get_running_loop()
     service = CallService(settings, store)
+    told.append(service.tell)
     path = settings.get("socket")
     if path:
         server = await asyncio.start_unix_server(service.handle, path, limit=FIRST_LINE)
@@ -206,7 +219,7 @@ class CallService:
             store_is_remote=settings["store"].get("kind") not in ("disk", "memory"),
             refresh=bool(settings.get("refresh")),
             run=settings.get("run"),
-            tell=self._tell,
+            tell=self.tell,
         )
         self._window = STARTED_PER_SLOT * int(settings.get("concurrency") or 1)
         self._backlog: dict[str, deque[tuple[_Client, dict[str, Any]]]] = {}
@@ -355,8 +368,8 @@ class CallService:
             return await self._attempt(call)
         return await self._client.priced(call, self._cleaned(Answer.from_content(message["answer"])))
 
-    def _tell(self, text: str) -> None:
-        """Say to every client what the run waits for."""
+    def tell(self, text: str) -> None:
+        """Say to every client what the run waits for; called in the event loop's thread, which may wait itself."""
         for client in self._clients:
             client.send(encode({"op": "notice", "text": text}))
 

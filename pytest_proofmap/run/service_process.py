@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,17 +128,24 @@ class ServiceProcess:
             }
         )
 
-    def connect(self) -> Link:
+    def connect(self, tell: Callable[[str], None]) -> Link:
         """Wait until the service is up and connect.
+
+        Args:
+            tell: Told what the service waits for meanwhile.
 
         Raises:
             StoreError: It could not open the store.
             CallError: It did not come up.
         """
         assert self._process.stdout is not None
+        message: dict[str, Any] = {}
         with self._process.stdout as output:
-            line = output.readline()
-        message = decode(line) if line else {}
+            for line in output:
+                message = decode(line)
+                if "notice" not in message:
+                    break
+                tell(message["notice"])
         if "error" in message:
             raise StoreError(message["error"]["message"])
         if "ready" not in message:

@@ -32,6 +32,9 @@ __all__ = ["CacheEntry", "DiskStore"]
 
 _MAX_OVERFLOWS = 9
 
+_LOCK_ATTEMPTS = 15
+"""How often a write waits for another process, a minute in all."""
+
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
@@ -55,14 +58,23 @@ class DiskStore:
         directory: The folder; it is created unless ``readonly``.
         warn: Told what cannot be read, once for each kind of trouble.
         readonly: Only read, also from a folder that cannot be written or does not exist.
+        tell: Told at once what a write waits for; None: nobody is.
 
     Raises:
         StoreError: The folder cannot be written or its files cannot be locked, and ``readonly`` was not asked for.
     """
 
-    def __init__(self, directory: Path, warn: Callable[[str], None], *, readonly: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        warn: Callable[[str], None],
+        *,
+        readonly: bool = False,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         self.directory = directory
         self._warn = warn
+        self._tell = tell
         self._warned: set[str] = set()
         self._readonly = readonly
         if is_closed(directory, DATABASE_NAME):
@@ -201,13 +213,22 @@ class DiskStore:
         self._claims.close()
 
     def _write(self, action: Callable[[CacheDatabase], None], consequence: str) -> None:
+        attempts = 0
         while True:
             database = self._databases[-1]
             if database not in self._damaged:
                 try:
                     return action(database)
                 except WriteFailedError as error:
-                    raise self._write_error(error, consequence) from error
+                    attempts += 1
+                    if error.kind != "locked" or attempts == _LOCK_ATTEMPTS:
+                        raise self._write_error(error, consequence) from error
+                    if attempts == 1 and self._tell is not None:
+                        self._tell(
+                            f"another process keeps the response cache {str(self.directory)!r} locked: waiting "
+                            "for it, a minute at most. If it is stopped, let it go on or end it"
+                        )
+                    continue
                 except DamagedDatabaseError as error:
                     self._warn_of_damage(database, error)
             self._add_overflow(consequence)

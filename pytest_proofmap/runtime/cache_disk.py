@@ -6,17 +6,19 @@ A cache folder may come from a CI cache or a colleague, so none of that may happ
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import diskcache
 
-from pytest_proofmap.runtime.cache_database import UnusableEntryError
+from pytest_proofmap.runtime.cache_database import DATABASE_NAME, UnusableEntryError
 
 __all__ = ["LOCK_TIMEOUT_S", "TextDisk", "open_cache"]
 
-LOCK_TIMEOUT_S = 60.0
-"""How long a write waits for another process, in seconds."""
+LOCK_TIMEOUT_S = 4.0
+"""How long a write waits for another process at a time, in seconds."""
 
 _SETTINGS = {
     # Paid answers are never evicted: neither by age nor by size.
@@ -80,5 +82,16 @@ class TextCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
 
 
 def open_cache(directory: Path) -> Any:
-    """Open a database for writing, and create it where it is missing."""
+    """Open a database for writing, and create it where it is missing.
+
+    Raises:
+        sqlite3.OperationalError: Another process keeps it locked.
+    """
+    path = directory / DATABASE_NAME
+    if path.exists():
+        # diskcache would try for a minute by itself before it said so:
+        # https://github.com/grantjenks/python-diskcache/blob/v5.6.3/diskcache/core.py
+        with contextlib.closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)) as probe:
+            probe.execute("BEGIN IMMEDIATE")
+            probe.execute("ROLLBACK")
     return TextCache(str(directory))

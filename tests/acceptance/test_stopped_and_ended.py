@@ -14,6 +14,8 @@ import pytest
 from fake_provider import FakeProvider
 from small_project import SmallProject, echo_hook
 
+from pytest_proofmap.runtime.cache import DiskStore
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 SECONDS = 100
@@ -174,3 +176,44 @@ def test_a_busy_service_does_not_outlive_pytest() -> None:
     parent.kill()
     parent.communicate()
     wait_for(lambda: is_gone(service), 60)
+
+
+LOCKER = """
+import sqlite3, sys
+held = sqlite3.connect(sys.argv[1], isolation_level=None)
+held.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("under_way", [False, True], ids=["before the run", "under way"])
+def test_a_cache_that_another_process_keeps_locked_is_told_of(project: SmallProject, under_way: bool) -> None:
+    """A run that waits for a lock says so while it waits, and goes on when the lock is gone."""
+    database = project.folder / ".proofmap" / "cache" / "cache.db"
+    project.write(
+        "conftest.py", echo_hook("import time\n    time.sleep(2 if prompt == 'c0' else 0)\n    return prompt")
+    )
+    project.write("test_echo.py", TESTS)
+    if not under_way:
+        DiskStore(database.parent, pytest.fail).prepare_to_write()
+    run = project.start() if under_way else None
+    wait_for(lambda: database.exists() and (not under_way or project.calls()))
+    locker = subprocess.Popen(
+        [sys.executable, "-c", LOCKER, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert locker.stdout is not None
+        assert locker.stdout.readline() == "held\n"
+        run = run or project.start()
+        assert run.stdout is not None
+        said: list[str] = []
+        for line in run.stdout:
+            said.append(line)
+            if "keeps the response cache" in line:
+                break
+    finally:
+        locker.communicate("")
+    assert any("waiting for it" in line for line in said), "".join(said)
+    rest = run.communicate(timeout=SECONDS)[0]
+    assert run.returncode == 0, "".join(said) + rest

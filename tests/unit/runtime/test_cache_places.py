@@ -174,6 +174,36 @@ def test_a_locked_database_is_loud(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     store.close()
 
 
+@pytest.mark.parametrize("opened", [True, False], ids=["open", "not yet open"])
+def test_waiting_for_a_lock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: bool) -> None:
+    """What a write waits for is told once while it waits; the answer is kept when the other process goes on."""
+    import sqlite3
+
+    from pytest_proofmap.runtime import cache_disk
+
+    monkeypatch.setattr(cache_disk, "LOCK_TIMEOUT_S", 0.05)
+    told: list[str] = []
+    request = request_of()
+    DiskStore(tmp_path, pytest.fail).prepare_to_write()
+    other = sqlite3.connect(tmp_path / "cache.db", isolation_level=None)
+
+    def go_on(text: str) -> None:
+        told.append(text)
+        other.execute("ROLLBACK")
+
+    store = DiskStore(tmp_path, pytest.fail, tell=go_on)
+    if opened:
+        store.prepare_to_write()
+    other.execute("BEGIN IMMEDIATE")
+    store.put(request.key(), answer_of(request))
+    other.close()
+    assert len(told) == 1
+    assert "another process keeps the response cache" in told[0]
+    found = store.get(request.key())
+    assert found is not None
+    store.close()
+
+
 def test_a_folder_that_is_deleted_under_way_loses_nothing_after(tmp_path: Path) -> None:
     """An answer that comes after someone deleted the cache is kept in a new one, not in a file without a name."""
     folder = tmp_path / "cache"
