@@ -53,7 +53,7 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 class Table(BaseModel):
     """Base of the configuration's tables: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", protected_namespaces=())
 
 
 class DeclaredPrice(Table):

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 __all__ = ["real_files"]
 
 
-@contextmanager
-def real_files() -> Iterator[None]:
+_SEEN = nullcontext()
+
+
+def real_files() -> AbstractContextManager[None]:
     """See the disk's own files where the test that runs works on those of pyfakefs.
 
     pyfakefs replaces ``os``, ``open`` and ``pathlib`` in every module that is loaded, this project's own included:
     neither the prompts nor the cache would be there. Pausing it is its own way to let code through.
     """
     module = sys.modules.get("pyfakefs.fake_filesystem_unittest")
+    if module is None:
+        return _SEEN
     patcher: Any = getattr(getattr(module, "Patcher", None), "PATCHER", None)
     # There is one patcher for all of its fixtures; it may be set up no more, or paused by the test itself.
     if patcher is None or not getattr(patcher, "is_patching", False):
-        yield
-        return
+        return _SEEN
+    return _paused(patcher)
+
+
+@contextmanager
+def _paused(patcher: Any) -> Iterator[None]:
     patcher.pause()
     try:
         yield

@@ -63,7 +63,7 @@ LogWealth = Annotated[float, Field(allow_inf_nan=False)] | None
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", protected_namespaces=())
 
 
 class _Wealth(_Model):

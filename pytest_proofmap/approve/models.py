@@ -51,7 +51,7 @@ RouteDecision = Literal["promoted", "partial", "baseline_retained"]
 class LockModel(BaseModel):
     """Base of the lock's models: frozen, and closed to fields that this version would drop on writing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", protected_namespaces=())
 
     later_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields that came after the first version: left out where unset, so that older digests stay what they are."""
@@ -167,7 +167,9 @@ class Lock(LockModel):
     prompts: dict[str, LockedPrompt] = {}
     routes: dict[str, Route] = {}
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, defer_build=True, extra="forbid", populate_by_name=True, protected_namespaces=()
+    )
 
 
 def route_name(objective: str, slice_name: str | None) -> str:

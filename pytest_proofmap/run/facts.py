@@ -34,7 +34,7 @@ class CriterionFacts(BaseModel):
     slices: dict[str, str | None]
     """Slice of each case."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     @property
     def runtimes(self) -> list[str]:

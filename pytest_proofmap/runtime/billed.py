@@ -90,10 +90,9 @@ def number_of(value: object) -> int | None:
 def _billed_counts(usage: dict[str, Any], response: Mapping[str, Any]) -> dict[str, float]:
     """Return what is billed apart, without zeros; counts of one thing in several places are one."""
     annotations = _annotations(response)
+    others = usage.keys() - _PLAIN_COUNTS
     if not annotations and not any(
-        value and (not isinstance(value, dict) or any(value.values()))
-        for name, value in usage.items()
-        if name not in _PLAIN_COUNTS
+        value and (not isinstance(value, dict) or any(value.values())) for value in map(usage.get, others)
     ):
         # Most answers, of which a run may hold thousands: there is no other count, or each is zero.
         return {}
@@ -158,8 +157,11 @@ def _reported_usd(usage: dict[str, Any], model: str, served: Mapping[str, str]) 
     if isinstance(cost, dict):
         cost = cost.get("total_cost")
     if cost is None:
-        with contextlib.suppress(KeyError, ValueError):
-            cost = float(served["cost_usd"])
+        text = served.get("cost_usd")
+        if text is None:
+            return None
+        with contextlib.suppress(ValueError):
+            cost = float(text)
     is_router = model.startswith("openrouter/")
     if not isinstance(cost, int | float) or isinstance(cost, bool) or not math.isfinite(cost) or cost < 0:
         return None
@@ -183,7 +185,10 @@ def _conditions(usage: dict[str, Any], request: Mapping[str, Any]) -> Iterator[s
     place = params.get("vertex_location") if isinstance(params, dict) else None
     if isinstance(place, str) and place.lower() != "global":
         yield "regional_endpoint_uplift_multiplier"
-    host = str(request.get("api_base") or "").partition("://")[2].partition("/")[0]
+    base = request.get("api_base")
+    if not base:
+        return
+    host = str(base).partition("://")[2].partition("/")[0]
     region = host.removesuffix(".api.openai.com") if host.endswith(".api.openai.com") else ""
     if region:
         yield "fedramp_uplift_multiplier" if region == "gov" else f"regional_processing_uplift_multiplier_{region}"
