@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, sync_playwright
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.report.html.document import html_report
-from pytest_proofmap.report.summary import summarize_evidence
+from pytest_proofmap.report.view import view_of_evidence
 
 PASS_RATES = {"base": 0.97, "mini": 0.96, "haiku": 0.9, "qwen": 0.8, "flash": 0.7}
 WORDS_IN_ANSWER = 120
@@ -106,7 +106,7 @@ def draw_evidence(objectives: int, cases: int) -> Evidence:
 def make_page(path: Path, evidence: Evidence) -> float:
     """Write the page of some evidence, and return the seconds that it took."""
     started = time.perf_counter()
-    path.write_text("".join(html_report(evidence, summarize_evidence(evidence))), encoding="utf-8")
+    path.write_text("".join(html_report(evidence, view_of_evidence(evidence))), encoding="utf-8")
     return time.perf_counter() - started
 
 

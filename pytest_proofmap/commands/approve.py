@@ -288,7 +288,7 @@ def _values_seen(lock: Lock, objectives: Iterable[str]) -> Iterator[str]:
 def _show(present: Lock, lock: Lock, stored: Evidence, chosen: Iterable[str]) -> None:
     from pytest_proofmap.approve.comparison import compare_locks
     from pytest_proofmap.commands.summary_page import this_page
-    from pytest_proofmap.report.lock_difference import lock_difference_lines
+    from pytest_proofmap.report.difference import lock_difference_lines
 
     page = this_page()
     for line in lock_difference_lines(present, lock, compare_locks(present, lock), page):

@@ -15,7 +15,7 @@ from pytest_proofmap.commands.price_option import PriceOption, price_option, pri
 
 if TYPE_CHECKING:
     from pytest_proofmap.evidence.models import Evidence
-    from pytest_proofmap.run.findings import Finding
+    from pytest_proofmap.report.result import Result
 
 __all__ = ["decide"]
 
@@ -144,35 +144,33 @@ def decide(
         optimized = [each.model_copy(update={"optimize": optimize}) for each in stored.objectives]
         stored = stored.model_copy(update={"objectives": optimized})
     stored = decide_evidence(stored)
-    findings = _findings(stored, left_out, strict=strict, complete=complete)
-    warnings: list[str] = []
+    result = _result(stored, left_out, strict=strict, complete=complete)
     if lock_file is not None:
-        from pytest_proofmap.report.stored import lock_findings
+        from pytest_proofmap.report.result import lock_findings
 
         against, warnings = lock_findings(stored, lock_file, strict=strict, objectives=objectives)
-        findings = (*findings, *against)
+        result = replace(result, findings=(*result.findings, *against), warnings=(*result.warnings, *warnings))
     if output is not None:
         _write(stored, output)
     if as_json:
-        _print_json(stored, findings)
+        _print_json(stored, result)
     else:
-        _print_summary(stored, findings, warnings, left_out, output, -1 if quiet else verbose)
-    if findings:
+        _print_summary(result, left_out, output, -1 if quiet else verbose)
+    if result.findings:
         raise click.exceptions.Exit(EXIT_FINDING)
 
 
-def _findings(stored: Evidence, left_out: tuple[str, ...], *, strict: bool, complete: bool) -> tuple[Finding, ...]:
-    from pytest_proofmap.report.stored import stored_findings
+def _result(stored: Evidence, left_out: tuple[str, ...], *, strict: bool, complete: bool) -> Result:
+    from pytest_proofmap.report.result import result_of_evidence
     from pytest_proofmap.run.findings import Finding
 
-    findings = [*stored_findings(stored, strict="--strict" if strict else None, left_out=left_out)]
+    result = result_of_evidence(stored, strict="--strict" if strict else None, excluded=left_out)
     # Challengers that --without leaves out on purpose are not what strictness is about.
     if strict and not complete:
         reasons = "; ".join(stored.run.incomplete_reasons) or "some marked tests did not run"
-        findings.append(
-            Finding(f"--strict: the evidence is incomplete: {reasons}", "run all of it: pytest --proofmap")
-        )
-    return tuple(findings)
+        finding = Finding(f"--strict: the evidence is incomplete: {reasons}", "run all of it: pytest --proofmap")
+        result = replace(result, findings=(*result.findings, finding))
+    return result
 
 
 def _write(stored: Evidence, output: Path) -> None:
@@ -202,36 +200,22 @@ def _write(stored: Evidence, output: Path) -> None:
         ) from None
 
 
-def _print_json(stored: Evidence, findings: tuple[Finding, ...]) -> None:
+def _print_json(stored: Evidence, result: Result) -> None:
     decision = {
         "schema": stored.schema_,
         "run": stored.run.model_dump(mode="json", by_alias=True),
         "objectives": [each.model_dump(mode="json", by_alias=True) for each in stored.objectives],
         "criteria": [each.model_dump(mode="json", by_alias=True) for each in stored.criteria],
         "totals": stored.totals.model_dump(mode="json", by_alias=True),
-        "findings": [finding._asdict() for finding in findings],
+        "findings": [finding._asdict() for finding in result.findings],
     }
     click.echo(json.dumps(decision, indent=2, ensure_ascii=True))
 
 
-def _print_summary(
-    stored: Evidence,
-    findings: tuple[Finding, ...],
-    warnings: list[str],
-    left_out: tuple[str, ...],
-    output: Path | None,
-    verbosity: int,
-) -> None:
+def _print_summary(result: Result, left_out: tuple[str, ...], output: Path | None, verbosity: int) -> None:
     from pytest_proofmap.commands.summary_page import print_summary
-    from pytest_proofmap.report.next_steps import command
-    from pytest_proofmap.report.summary import summarize_evidence
+    from pytest_proofmap.report.figures import command
+    from pytest_proofmap.report.view import view_of
 
-    summary = summarize_evidence(stored)
-    summary = replace(
-        summary,
-        findings=findings,
-        warnings=(*summary.warnings, *warnings),
-        left_out=frozenset(left_out),
-        next_steps=() if output is None else (command("proofmap", "report", "--text", output),),
-    )
-    print_summary(summary, verbosity)
+    steps = () if output is None else (command("proofmap", "report", "--text", output),)
+    print_summary(view_of(result, excluded=left_out, next_steps=steps), verbosity)

@@ -26,7 +26,7 @@ TITLE = "proofmap diff"
 @click.option(
     "--fail-on",
     type=click.Choice(["regression", "drift"]),
-    help="Exit with 1 on a regression, or on any drift; without it always with 0.",
+    help="Exit with 1 on a change for the worse, or on any drift; without it always with 0.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 @click.option("--html", "as_html", is_flag=True, help="Write NEW's report with what changed, as one HTML page.")
@@ -50,10 +50,10 @@ def diff(
 
     Without NEW: with the evidence of the last whole run.
 
-    On artifacts a regression is a verdict that got worse, lost coverage, or a pass rate that dropped beyond
-    chance; drift is also a pass rate that rose, cost or latency beyond their intervals, and another model that
-    answered. On locks a regression is a route, a runtime or a criterion that is gone, or a promotion taken back;
-    drift is any change but a renewed approval.
+    On artifacts a change for the worse is a verdict that got worse, lost coverage, or a pass rate that dropped
+    beyond chance; drift is also a pass rate that rose, cost or latency beyond their intervals, and another model
+    that answered. On locks a change for the worse is a route, a runtime or a criterion that is gone, or a
+    promotion taken back; drift is any change but a renewed approval.
 
     Exit status: 0 it holds; 1 with --fail-on, what it names was found; 2 bad input.
     """
@@ -139,9 +139,9 @@ def _print_json(compared: Compared, paths: tuple[Path, Path]) -> None:
 def _write_html(compared: Compared, path: Path) -> None:
     from pytest_proofmap.commands.written import write_report
     from pytest_proofmap.report.html.document import html_report
-    from pytest_proofmap.report.summary import summarize_evidence
+    from pytest_proofmap.report.view import view_of_evidence
 
-    write_report(path, html_report(compared.new, summarize_evidence(compared.new), compared=compared))
+    write_report(path, html_report(compared.new, view_of_evidence(compared.new), compared=compared))
 
 
 def _records(drift: Drift) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def _print_evidence(compared: Compared, paths: tuple[Path, Path], fail_on: str |
     for text in summary_of(drift):
         lines += [page.paint(line, colour) for line in page.wrap(text, "", "    ")]
     if not drift.is_drift:
-        lines += page.wrap("no regression and no drift")
+        lines += page.wrap("no change for the worse and no drift")
     if _fails(drift, fail_on):
         lines += page.wrap(f"this fails: --fail-on {fail_on}")
     for line in lines:
@@ -225,8 +225,8 @@ def _print_locks(
     old: Lock, new: Lock, found: LockDifference, paths: tuple[Path, Path], fail_on: str | None
 ) -> None:
     from pytest_proofmap.commands.summary_page import this_page
-    from pytest_proofmap.report.lock_difference import lock_difference_lines
-    from pytest_proofmap.report.wording import plural
+    from pytest_proofmap.report.difference import lock_difference_lines
+    from pytest_proofmap.report.figures import plural
 
     page = this_page()
     lines = [page.rule(TITLE)]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_proofmap.decide.served import ForeignAnswers
     from pytest_proofmap.evidence.merge import ShardMerger
     from pytest_proofmap.evidence.models import Evidence, RunInfo, Sample
-    from pytest_proofmap.report.summary import Summary
+    from pytest_proofmap.report.view import View
     from pytest_proofmap.run.findings import Finding
     from pytest_proofmap.run.miss import Miss
 
@@ -74,9 +74,9 @@ def merge(
         _write(output, merger, run, decision, samples, requests)
         if run.complete:
             book.keep()
-    summary = rows.summarize(merger, run, decision, output, lock_file)
-    _print(summary, merger, -1 if quiet else verbose)
-    if summary.findings:
+    view = rows.view(merger, run, decision, output, lock_file)
+    _print(view, merger, -1 if quiet else verbose)
+    if view.findings:
         raise click.exceptions.Exit(EXIT_FINDING)
 
 
@@ -137,34 +137,31 @@ class _Rows:
             merger.criteria(), merger.objectives(), merger.runtimes, self.observations, blocks=blocks
         )
 
-    def summarize(
+    def view(
         self, merger: ShardMerger, run: RunInfo, decision: Decision, output: Path, lock_file: Path | None
-    ) -> Summary:
+    ) -> View:
         """Return what the summary shows."""
         from pytest_proofmap.evidence.ages import told_of_run
-        from pytest_proofmap.report.figures import runtime_figures
-        from pytest_proofmap.report.misses import missed_cases
-        from pytest_proofmap.report.next_steps import command
-        from pytest_proofmap.report.stored import lock_findings
-        from pytest_proofmap.report.summary import Summary
+        from pytest_proofmap.report.figures import command
+        from pytest_proofmap.report.result import Result, lock_findings
+        from pytest_proofmap.report.view import view_of
 
         evidence = self._evidence(merger, run, decision)
         against, warnings = (
             ([], []) if lock_file is None else lock_findings(evidence, lock_file, strict=run.strict)
         )
-        baseline_of = {objective.name: objective.baseline for objective in decision.objectives}
-        baselines = {each.id: baseline_of[each.objective] for each in decision.criteria}
-        return Summary(
+        result = Result(
             run=run,
             totals=merger.totals(),
             criteria=decision.criteria,
             objectives=decision.objectives,
-            figures=runtime_figures(self.observations, decision.criteria, decision.objectives, self.estimated),
-            misses=missed_cases(self.misses, self.observations, baselines),
+            observations=self.observations,
+            nonpasses=self.misses,
+            estimated=frozenset(self.estimated),
             warnings=(*merger.warnings, *told_of_run(merger.ages(), run), *warnings),
             findings=(*_findings(run, decision, self.misses, self.foreign), *against),
-            next_steps=(command("proofmap", "report", "--text", "-v", output),),
         )
+        return view_of(result, next_steps=[command("proofmap", "report", "--text", "-v", output)])
 
     def _evidence(self, merger: ShardMerger, run: RunInfo, decision: Decision) -> Evidence:
         """Return the evidence without its samples, at which routes do not look."""
@@ -227,11 +224,11 @@ def _write(
         ) from None
 
 
-def _print(summary: Summary, merger: ShardMerger, verbosity: int) -> None:
+def _print(view: View, merger: ShardMerger, verbosity: int) -> None:
     from pytest_proofmap.commands.summary_page import print_summary
 
     click.echo(f"{len(merger.runs)} shards joined")
-    print_summary(summary, verbosity)
+    print_summary(view, verbosity)
 
 
 def _temporary() -> IO[str]:

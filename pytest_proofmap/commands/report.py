@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from pytest_proofmap.evidence.models import Evidence
-    from pytest_proofmap.report.summary import Summary
+    from pytest_proofmap.report.view import View
 
 __all__ = ["report"]
 
@@ -48,40 +48,37 @@ def report(evidence: Path | None, form: str | None, output: Path | None, verbose
     stored = read_evidence(evidence)
     if not stored.run.shard and not is_decided(stored):
         stored = decide_evidence(stored)
-    summary = _summary(stored, evidence)
+    view = _view(stored, evidence)
     if form == "text":
-        _show_text(summary, -1 if quiet else verbose, output)
+        _show_text(view, -1 if quiet else verbose, output)
     elif form == "md":
         from pytest_proofmap.report.markdown import COMMENT_BYTES, markdown_report
 
-        write_report(output, [markdown_report(summary, COMMENT_BYTES)])
+        write_report(output, [markdown_report(view, COMMENT_BYTES)])
     else:
         from pytest_proofmap.evidence.artifact import artifact_sha256
         from pytest_proofmap.report.html.document import html_report
 
         write_report(
             output or evidence.with_suffix(".html"),
-            html_report(stored, summary, artifact_sha256=artifact_sha256(evidence)),
+            html_report(stored, view, artifact_sha256=artifact_sha256(evidence)),
         )
 
 
-def _summary(stored: Evidence, path: Path) -> Summary:
-    from pytest_proofmap.report.next_steps import command
-    from pytest_proofmap.report.summary import summarize_evidence
+def _view(stored: Evidence, path: Path) -> View:
+    from pytest_proofmap.report.figures import command
+    from pytest_proofmap.report.view import view_of_evidence
 
-    return replace(
-        summarize_evidence(stored),
-        next_steps=(command("proofmap", "decide", path, "--help"),),
-    )
+    return replace(view_of_evidence(stored), next_steps=(command("proofmap", "decide", path, "--help"),))
 
 
-def _show_text(summary: Summary, verbosity: int, output: Path | None) -> None:
+def _show_text(view: View, verbosity: int, output: Path | None) -> None:
     from pytest_proofmap.commands.summary_page import print_summary
     from pytest_proofmap.commands.written import write_report
     from pytest_proofmap.report.page import Page
     from pytest_proofmap.report.text import render
 
     if output is None or str(output) == "-":
-        print_summary(summary, verbosity)
+        print_summary(view, verbosity)
     else:
-        write_report(output, (f"{line}\n" for line in render(summary, Page(), verbosity=verbosity)))
+        write_report(output, (f"{line}\n" for line in render(view, Page(), verbosity=verbosity)))

@@ -132,8 +132,8 @@ def _print_page(
     estimated: bool,
 ) -> None:
     from pytest_proofmap.commands.summary_page import this_page
-    from pytest_proofmap.report.readiness import lost_line, outage_lines, price_lines, readiness_table
-    from pytest_proofmap.report.wording import plural
+    from pytest_proofmap.report.figures import plural
+    from pytest_proofmap.report.outage_report import lost_line, outage_lines, outage_table, price_lines
 
     page = this_page()
     lines = [page.rule(TITLE), *page.wrap(f"{file}: {plural(len(routes), 'route')}")]
@@ -142,7 +142,7 @@ def _print_page(
     if effects:
         lines += ["", *price_lines(effects, page, everything=everything)]
     if is_walk and found:
-        lines += ["", *readiness_table(found, page)]
+        lines += ["", *outage_table(found, page)]
     for outage in found:
         lines += ["", *outage_lines(outage, page, everything=everything)]
     lines.append("")

@@ -1,19 +1,23 @@
-"""What differs between two artifacts, in words: what got worse first, what failed the check last."""
+"""What differs between two artifacts, or two locks, in words: what got worse first, what failed the check last.
+
+A regression is worse than the baseline in one run; what is worse than in an older run is a change for the worse.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from pytest_proofmap.approve.comparison import LockDifference, RouteDifference
+from pytest_proofmap.approve.models import Approval, Lock
 from pytest_proofmap.approve.staleness import Change
 from pytest_proofmap.decide.coverage import Gap
 from pytest_proofmap.decide.drift import ChainChange, Drift, Flip, ServedModels
 from pytest_proofmap.decide.moved import RateDrift, RatioDrift
 from pytest_proofmap.decide.wording import count, name_cases, percent
 from pytest_proofmap.evidence.models import Evidence
-from pytest_proofmap.report.labels import short_labels
+from pytest_proofmap.report.figures import SIGNS, WORDS, money, plural, short_labels, signed_points
 from pytest_proofmap.report.page import Page
-from pytest_proofmap.report.wording import SIGNS, WORDS, plural, signed_points
 
 __all__ = [
     "Compared",
@@ -22,6 +26,7 @@ __all__ = [
     "drift_lines",
     "evidence_notes",
     "has_estimates",
+    "lock_difference_lines",
     "sections",
     "summary_of",
 ]
@@ -57,7 +62,7 @@ class Section(NamedTuple):
 
     title: str
     entries: Sequence[Entry]
-    untold: int = 0
+    withheld: int = 0
     """How many more there are."""
 
 
@@ -78,8 +83,8 @@ def drift_lines(compared: Compared, page: Page, *, verbosity: int = 0) -> list[s
             styles = [_COLOURS[entry.tone]] if entry.tone else []
             wrapped = page.wrap(entry.text, f"  {entry.sign or ' '} ", "      " if entry.sign in "!" else "    ")
             lines += [page.paint(line, *styles) for line in wrapped]
-        if section.untold:
-            lines += page.wrap(f"and {section.untold} more (-v shows them)", "    ", "    ")
+        if section.withheld:
+            lines += page.wrap(f"and {section.withheld} more (-v shows them)", "    ", "    ")
     return lines
 
 
@@ -92,22 +97,22 @@ def sections(compared: Compared, *, verbosity: int = 1) -> list[Section]:
     """
     drift = compared.drift
     labels = short_labels(
-        dict.fromkeys(criterion.id for each in (compared.old, compared.new) for criterion in each.criteria)
+        dict.fromkeys(criterion.id for evidence in (compared.old, compared.new) for criterion in evidence.criteria)
     )
-    teller = _Teller(labels, verbosity)
-    told = [
-        teller.flips("Verdicts that got worse", drift.worse, "bad"),
-        teller.flips("Verdicts that got better (they offset nothing above)", drift.better, "good"),
-        teller.listed("Lost coverage: OLD has it, NEW lacks it", map(teller.gap, drift.lost), "bad"),
-        teller.listed("New coverage: NEW has it, OLD lacked it", map(teller.gap, drift.added)),
-        teller.listed("Not the same any more", teller.changes(compared)),
-        teller.listed("Answered by another model", map(_served, drift.served), "careful"),
-        teller.rates(drift.rates),
-        teller.ratios("Cost of the same cases, NEW by OLD", drift.costs, ("dearer", "cheaper")),
-        teller.ratios("Latency of the same cases, NEW by OLD", drift.latencies, ("slower", "faster")),
-        teller.listed("Recommended chains that changed", map(_chain, drift.chains)),
+    formatter = _Formatter(labels, verbosity)
+    parts = [
+        formatter.flips("Verdicts that got worse", drift.worse, "bad"),
+        formatter.flips("Verdicts that got better (they offset nothing above)", drift.better, "good"),
+        formatter.listed("Lost coverage: OLD has it, NEW lacks it", map(formatter.gap, drift.lost), "bad"),
+        formatter.listed("New coverage: NEW has it, OLD lacked it", map(formatter.gap, drift.added)),
+        formatter.listed("Not the same any more", formatter.changes(compared)),
+        formatter.listed("Answered by another model", map(_served, drift.served), "careful"),
+        formatter.rates(drift.rates),
+        formatter.ratios("Cost of the same cases, NEW by OLD", drift.costs, ("costlier", "cheaper")),
+        formatter.ratios("Latency of the same cases, NEW by OLD", drift.latencies, ("slower", "faster")),
+        formatter.listed("Recommended chains that changed", map(_chain, drift.chains)),
     ]
-    return [section for section in told if section.entries]
+    return [section for section in parts if section.entries]
 
 
 def evidence_notes(compared: Compared) -> Iterator[str]:
@@ -135,7 +140,7 @@ def has_estimates(evidence: Evidence) -> bool:
 
 
 def summary_of(drift: Drift) -> list[str]:
-    """Return in words what counts as a regression and what as drift."""
+    """Return in words what counts as a change for the worse and what as drift."""
     dropped = {rate.runtime for rate in drift.rates if rate.dropped}
     rose = {rate.runtime for rate in drift.rates if rate.beyond_chance and not rate.dropped}
     worse = [
@@ -148,18 +153,20 @@ def summary_of(drift: Drift) -> list[str]:
         *(
             f"the {what} of {_names(names)} moved"
             for what, ratios in (("cost", drift.costs), ("latency", drift.latencies))
-            if (names := {each.runtime for each in ratios if each.beyond_interval})
+            if (names := {ratio.runtime for ratio in ratios if ratio.beyond_interval})
         ),
-        f"another model answered for {_names({each.runtime for each in drift.served})}" if drift.served else "",
+        f"another model answered for {_names({served.runtime for served in drift.served})}"
+        if drift.served
+        else "",
     ]
     return [
-        f"{what}: {'; '.join(found)}"
-        for what, texts in (("regression", worse), ("drift", moved))
-        if (found := [text for text in texts if text])
+        f"{what}: {'; '.join(said)}"
+        for what, texts in (("change for the worse", worse), ("drift", moved))
+        if (said := [text for text in texts if text])
     ]
 
 
-class _Teller:
+class _Formatter:
     """Says in words what differs."""
 
     def __init__(self, labels: dict[str, str], verbosity: int) -> None:
@@ -172,12 +179,12 @@ class _Teller:
 
     def flips(self, title: str, flips: Sequence[Flip], tone: Tone) -> Section:
         said = {(flip.slice, flip.runtime, flip.reason) for flip in flips if flip.scope == "objective"}
-        told = [
+        shown = [
             flip
             for flip in flips
             if self.verbosity or flip.scope == "objective" or (flip.slice, flip.runtime, flip.reason) not in said
         ]
-        return self.cut(title, [self.flip(flip, tone) for flip in told], len(flips))
+        return self.cut(title, [self.flip(flip, tone) for flip in shown], len(flips))
 
     def flip(self, flip: Flip, tone: Tone) -> Entry:
         name = self.labels.get(flip.name, flip.name) if flip.scope == "criterion" else flip.name
@@ -204,15 +211,17 @@ class _Teller:
         return f"{text} ({gap.unavailable} asked and unavailable)" if gap.unavailable else text
 
     def changes(self, compared: Compared) -> Iterator[str]:
-        for change in compared.changed:
-            yield change.text
-        for each in compared.drift.baselines:
-            yield f"the baseline of {each.objective}: {each.old} → {each.new}; its verdicts compare with another"
+        yield from (change.text for change in compared.changed)
+        for change in compared.drift.baselines:
+            yield (
+                f"the baseline of {change.objective}: {change.old} → {change.new}; its verdicts compare with "
+                "another"
+            )
 
     def rates(self, rates: Sequence[RateDrift]) -> Section:
-        told = [each for each in rates if each.criterion is None or self.verbosity or each.beyond_chance]
+        shown = [rate for rate in rates if rate.criterion is None or self.verbosity or rate.beyond_chance]
         title = "Pass rate on the same cases (95 % that no line is a false alarm)"
-        return Section(title, [self.rate(each) for each in told])
+        return Section(title, [self.rate(rate) for rate in shown])
 
     def rate(self, rate: RateDrift) -> Entry:
         where = f" {self.labels.get(rate.criterion, rate.criterion)}" if rate.criterion is not None else ""
@@ -222,7 +231,7 @@ class _Teller:
             f"{plural(rate.cases, 'case')}, {signed_points(rate.difference)} points ({low} to {high})"
         )
         if rate.regressed or rate.improved:
-            text += f": {count(len(rate.regressed), 'regression')}, {count(len(rate.improved), 'improvement')}"
+            text += f": {len(rate.regressed)} changed for the worse, {len(rate.improved)} for the better"
         if rate.regressed and (rate.dropped or self.verbosity):
             text += f": {self.cases(rate.regressed)}"
         if rate.changed:
@@ -230,8 +239,8 @@ class _Teller:
         return _measured(text, rate.beyond_chance, "bad" if rate.dropped else "good")
 
     def ratios(self, title: str, ratios: Sequence[RatioDrift], words: tuple[str, str]) -> Section:
-        known = any(each.ratio is not None for each in ratios)
-        return Section(title, [_ratio(each, words) for each in ratios] if known or self.verbosity else [])
+        known = any(drift.ratio is not None for drift in ratios)
+        return Section(title, [_ratio(drift, words) for drift in ratios] if known or self.verbosity else [])
 
     def cases(self, cases: Sequence[str]) -> str:
         return ", ".join(case or "the only case" for case in cases) if self.verbosity > 1 else name_cases(cases)
@@ -241,16 +250,16 @@ def _measured(text: str, moved: bool, tone: Tone) -> Entry:
     return Entry(text, "!", tone) if moved else Entry(text, "")
 
 
-def _ratio(each: RatioDrift, words: tuple[str, str]) -> Entry:
-    if each.ratio is None:
-        return Entry(f"{each.runtime}: {each.unknown}", "")
-    text = f"{each.runtime}: {_times(each.ratio)}"
-    if each.interval is not None:
-        text += f" ({_times(each.interval.low)} to {_times(each.interval.high)})"
-    text += f" in {plural(each.cases, 'case')}"
-    if each.beyond_interval:
-        text += f", {words[0] if each.ratio > 1.0 else words[1]}"
-    return _measured(text, each.beyond_interval, "careful")
+def _ratio(drift: RatioDrift, words: tuple[str, str]) -> Entry:
+    if drift.ratio is None:
+        return Entry(f"{drift.runtime}: {drift.unknown}", "")
+    text = f"{drift.runtime}: {_times(drift.ratio)}"
+    if drift.interval is not None:
+        text += f" ({_times(drift.interval.low)} to {_times(drift.interval.high)})"
+    text += f" in {plural(drift.cases, 'case')}"
+    if drift.beyond_interval:
+        text += f", {words[0] if drift.ratio > 1.0 else words[1]}"
+    return _measured(text, drift.beyond_interval, "careful")
 
 
 def _served(served: ServedModels) -> str:
@@ -272,3 +281,89 @@ def _times(ratio: float) -> str:
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
+
+
+def lock_difference_lines(old: Lock, new: Lock, difference: LockDifference, page: Page) -> list[str]:
+    """Return a block of lines for each route that differs."""
+    lines: list[str] = []
+    for route in difference.routes:
+        sign, colour = (
+            ("-", "red") if not route.new_chain else ("+", "green") if not route.old_chain else ("~", "bold")
+        )
+        text = f"{sign} {route.name}: {_headline(route)}"
+        lines += [page.paint(line, colour) for line in page.wrap(text, "", "    ")]
+        for loss in route.losses if route.new_chain else ():
+            lines += [page.paint(line, "red") for line in page.wrap(loss, "    ! ", "      ")]
+        for fact in _facts(route, old, new):
+            lines += page.wrap(fact, "    ", "      ")
+    return lines
+
+
+def _headline(route: RouteDifference) -> str:
+    was, now = (_then(chain) for chain in (route.old_chain, route.new_chain))
+    if not route.new_chain:
+        return f"the route is gone, was {was}"
+    if not route.old_chain:
+        return f"new route, {now}"
+    if was != now:
+        return f"{was} → {now}"
+    return f"still {now}, {'on other grounds' if route.is_moved else 'approved anew'}"
+
+
+def _then(chain: tuple[str, ...]) -> str:
+    primary, *fallbacks = chain or ("",)
+    return f"{primary} (then {', '.join(fallbacks)})" if fallbacks else primary
+
+
+def _facts(route: RouteDifference, old: Lock, new: Lock) -> Iterator[str]:
+    """Yield what differs, what the chain was approved on, and by whom."""
+    if not route.new_chain:
+        return
+    after, before = new.routes[route.name], old.routes.get(route.name)
+    if before is None or route.old_decision != route.new_decision:
+        was = f"{route.old_decision} → " if route.old_decision else ""
+        yield f"decision: {was}{route.new_decision}: {after.reason}".replace("_", " ")
+    for change in route.changed:
+        if change.new is not None:
+            fields = route.runtime_fields.get(change.name, ()) if change.kind == "runtime" else ()
+            yield change.text + (
+                f" ({', '.join(field for field in fields if field != 'price')})" if fields else ""
+            )
+        elif change.kind == "prompt":
+            yield f"prompt {change.name} is no longer rendered"
+    renamed = {change.name for change in route.changed if change.kind == "runtime"}
+    for name, fields in route.runtime_fields.items():
+        others = [field for field in fields if field != "price"]
+        if others and name not in renamed:
+            yield f"runtime {name} holds something else under the same key: {', '.join(others)}"
+        if "price" in fields:
+            yield f"runtime {name} has another price"
+    for key in route.rewritten_prompts:
+        yield f"prompt {key} holds other messages under the same key"
+    for key in route.added_prompts:
+        yield f"prompt {key} is new here"
+    for criterion in route.added_criteria:
+        yield f"criterion {criterion} is new here"
+    for name, rate in after.evidence.pass_rates.items():
+        earlier = before.evidence.pass_rates.get(name) if before else None
+        cost = after.evidence.cost_per_1k_usd.get(name)
+        was = f"{percent(earlier)} → " if earlier is not None and earlier != rate else ""
+        passed = f"passes {was}{percent(rate)}" if rate is not None else "has no pass rate"
+        if before is None or before.evidence.run != after.evidence.run:
+            skipped = f" ({after.evidence.skipped} skipped)" if after.evidence.skipped else ""
+            yield f"{name} {passed} of {after.evidence.cases} cases{skipped}, {money(cost)} for 1,000"
+    providers = {new.runtimes[key].provider for key in after.chain}
+    if len(providers) == 1:
+        yield f"not outage-proof: {providers.pop()} serves every rung"
+    yield from _approval(route.old_approval, route.new_approval)
+
+
+def _approval(old: Approval | None, new: Approval | None) -> Iterator[str]:
+    if new is None or old == new:
+        return
+    why = f": {new.reason}" if new.reason else ""
+    ends = f", ends on {new.expires_at[:10]}" if new.expires_at else ""
+    yield f"approved by {new.by} on {new.at[:10]}{ends}{why}"
+    if old is not None:
+        ended = f", would end on {old.expires_at[:10]}" if old.expires_at else ""
+        yield f"before by {old.by} on {old.at[:10]}{ended}"

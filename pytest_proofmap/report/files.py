@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_proofmap.evidence.artifact import artifact_sha256, read_evidence
 from pytest_proofmap.report.next_steps import next_steps
-from pytest_proofmap.report.summary import Summary, summarize_evidence
+from pytest_proofmap.report.view import View, view_of_evidence
 from pytest_proofmap.run.findings import Finding
 from pytest_proofmap.whole_file import write_whole
 
@@ -44,8 +44,8 @@ def write_report_files(run: QualificationSession, result: RunResult, written: Pa
     if not (html or markdown or step_summary):
         return
     evidence = read_evidence(written)
-    summary = replace(
-        summarize_evidence(evidence),
+    view = replace(
+        view_of_evidence(evidence),
         warnings=tuple(result.warnings),
         findings=tuple(result.findings),
         next_steps=next_steps(run, result),
@@ -56,7 +56,7 @@ def write_report_files(run: QualificationSession, result: RunResult, written: Pa
         if not place:
             continue
         try:
-            write(folder / place, evidence, summary, written)
+            write(folder / place, evidence, view, written)
         except OSError as error:
             result.findings.append(
                 Finding(
@@ -66,19 +66,19 @@ def write_report_files(run: QualificationSession, result: RunResult, written: Pa
             )
 
 
-def _write_html(path: Path, evidence: Evidence, summary: Summary, artifact: Path) -> None:
+def _write_html(path: Path, evidence: Evidence, view: View, artifact: Path) -> None:
     from pytest_proofmap.report.html.document import html_report
 
-    _write(path, html_report(evidence, summary, artifact_sha256=artifact_sha256(artifact)))
+    _write(path, html_report(evidence, view, artifact_sha256=artifact_sha256(artifact)))
 
 
-def _write_markdown(path: Path, evidence: Evidence, summary: Summary, artifact: Path) -> None:
+def _write_markdown(path: Path, evidence: Evidence, view: View, artifact: Path) -> None:
     from pytest_proofmap.report.markdown import COMMENT_BYTES, markdown_report
 
-    _write(path, [markdown_report(summary, COMMENT_BYTES)])
+    _write(path, [markdown_report(view, COMMENT_BYTES)])
 
 
-def _append_step_summary(path: Path, evidence: Evidence, summary: Summary, artifact: Path) -> None:
+def _append_step_summary(path: Path, evidence: Evidence, view: View, artifact: Path) -> None:
     from pytest_proofmap.report.markdown import STEP_SUMMARY_BYTES, markdown_report
 
     # Other commands of the same step may have written to it.
@@ -86,7 +86,7 @@ def _append_step_summary(path: Path, evidence: Evidence, summary: Summary, artif
         written = file.seek(0, os.SEEK_END)
         file.seek(max(0, written - 1))
         gap = "\n\n" if written and file.read(1) != b"\n" else "\n" if written else ""
-        report = markdown_report(summary, STEP_SUMMARY_BYTES - written - len(gap))
+        report = markdown_report(view, STEP_SUMMARY_BYTES - written - len(gap))
         if not report:
             raise OSError(errno.EFBIG, f"{written:,} bytes are in it, and GitHub shows no more than 1 MiB")
         file.write((gap + report).encode())

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_proofmap.run.finish import RESULT, RunResult
+from pytest_proofmap.report.run_view import view_of_run
+from pytest_proofmap.report.view import View
+from pytest_proofmap.run.finish import RESULT
 from pytest_proofmap.run.session import RECORD
 from pytest_proofmap.visible import visible
 
@@ -73,7 +75,7 @@ def add_suite_properties(config: pytest.Config) -> None:
 
     file = config.stash.get(xml_key, None)
     if file is not None:
-        for name, value in _of_run(result):
+        for name, value in _of_run(view_of_run(result)):
             file.add_global_property(_in_xml(name), value)
 
 
@@ -102,34 +104,33 @@ def _of_sample(record: SampleRecord, objective: str, *, repeated: bool) -> Itera
         yield "proofmap.cost_usd", _plain(math.fsum(known))
 
 
-def _of_run(result: RunResult) -> Iterator[Property]:
-    run, totals = result.run, result.totals
-    yield "proofmap.run", run.id
-    yield "proofmap.complete", _yes(run.complete)
-    if run.shard:
-        yield "proofmap.shard", _yes(run.shard)
-    yield "proofmap.findings", str(len(result.findings))
-    yield "proofmap.calls", str(totals.calls)
+def _of_run(view: View) -> Iterator[Property]:
+    money = view.money
+    yield "proofmap.run", view.run.id
+    yield "proofmap.complete", _yes(view.run.complete)
+    if view.run.shard:
+        yield "proofmap.shard", _yes(view.run.shard)
+    yield "proofmap.findings", str(len(view.findings))
+    yield "proofmap.calls", str(money.calls)
     # What is unknown is not 0.
-    if totals.spent_usd or not (totals.live and totals.unpriced):
-        yield "proofmap.spent_usd", _plain(totals.spent_usd)
-    if totals.list_usd or not totals.unpriced:
-        yield "proofmap.list_usd", _plain(totals.list_usd)
-    if totals.unpriced:
-        yield "proofmap.unpriced_answers", str(totals.unpriced)
-    for objective in result.objectives:
+    if money.spent.known_usd is not None:
+        yield "proofmap.spent_usd", _plain(money.spent.known_usd)
+    if money.listed.known_usd is not None:
+        yield "proofmap.list_usd", _plain(money.listed.known_usd)
+    if money.unpriced:
+        yield "proofmap.unpriced_answers", str(money.unpriced)
+    for objective in view.objectives:
         if objective.decision_error is not None:
             yield f"proofmap.decision_error[{objective.name}]", objective.decision_error
-        for verdict in objective.verdicts:
-            where = _route(objective.name, verdict.slice)
-            yield f"proofmap.verdict[{where}][{verdict.runtime}]", verdict.status
-        for route in objective.recommendations:
-            where = _route(objective.name, route.slice)
+        for (slice_name, runtime), standing in objective.standings.items():
+            yield f"proofmap.verdict[{_route(objective.name, slice_name)}][{runtime}]", standing.status
+        for route in objective.routes:
+            where = _route(route.objective, route.slice)
             yield f"proofmap.chain[{where}]", ", ".join(route.chain)
-            if route.cost_ratio is not None:
-                yield f"proofmap.cost_ratio[{where}]", f"{route.cost_ratio:.4g}"
-            if route.latency_ratio is not None:
-                yield f"proofmap.latency_ratio[{where}]", f"{route.latency_ratio:.4g}"
+            if route.cost.ratio is not None:
+                yield f"proofmap.cost_ratio[{where}]", f"{route.cost.ratio:.4g}"
+            if route.latency.ratio is not None:
+                yield f"proofmap.latency_ratio[{where}]", f"{route.latency.ratio:.4g}"
 
 
 def _route(objective: str, slice_name: str | None) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_proofmap.errors import LockError, RecordingsError
+from pytest_proofmap.report.figures import command
 
 if TYPE_CHECKING:
     import pytest
@@ -15,12 +15,7 @@ if TYPE_CHECKING:
     from pytest_proofmap.run.finish import RunResult
     from pytest_proofmap.run.session import QualificationSession
 
-__all__ = ["command", "next_steps", "run_again"]
-
-
-def command(*words: str | Path) -> str:
-    """Return a command line, quoted for a shell."""
-    return shlex.join(str(word) for word in words)
+__all__ = ["next_steps", "run_again"]
 
 
 def next_steps(run: QualificationSession, result: RunResult) -> tuple[str, ...]:

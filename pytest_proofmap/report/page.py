@@ -1,13 +1,16 @@
-"""A page of plain text: how wide it is, which characters it can show, and whether it has colour."""
+"""A page of plain text: how wide it is, which characters it can show, whether it has colour, and its tables."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Page", "width_of"]
+__all__ = ["GAP", "Page", "fit_labels", "table", "width_of"]
+
+GAP = 2
+"""Columns between two columns of a table."""
 
 # Nothing may hang on a character that a terminal lacks, so each has a plain stand-in.
 _STAND_INS = {
@@ -70,6 +73,10 @@ class Page:
             return text
         codes = "".join(f"\x1b[{_STYLES[style]}m" for style in styles)
         return f"{codes}{text}\x1b[0m"
+
+    def paint_all(self, lines: Iterable[str], *styles: str) -> list[str]:
+        """Return lines in a style where the page has colour."""
+        return [self.paint(line, *styles) for line in lines]
 
     def rule(self, title: str) -> str:
         """Return a line across the page with a title in it."""
@@ -154,6 +161,42 @@ class Page:
         except UnicodeEncodeError:
             return _STAND_INS.get(character) or _escape(character)
         return character if character.isprintable() or unicodedata.combining(character) else _escape(character)
+
+
+def fit_labels(labels: Sequence[str], page: Page, width: int) -> list[str]:
+    """Return labels that fit into a number of columns, without the ``test_`` that says nothing."""
+    shown = [page.text(label) for label in labels]
+    if all(width_of(label) <= width for label in shown):
+        return shown
+    return [page.shorten_middle(label.removeprefix("test_"), width) for label in shown]
+
+
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int], align: Sequence[str]
+) -> list[str]:
+    """Return the lines of a table whose columns are no wider than what is in them.
+
+    Args:
+        headers: Header of each column, of one line or more.
+        rows: The cells, perhaps painted.
+        widths: Columns that each column takes at most, without the paint.
+        align: ``left`` or ``right`` for each column.
+    """
+    # The import takes some milliseconds that a run without a summary need not pay.
+    from tabulate import tabulate
+
+    # As header rows of their own: tabulate would make each column two wider than its header.
+    split = [header.split("\n") for header in headers]
+    height = max(map(len, split))
+    above = [[lines[i] if i < len(lines) else "" for lines in split] for i in range(height)]
+    laid_out = tabulate(
+        [*above, ["-" * width for width in widths], *rows],
+        tablefmt="plain",
+        colalign=align,
+        disable_numparse=True,
+        preserve_whitespace=True,
+    )
+    return [line.rstrip() for line in laid_out.splitlines()]
 
 
 def _escape(character: str) -> str:

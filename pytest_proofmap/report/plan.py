@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pytest_proofmap.report.grid import GAP, grid
+from pytest_proofmap.report.figures import money, plural
 from pytest_proofmap.report.next_steps import run_again
-from pytest_proofmap.report.page import Page, width_of
+from pytest_proofmap.report.page import GAP, Page, table, width_of
 from pytest_proofmap.report.terminal import page_of
-from pytest_proofmap.report.wording import money, plural
 from pytest_proofmap.run.budget import cannot_carry
 from pytest_proofmap.run.plan import PLAN, Plan, RuntimePlan
 
@@ -80,7 +79,7 @@ def _table(rows: Sequence[Sequence[str]], page: Page) -> list[str]:
     room = page.columns - sum(widths[1:]) - GAP * (len(widths) - 1)
     if room >= min(widths[0], _LEAST_NAME):
         widths[0] = min(widths[0], room)
-        return grid(_HEADERS, [[page.shorten_middle(row[0], room), *row[1:]] for row in rows], widths, _ALIGN)
+        return table(_HEADERS, [[page.shorten_middle(row[0], room), *row[1:]] for row in rows], widths, _ALIGN)
     lines = []
     for name, *values in rows:
         parts = [f"{value} {header}" for header, value in zip(_HEADERS[1:4], values, strict=False)]

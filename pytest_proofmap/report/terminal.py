@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_proofmap.report.next_steps import next_steps, run_again
 from pytest_proofmap.report.page import Page
-from pytest_proofmap.report.summary import summarize_result
+from pytest_proofmap.report.run_view import view_of_run
 from pytest_proofmap.report.text import TITLE, finding_lines, render
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ def write_summary(run: QualificationSession, terminalreporter: pytest.TerminalRe
     silent = terminalreporter.no_summary or terminalreporter.verbosity < -1
     if result is None or (silent and not result.findings):
         return
-    summary = replace(summarize_result(result), next_steps=next_steps(run, result))
+    view = replace(view_of_run(result), next_steps=next_steps(run, result))
     page = page_of(run.config, terminalreporter)
     terminalreporter.write_sep("=", TITLE)
     if silent:
         # A run must not fail without saying why.
-        lines = finding_lines(summary, page)
+        lines = finding_lines(view, page)
     else:
         # A shard has no verdicts to show.
         verbosity = -1 if result.run.shard else terminalreporter.verbosity
-        lines = render(summary, page, verbosity=verbosity)
+        lines = render(view, page, verbosity=verbosity)
     for line in lines:
         terminalreporter.write_line(line)
 

@@ -10,7 +10,7 @@ from typing import Any
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.report.html.document import html_report
-from pytest_proofmap.report.summary import summarize_evidence
+from pytest_proofmap.report.view import view_of_evidence
 
 __all__ = ["edited", "two_objectives", "with_requests", "write_page"]
 
@@ -19,7 +19,7 @@ Edit = Callable[[dict[str, Any]], None]
 
 def write_page(path: Path, evidence: Evidence, **settings: Any) -> Path:
     """Write the page of an artifact."""
-    parts = html_report(evidence, summarize_evidence(evidence), **settings)
+    parts = html_report(evidence, view_of_evidence(evidence), **settings)
     path.write_text("".join(parts), encoding="utf-8", errors="surrogatepass")
     return path
 

@@ -60,7 +60,7 @@ def test_the_old_answer_stands_beside_the_new_one(open_page: Callable[..., Opene
     page = open_page(comparison)
     page.choose("show", "that flipped")
     listed = page.listed()
-    assert "✗ regression test_label[c35] mini" in listed
+    assert "✗ change for the worse test_label[c35] mini" in listed
     page.page.locator(".cases button.case", has_text="c35").click()
     page.page.locator(".detail .sides").last.wait_for()
     old, new = page.page.locator(".side").all()
@@ -77,10 +77,10 @@ def test_the_old_answer_stands_beside_the_new_one(open_page: Callable[..., Opene
     ]
 
 
-def test_an_improvement_is_a_flip_too(open_page: Callable[..., OpenedPage], comparison: Path) -> None:
-    """A case that failed before and passes now is told apart from a regression."""
+def test_a_change_for_the_better_is_a_flip_too(open_page: Callable[..., OpenedPage], comparison: Path) -> None:
+    """A case that failed before and passes now is told apart from one that got worse."""
     page = open_page(comparison, "#show=flips")
-    assert "✓ improvement test_label[c59] mini" in page.listed()
+    assert "✓ change for the better test_label[c59] mini" in page.listed()
 
 
 def test_only_flips_between_the_runs_are_flips(open_page: Callable[..., OpenedPage], tmp_path: Path) -> None:
@@ -95,5 +95,5 @@ def test_only_flips_between_the_runs_are_flips(open_page: Callable[..., OpenedPa
         (tmp_path / f"{name}.json").write_text(as_json(evidence), encoding="utf-8")
     CliRunner().invoke(main, ["diff", str(tmp_path / "old.json"), str(tmp_path / "new.json"), "--html"])
     page = open_page(tmp_path / "new.diff.html", "#show=flips")
-    assert page.listed() == ["✗ regression test_moved[c0] mini"]
+    assert page.listed() == ["✗ change for the worse test_moved[c0] mini"]
     assert page.rows() == ["test_moved"]

@@ -11,7 +11,7 @@ from opened_page import OpenedPage
 from pages import edited, write_page
 from stored_evidence import decided
 
-from pytest_proofmap.report.html.texts import TELLING_CHARACTERS
+from pytest_proofmap.report.html.cases import INFORMATIVE_CHARACTERS
 
 OpenPage = Callable[..., OpenedPage]
 
@@ -120,4 +120,4 @@ def test_a_long_answer_is_cut_and_says_so(open_page: OpenPage, tmp_path: Path) -
     page = open_page(path)
     page.page.locator(".cases button.case").first.click()
     page.page.locator(".detail .sides").last.wait_for()
-    assert f"{size - TELLING_CHARACTERS:,} more characters are in the artifact" in page.shown(".detail")
+    assert f"{size - INFORMATIVE_CHARACTERS:,} more characters are in the artifact" in page.shown(".detail")

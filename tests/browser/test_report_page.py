@@ -143,7 +143,7 @@ def test_a_verdict_of_a_slice_is_found(open_page: OpenPage, tmp_path: Path) -> N
 
 
 def test_both_fail_only_where_both_failed(open_page: OpenPage, tmp_path: Path) -> None:
-    """A failure beside a baseline that was once unavailable, and never failed, is not called one of both."""
+    """Beside a baseline that was once unavailable, and never failed, a failure is a regression, as in the cell."""
 
     def repeated(content: dict[str, Any]) -> None:
         samples = content["samples"]
@@ -155,14 +155,15 @@ def test_both_fail_only_where_both_failed(open_page: OpenPage, tmp_path: Path) -
     outcomes = {"tests/test_a.py::test_label": {"base": "PPF", "mini": "FFF"}}
     page = open_page(write_page(tmp_path / "report.html", edited(decided(outcomes), repeated)))
     assert page.listed() == [
+        "✗ regression test_label[c0] mini",
         "✗ regression test_label[c1] mini",
-        "✗ fails test_label[c0] mini",
         "✗ both fail test_label[c2] mini",
         "✗ baseline fails test_label[c2] base",
         "? unavailable test_label[c0] base",
     ]
-    assert page.shown("#case-list [role=status]") == "5 failing cases, 1 of them a regression, 1 unavailable"
-    page.page.locator(".cases button").nth(1).click()
+    assert page.shown("#case-list [role=status]") == "5 failing cases, 2 of them regressions, 1 unavailable"
+    assert "−2" in page.shown("tr.criterion td[data-runtime=mini] .flips")
+    page.page.locator(".cases button").nth(0).click()
     page.page.locator(".detail .side").last.wait_for()
     baseline, challenger = page.page.locator(".side").all()
     assert "passed · sample 1; 1 of 2 passed" in baseline.inner_text()
@@ -277,7 +278,7 @@ def test_the_charts_show_every_runtime(open_page: OpenPage, report: Path) -> Non
     assert "mini: median 0.50 s, p95 0.50 s" in str(page.page.locator("#latency svg").get_attribute("aria-label"))
     page.page.locator("#chart-of").select_option(label="reply")
     assert "mini: median 0.50 s, maximum" in str(page.page.locator("#latency svg").get_attribute("aria-label"))
-    assert "mini: 100.0 %" in str(page.page.locator("#pareto svg").get_attribute("aria-label"))
+    assert "mini: 100 % at $0.20 (73–100 %)" in str(page.page.locator("#pareto svg").get_attribute("aria-label"))
 
 
 def test_names_stay_beside_their_marks(open_page: OpenPage, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_the_same_again_holds(tmp_path: Path, fail_on: list[str]) -> None:
     """A second run with the same outcomes passes every check."""
     old, new = store(run({X: GOOD}), tmp_path / "old"), store(run({X: GOOD}, "r2"), tmp_path / "new")
     text = words(old, new, *fail_on)
-    assert text.endswith("no regression and no drift")
+    assert text.endswith("no change for the worse and no drift")
     assert "!" not in text
 
 
@@ -64,8 +64,8 @@ def test_a_regression(tmp_path: Path, fail_on: list[str], status: int) -> None:
     text = words(old, new, *fail_on, status=status)
     assert "Verdicts that got worse (2) ✗ x: mini qualified → not qualified: worse than base" in text
     assert "! mini: 100 % → 75 % in 60 cases, −25.0 points (" in text
-    assert "15 regressions, 0 improvements: c0, c1, c2 and 12 more" in text
-    assert "regression: 2 verdicts got worse; the pass rate of mini dropped" in text
+    assert "15 changed for the worse, 0 for the better: c0, c1, c2 and 12 more" in text
+    assert "change for the worse: 2 verdicts got worse; the pass rate of mini dropped" in text
     assert ("this fails: --fail-on" in text) is bool(status)
 
 

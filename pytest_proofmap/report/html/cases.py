@@ -1,22 +1,43 @@
-"""The cases that the page carries: how each went on each runtime, and as many texts as there is room for.
+"""The cases that the page holds: how each went on each runtime, and as many texts as there is room for.
 
 A criterion has one *index*: its cases with their outcomes and messages, on which lists, filters and searches work.
 Prompts and answers are in *blocks* of some cases each, which are unpacked when one of their cases is opened. What
-did not pass comes first, and every criterion gets a block before one gets its second.
+did not pass comes first, and every criterion gets a block before one gets its second. All of it is embedded
+compressed.
 """
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pytest_proofmap.evidence.models import Criterion, Evidence, Sample
-from pytest_proofmap.report.html.carried import pack
-from pytest_proofmap.report.html.texts import BlockTexts, Requests
+import pydantic_core
 
-__all__ = ["CarriedCases", "carry_cases"]
+from pytest_proofmap.evidence.models import Call, Criterion, Evidence, RecordedRequest, Sample
+from pytest_proofmap.report.nonpasses import CaseKinds
+
+__all__ = [
+    "INFORMATIVE_CHARACTERS",
+    "TEXT_CHARACTERS",
+    "BlockTexts",
+    "EmbeddedCases",
+    "Requests",
+    "embed_cases",
+    "pack",
+    "shortened",
+    "to_json",
+]
+
+INFORMATIVE_CHARACTERS = 200_000
+"""As much of one text as the page holds of a case that failed or flipped: more of it no page can show."""
+
+TEXT_CHARACTERS = 20_000
+"""As much of one text as the page holds where nothing asks for more."""
 
 BLOCK_CHARACTERS = 300_000
 """From this much JSON on a block is full."""
@@ -29,24 +50,27 @@ _LETTERS = {"passed": "p", "failed": "f", "error": "e", "skipped": "s"}
 _BROKEN = "b"
 """The letter of an error that is the test's own."""
 
-_MISSES = {"f", "e", _BROKEN}
+_NONPASSES = {"f", "e", _BROKEN}
 
 _PASSED = 2
 """The tier of the cases that every runtime passes."""
+
+Requests = tuple[Mapping[str, RecordedRequest], Mapping[str, RecordedRequest]]
+"""The requests of the run, and of the one that it is compared with."""
 
 Element = str
 """The compressed content of an element of the page."""
 
 
-class CarriedCases(NamedTuple):
-    """What the page carries of the cases."""
+class EmbeddedCases(NamedTuple):
+    """What the page holds of the cases."""
 
     indexes: list[Element]
     """One for each criterion."""
     blocks: list[Element]
-    left_out: int
+    truncated: int
     """Cases whose texts are only in the artifact."""
-    passing_left_out: int
+    passing_truncated: int
     """Those of them that every runtime passes."""
 
 
@@ -87,17 +111,19 @@ class _CriterionCases:
 
     def is_flipped(self, case: _Case) -> bool:
         """Return whether runtimes, or the two runs, differ."""
-        return len({bool(_MISSES & set(letters)) for each in self.columns if (letters := case.letters(each))}) > 1
+        return (
+            len({bool(_NONPASSES & set(letters)) for each in self.columns if (letters := case.letters(each))}) > 1
+        )
 
-    def is_missed(self, case: _Case) -> bool:
-        """Return whether any runtime misses the case."""
-        return any(_MISSES & set(case.letters(each)) for each in self.columns)
+    def is_failed(self, case: _Case) -> bool:
+        """Return whether any runtime does not pass the case."""
+        return any(_NONPASSES & set(case.letters(each)) for each in self.columns)
 
     def tiers(self) -> tuple[list[_Case], ...]:
-        """Return the cases by how much they tell: flipped, missed by all, passed by all."""
+        """Return the cases by how informative they are: flipped, failed by all, passed by all."""
         tiers: tuple[list[_Case], ...] = ([], [], [])
         for case in self.cases.values():
-            tiers[0 if self.is_flipped(case) else 1 if self.is_missed(case) else _PASSED].append(case)
+            tiers[0 if self.is_flipped(case) else 1 if self.is_failed(case) else _PASSED].append(case)
         return tiers
 
 
@@ -109,34 +135,35 @@ class _Block(NamedTuple):
     data: dict[str, Any]
 
 
-def carry_cases(evidence: Evidence, before: Evidence | None, room: int) -> CarriedCases:
-    """Return what the page carries of the cases.
+def embed_cases(evidence: Evidence, kinds: CaseKinds, before: Evidence | None, room: int) -> EmbeddedCases:
+    """Return what the page holds of the cases.
 
     Args:
         evidence: The run to show.
+        kinds: How its cases compare with the baseline.
         before: The run that it is compared with.
         room: Characters that the whole may take.
     """
     criteria = _criteria(evidence, before)
     requests = (evidence.requests, before.requests if before else {})
     # The numbers of the blocks come into the indexes at the end.
-    reserved = sum(len(pack(_index(each))) * 11 // 10 + 200 for each in criteria)
+    reserved = sum(len(pack(_index(each, kinds))) * 11 // 10 + 200 for each in criteria)
     blocks: list[Element] = []
-    used, left_out, passing = reserved, 0, 0
+    used, truncated, passing = reserved, 0, 0
     full = False
     for block in _by_interest(criteria, requests):
         element = "" if full else pack(block.data)
-        # A smaller block behind a large one would fit: but then less telling cases would displace others.
+        # A smaller block behind a large one would fit: but then less informative cases would displace others.
         full = full or used + len(element) > room
         if full:
-            left_out += len(block.cases)
+            truncated += len(block.cases)
             passing += len(block.cases) if block.tier == _PASSED else 0
             continue
         used += len(element)
         for case in block.cases:
             case.block = len(blocks)
         blocks.append(element)
-    return CarriedCases([pack(_index(each)) for each in criteria], blocks, left_out, passing)
+    return EmbeddedCases([pack(_index(each, kinds)) for each in criteria], blocks, truncated, passing)
 
 
 def _criteria(evidence: Evidence, before: Evidence | None) -> list[_CriterionCases]:
@@ -161,7 +188,7 @@ def _criteria(evidence: Evidence, before: Evidence | None) -> list[_CriterionCas
     return list(found.values())
 
 
-def _index(known: _CriterionCases) -> dict[str, Any]:
+def _index(known: _CriterionCases, kinds: CaseKinds) -> dict[str, Any]:
     cases = list(known.cases.values())
     places: dict[_Column | None, int] = {column: number for number, column in enumerate(known.columns)}
     return {
@@ -179,6 +206,7 @@ def _index(known: _CriterionCases) -> dict[str, Any]:
         "slices": [case.slice for case in cases],
         "blocks": [case.block for case in cases],
         "outcomes": [[case.letters(column) for case in cases] for column in known.columns],
+        "kinds": [[_kind(known, case, column, kinds) for case in cases] for column in known.columns],
         "messages": [
             {number: text for number, case in enumerate(cases) if (text := _message(case, column))}
             for column in known.columns
@@ -200,6 +228,31 @@ def _reference(known: _CriterionCases, column: _Column) -> _Column | None:
     return None if column.runtime == known.baseline else _Column(known.baseline, False)
 
 
+def _kind(known: _CriterionCases, case: _Case, column: _Column, kinds: CaseKinds) -> str | None:
+    """Return how a case went on a runtime beside what it is compared with; None where it was not asked."""
+    letters = case.letters(column)
+    if not letters or column.is_before:
+        return None
+    reference = _reference(known, column)
+    if reference is not None and reference.is_before:
+        return _changed(letters, case.letters(reference))
+    kind = kinds.get((known.criterion.id, case.id, column.runtime))
+    return kind or ("passed" if "p" in letters else "skipped")
+
+
+def _changed(letters: str, before: str) -> str:
+    """Return how a case went beside the same runtime's answers of the run before."""
+    if "f" not in letters:
+        if _BROKEN in letters:
+            return "broken"
+        if "e" in letters:
+            return "unavailable"
+        return "skipped" if "p" not in letters else "better" if "f" in before else "passed"
+    if "f" in before:
+        return "both"
+    return "worse" if "p" in before and not _NONPASSES & set(before) else "alone"
+
+
 def _message(case: _Case, column: _Column) -> str:
     for sample in case.samples.get(column, ()):
         if sample.message and sample.outcome in ("failed", "error"):
@@ -208,7 +261,7 @@ def _message(case: _Case, column: _Column) -> str:
 
 
 def _by_interest(criteria: Sequence[_CriterionCases], requests: Requests) -> Iterator[_Block]:
-    """Yield the blocks, the most telling first; each is made when it is its turn, so that few are in memory."""
+    """Yield the blocks, the most informative first; each is made in its turn, so that few are in memory."""
     tiers = [known.tiers() for known in criteria]
     for tier in range(_PASSED + 1):
         waiting = deque(
@@ -225,7 +278,7 @@ def _by_interest(criteria: Sequence[_CriterionCases], requests: Requests) -> Ite
 def _blocks(known: _CriterionCases, tier: int, cases: Sequence[_Case], requests: Requests) -> Iterator[_Block]:
     numbers = {case: number for number, case in enumerate(known.cases)}
     current: list[_Case] = []
-    texts = BlockTexts(requests, telling=tier != _PASSED)
+    texts = BlockTexts(requests, informative=tier != _PASSED)
     for case in cases:
         columns = [
             [(column.is_before, sample) for sample in case.samples.get(column, ())] for column in known.columns
@@ -234,6 +287,116 @@ def _blocks(known: _CriterionCases, tier: int, cases: Sequence[_Case], requests:
         current.append(case)
         if texts.size > BLOCK_CHARACTERS:
             yield _Block(tier, current, texts.data())
-            current, texts = [], BlockTexts(requests, telling=tier != _PASSED)
+            current, texts = [], BlockTexts(requests, informative=tier != _PASSED)
     if current:
         yield _Block(tier, current, texts.data())
+
+
+class BlockTexts:
+    """The texts of a block, each request once.
+
+    Args:
+        requests: What was asked, by key.
+        informative: Whether the cases failed or flipped, so that their texts are held at length.
+    """
+
+    def __init__(self, requests: Requests, *, informative: bool) -> None:
+        self.size = 0
+        """Bytes of JSON so far."""
+        self._requests = requests
+        self._limit = INFORMATIVE_CHARACTERS if informative else TEXT_CHARACTERS
+        self._cases: dict[int, Any] = {}
+        self._prompts: list[Any] = []
+        self._numbers: dict[bytes, int] = {}
+
+    def add(self, number: int, columns: Sequence[Sequence[tuple[bool, Sample]]]) -> None:
+        """Add a case.
+
+        Args:
+            number: Where the case stands in its criterion's index.
+            columns: Its samples by runtime, each with whether it is of the run that this one is compared with.
+        """
+        content = [[self._sample(sample, is_before) for is_before, sample in column] for column in columns]
+        self._cases[number] = content
+        self.size += len(to_json(content))
+
+    def data(self) -> dict[str, Any]:
+        """Return what the page unpacks."""
+        return {"prompts": self._prompts, "cases": self._cases}
+
+    def _sample(self, sample: Sample, is_before: bool) -> dict[str, Any]:
+        return {
+            "outcome": "spared" if sample.spared else "broken" if sample.error_kind == "test" else sample.outcome,
+            "message": shortened(sample.message, self._limit),
+            "latency": sample.latency_s,
+            "calls": [self._call(call, is_before) for call in sample.calls],
+        }
+
+    def _call(self, call: Call, is_before: bool) -> dict[str, Any]:
+        facts = {
+            "prompt": self._prompt(self._requests[is_before].get(call.key)),
+            "package": f"{call.prompt.name} ({call.prompt.variant or 'default'})" if call.prompt else None,
+            "runtime": call.runtime,
+            "model": call.model,
+            "source": call.source,
+            "attempts": call.attempts,
+            "error": f"{call.error.class_}: {call.error.message}" if call.error else None,
+            "input": call.input_tokens,
+            "output": call.output_tokens,
+            "cached": call.cached_input_tokens,
+            "estimated": call.usage_estimated,
+            "cost": call.cost_usd,
+            "latency": call.latency_s,
+            "finish": call.finish_reason,
+            "text": shortened(call.text, self._limit),
+            "tools": shortened(call.tool_calls, self._limit),
+        }
+        # Not a matter of equality: the first prompt is number 0.
+        said = ((name, value) for name, value in facts.items() if value is not None and value is not False)
+        return {name: value for name, value in said if value != ""}
+
+    def _prompt(self, request: RecordedRequest | None) -> int | None:
+        """Return where a request stands among those of the block, and take it up when it is new."""
+        if request is None:
+            return None
+        parts = {
+            "messages": request.messages,
+            "tools": request.tools,
+            "response_format": request.response_format,
+            "params": request.params,
+        }
+        content = {name: shortened(value, self._limit) for name, value in parts.items() if value}
+        text = to_json(content)
+        known = self._numbers.get(text)
+        if known is None:
+            known = self._numbers[text] = len(self._prompts)
+            self._prompts.append(content)
+            self.size += len(text)
+        return known
+
+
+def pack(data: Any) -> str:
+    """Return data as JSON, compressed with gzip, in base64: nothing in it can end the element that holds it."""
+    # Level 6 takes a third of the time of 9 and the result is 1 % larger. No time of making: the same data is
+    # the same text.
+    return base64.b64encode(gzip.compress(to_json(data), 6, mtime=0)).decode("ascii")
+
+
+def to_json(data: Any) -> bytes:
+    """Return data as JSON in UTF-8; halves of surrogate pairs, which have no form there, are escaped."""
+    try:
+        return pydantic_core.to_json(data, inf_nan_mode="null")
+    except pydantic_core.PydanticSerializationError:
+        return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def shortened(value: Any, limit: int = TEXT_CHARACTERS) -> Any:
+    """Return data with each long text cut, as ``{"text": ..., "more": characters truncated}``."""
+    if isinstance(value, str):
+        more = len(value) - limit
+        return {"text": value[:limit], "more": more} if more > 0 else value
+    if isinstance(value, dict):
+        return {name: shortened(part, limit) for name, part in value.items()}
+    if isinstance(value, list):
+        return [shortened(part, limit) for part in value]
+    return value

@@ -1,41 +1,29 @@
-"""The report put together: one HTML page that carries all that it needs and asks no network for anything."""
+"""The report put together: one HTML page that holds all that it needs and asks no network for anything."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup, escape
 
 from pytest_proofmap.decide.ratios import CASES_FOR_P95
-from pytest_proofmap.decide.wording import assumptions
-from pytest_proofmap.evidence.models import Evidence
+from pytest_proofmap.evidence.models import Evidence, Price, PromptVariant, Status
 from pytest_proofmap.report.difference import Compared, evidence_notes, sections, summary_of
-from pytest_proofmap.report.html.carried import to_json
-from pytest_proofmap.report.html.cases import CarriedCases, carry_cases
-from pytest_proofmap.report.html.charts import chart_data
-from pytest_proofmap.report.html.decisions import missing_evidence, routes, saving
-from pytest_proofmap.report.html.facts import (
-    attribution,
-    configured_runtimes,
-    figure_rows,
-    prompts,
-    provenance,
-)
-from pytest_proofmap.report.html.matrix import matrix, runtimes_shown
-from pytest_proofmap.report.labels import short_labels
-from pytest_proofmap.report.summary import Summary
-from pytest_proofmap.report.totals_line import totals_line
-from pytest_proofmap.report.verdict_line import verdict_line
-from pytest_proofmap.report.wording import SIGNS, WORDS, plural
+from pytest_proofmap.report.figures import SIGNS, WORDS, plural
+from pytest_proofmap.report.html.cases import EmbeddedCases, embed_cases, shortened, to_json
+from pytest_proofmap.report.view import CellView, View
 from pytest_proofmap.visible import visible
 
-__all__ = ["LIMIT_BYTES", "html_report"]
+__all__ = ["LIMIT_BYTES", "cell_link", "html_report"]
 
 LIMIT_BYTES = 15_000_000
 """A page stays below this size."""
@@ -46,10 +34,34 @@ _ROWS_SHOWN = 12
 _LIBRARIES = ("d3.min.js", "preact.min.js", "preact-hooks.min.js", "htm.min.js", "diff.min.js")
 _SCRIPTS = ("visible.js", "store.js", "filters.js", "rows.js", "cases.js", "charts.js", "page.js")
 
+_Place = tuple[str, str | None, str]
+"""Criterion, slice and runtime of a cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the run that this one is compared with says of the cells."""
+
+    statuses: Mapping[_Place, Status | None]
+    objectives: Mapping[tuple[str, str], Status]
+    """Verdicts on objectives as a whole, by objective and runtime."""
+    flipped: Collection[_Place]
+    """Cells with a case that passes in one run and fails in the other."""
+
+    def was(self, cell: CellView) -> str | None:
+        """Return the verdict of the cell before, where it was another."""
+        status = self.statuses.get((cell.criterion, cell.slice, cell.runtime))
+        return WORDS[status] if status is not None and cell.status not in (None, status) else None
+
+    def objective_was(self, objective: str, runtime: str, status: Status) -> str | None:
+        """Return the verdict on an objective before, where it was another."""
+        before = self.objectives.get((objective, runtime))
+        return WORDS[before] if before is not None and before != status else None
+
 
 def html_report(
     evidence: Evidence,
-    summary: Summary,
+    view: View,
     *,
     compared: Compared | None = None,
     artifact_sha256: str | None = None,
@@ -57,53 +69,43 @@ def html_report(
     """Yield the page, part by part.
 
     Args:
-        evidence: The decided artifact.
-        summary: The same in figures, with what fails the run and the commands to go on with.
+        evidence: The decided artifact, for the texts that the page holds.
+        view: The same as it is shown.
         compared: The comparison that the page shows, ``evidence`` being its new side.
         artifact_sha256: SHA-256 of the artifact's file.
     """
-    before = compared.old if compared else None
+    old = compared.old if compared else None
     style = _read("report.css")
     scripts = [*(_read("vendor", name) for name in _LIBRARIES), _own_script()]
-    groups, charts = matrix(evidence, before), chart_data(evidence)
+    charts = view.charts()
     page: dict[str, Any] = {
         "style": Markup(style),
         "policy": _policy(style, scripts),
         "words": WORDS,
         "signs": SIGNS,
-        "run": evidence.run,
-        "headline": _headline(summary, compared),
-        "calls": totals_line(summary),
-        "saving": saving(evidence, estimated=summary.estimated),
-        "findings": summary.findings,
-        "notices": _notices(summary, compared),
-        "difference": _difference(compared),
-        "routes": routes(evidence),
-        "undecided": _undecided(evidence),
-        "runtimes": runtimes_shown(evidence.objectives),
-        "baselines": {objective.baseline for objective in evidence.objectives},
-        "slices": _slices(evidence),
-        "groups": groups,
+        "view": view,
+        "run": view.run,
+        "headline": _headline(view, compared),
+        "before": _before(evidence, old) if old else None,
+        "notices": _notices(view, compared),
+        "compared": compared,
+        "difference": sections(compared) if compared else (),
+        "slices": sorted({row.slice for criterion in view.criteria for row in criterion.slices}),
         "charts": charts,
-        "figures": list(figure_rows(summary)),
-        "missing": missing_evidence(evidence),
-        "attribution": list(attribution(evidence)),
-        "provenance": list(provenance(evidence, artifact_sha256)),
-        "configured": list(configured_runtimes(evidence)),
-        "prompts": list(prompts(evidence)),
-        "next_steps": summary.next_steps,
+        "provenance": list(_provenance(evidence, view, artifact_sha256)),
+        "configured": evidence.runtimes,
+        "prompts": list(_prompts(evidence)),
         "rows_shown": _ROWS_SHOWN,
         "cases_for_p95": CASES_FOR_P95,
-        "footer": " ".join(assumptions(evidence.objectives, evidence.criteria, everything=True)),
     }
     licences = Markup('<script type="text/plain" id="licences">') + _inert(_read("vendor", "LICENSES.txt"))
     # The cases get the room that all else leaves, so all else is made first.
     template = _environment().get_template("page.html.j2")
-    facts = _facts(evidence, charts, is_comparison=compared is not None)
-    fixed = len(template.render(page, left_out="").encode("utf-8", "replace"))
+    facts = _facts(view, charts, is_comparison=compared is not None)
+    fixed = len(template.render(page, truncated="").encode("utf-8", "replace"))
     fixed += sum(map(len, scripts)) + len(licences) + len(facts) + 20_000
-    cases = carry_cases(evidence, before, LIMIT_BYTES - fixed)
-    yield template.render(page, left_out=_left_out(cases))
+    cases = embed_cases(evidence, view.kinds, old, LIMIT_BYTES - fixed)
+    yield template.render(page, truncated=_truncated(cases))
     yield facts
     yield from _elements("index", cases.indexes)
     yield from _elements("block", cases.blocks)
@@ -124,6 +126,9 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["lines"] = _lines
     environment.filters["raw_text"] = _raw_text
+    environment.filters["price"] = _price
+    environment.filters["params"] = _params
+    environment.globals["cell_link"] = cell_link
     return environment
 
 
@@ -139,6 +144,15 @@ def _lines(text: str) -> Markup:
 def _raw_text(text: str) -> Markup:
     """Return a value that scripts compare with others, in characters that a page can hold."""
     return Markup(escape(text.encode("utf-8", "replace").decode("utf-8")))
+
+
+def cell_link(criterion: str, runtime: str, slice_name: str | None) -> str:
+    """Return the address of a cell's cases: what the page shows stands behind the ``#``, to survive a reload."""
+    parts = {"criterion": criterion, "runtime": runtime}
+    if slice_name is not None:
+        parts["slice"] = slice_name
+    # A half of a surrogate pair has no form in an address.
+    return "#" + "&".join(f"{name}={quote(value, safe='', errors='replace')}" for name, value in parts.items())
 
 
 def _read(*place: str) -> str:
@@ -163,12 +177,11 @@ def _source(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
-def _facts(evidence: Evidence, charts: Sequence[dict[str, Any]], *, is_comparison: bool) -> str:
-    labels = short_labels(criterion.id for criterion in evidence.criteria)
+def _facts(view: View, charts: Sequence[dict[str, Any]], *, is_comparison: bool) -> str:
     facts = {
         "criteria": [
-            {"id": criterion.id, "label": labels[criterion.id], "objective": criterion.objective}
-            for criterion in evidence.criteria
+            {"id": criterion.id, "label": criterion.label, "objective": criterion.objective}
+            for criterion in view.criteria
         ],
         "comparison": is_comparison,
         "words": WORDS,
@@ -187,45 +200,111 @@ def _inert(text: str) -> str:
     return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _undecided(evidence: Evidence) -> str:
-    """Return why nothing is decided, where nothing is."""
-    if evidence.run.shard:
-        return "it is one shard of a run"
-    failed = any(objective.decision_error is not None for objective in evidence.objectives)
-    return "deciding failed" if failed else "no criterion ran"
-
-
-def _slices(evidence: Evidence) -> list[str]:
-    return sorted({cell.slice for each in evidence.criteria for cell in each.cells if cell.slice is not None})
-
-
-def _headline(summary: Summary, compared: Compared | None) -> str:
+def _headline(view: View, compared: Compared | None) -> str:
     if compared is not None:
-        return "; ".join(summary_of(compared.drift)) or "No regression and no drift"
-    line = verdict_line(summary)
+        text = "; ".join(summary_of(compared.drift)) or "no change for the worse and no drift"
+        return text[0].upper() + text[1:]
+    line = view.headline
     text = line.text[0].upper() + line.text[1:]
     return f"{line.sign} {text}" if line.sign else text
 
 
-def _notices(summary: Summary, compared: Compared | None) -> list[str]:
-    notices = [] if summary.run.complete else [f"Incomplete evidence: {'; '.join(summary.run.incomplete_reasons)}"]
-    return [*notices, *summary.notes, *(evidence_notes(compared) if compared else ())]
+def _notices(view: View, compared: Compared | None) -> list[str]:
+    notices = [] if view.incomplete is None else [f"Incomplete evidence: {view.incomplete}"]
+    return [*notices, *view.notes, *(evidence_notes(compared) if compared else ())]
 
 
-def _difference(compared: Compared | None) -> dict[str, Any] | None:
-    if compared is None:
-        return None
-    return {
-        "sections": sections(compared),
-        "old_started": compared.old.run.started_at,
-        "new_started": compared.new.run.started_at,
-    }
-
-
-def _left_out(cases: CarriedCases) -> str:
-    if not cases.left_out:
+def _truncated(cases: EmbeddedCases) -> str:
+    if not cases.truncated:
         return ""
-    what = f"Prompts and answers of {plural(cases.left_out, 'case')}"
-    if cases.passing_left_out == cases.left_out:
+    what = f"Prompts and answers of {plural(cases.truncated, 'case')}"
+    if cases.passing_truncated == cases.truncated:
         what += ", which every runtime passes,"
     return f"{what} are left out to keep this page below {LIMIT_BYTES // 1_000_000} MB. The artifact has them."
+
+
+def _before(evidence: Evidence, old: Evidence) -> Before:
+    return Before(
+        statuses={
+            (criterion.id, cell.slice, cell.runtime): cell.status
+            for criterion in old.criteria
+            for cell in criterion.cells
+        },
+        objectives={
+            (objective.name, verdict.runtime): verdict.status
+            for objective in old.objectives
+            for verdict in objective.verdicts
+            if verdict.slice is None
+        },
+        flipped=_flipped(evidence, old),
+    )
+
+
+def _flipped(evidence: Evidence, old: Evidence) -> set[_Place]:
+    flipped: set[_Place] = set()
+    earlier = _outcomes(old)
+    for (criterion, case, runtime), (slice_name, outcomes) in _outcomes(evidence).items():
+        _, before = earlier.get((criterion, case, runtime), (None, set()))
+        if {"passed"} in (outcomes, before) and "failed" in outcomes | before:
+            flipped |= {(criterion, None, runtime), (criterion, slice_name, runtime)}
+    return flipped
+
+
+def _outcomes(evidence: Evidence) -> dict[tuple[str, str, str], tuple[str | None, set[str]]]:
+    """Return by criterion, case and runtime the case's slice and how its samples went."""
+    outcomes: dict[tuple[str, str, str], tuple[str | None, set[str]]] = {}
+    for sample in evidence.samples:
+        if sample.outcome != "skipped":
+            place = (sample.criterion, sample.case, sample.runtime)
+            outcomes.setdefault(place, (sample.slice, set()))[1].add(sample.outcome)
+    return outcomes
+
+
+def _provenance(evidence: Evidence, view: View, artifact_sha256: str | None) -> Iterator[tuple[str, str]]:
+    """Yield what identifies the run, name by name."""
+    run = evidence.run
+    yield "Run", run.id
+    yield "Started", run.started_at
+    yield "Finished", run.finished_at
+    if run.git is not None:
+        yield "Commit", run.git.commit + (" with uncommitted changes" if run.git.dirty else "")
+    versions = run.versions
+    yield (
+        "Versions",
+        (
+            f"ProofMap {versions.proofmap}, pytest {versions.pytest}, Python {versions.python}, "
+            f"LiteLLM {versions.litellm or 'not called'}"
+        ),
+    )
+    yield "Evidence", "complete" if view.incomplete is None else f"incomplete: {view.incomplete}"
+    if artifact_sha256 is not None:
+        yield "SHA-256 of the artifact", artifact_sha256
+    criteria = plural(len(evidence.criteria), "criterion", "criteria")
+    yield "Observed", f"{plural(len(evidence.samples), 'sample')} of {criteria}"
+
+
+def _price(price: Price | None) -> str:
+    if price is None:
+        return "unknown"
+    cached = f", cached {price.cached_input_per_mtok:g}" if price.cached_input_per_mtok is not None else ""
+    return f"${price.input_per_mtok:g} in, ${price.output_per_mtok:g} out{cached}"
+
+
+def _params(params: Mapping[str, Any]) -> str:
+    return json.dumps(params, ensure_ascii=False) if params else ""
+
+
+def _prompts(evidence: Evidence) -> Iterator[dict[str, Any]]:
+    """Yield the prompt packages that rendered requests."""
+    for name, variants in evidence.prompts.items():
+        for variant, content in variants.items():
+            yield {"name": name, "variant": variant, "content": content, "messages": list(_messages(content))}
+
+
+def _messages(content: PromptVariant) -> Iterator[tuple[str, str]]:
+    for message in content.messages:
+        text = message.get("content")
+        short = shortened(text if isinstance(text, str) else json.dumps(text, ensure_ascii=False, indent=1))
+        if not isinstance(short, str):
+            short = f"{short['text']}\n[{short['more']:,} more characters]"
+        yield str(message.get("role", "")), short

@@ -12,7 +12,7 @@ from pytest_proofmap.decide.economics import cost_per_1k_usd
 from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.decide.outage import routes_of
 from pytest_proofmap.evidence.models import Outcome
-from pytest_proofmap.report.figures import runtime_figures
+from pytest_proofmap.report.costs import runtime_figures
 
 CRITERION = "t.py::test_x"
 
@@ -56,8 +56,7 @@ def test_lock_whatif_and_summary_say_the_same() -> None:
     evidence = decide_evidence(evidence.model_copy(update={"samples": samples}))
     rows = observe(evidence.samples)
     summary = {
-        each.runtime: each.cost_per_1k_usd
-        for each in runtime_figures(rows, evidence.criteria, evidence.objectives)
+        each.runtime: each.per_1k.usd for each in runtime_figures(rows, evidence.criteria, evidence.objectives)
     }
     assert all(summary.values())
     (route,) = routes_of(evidence)

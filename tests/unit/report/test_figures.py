@@ -7,7 +7,7 @@ from stored_evidence import decided
 
 from pytest_proofmap.decide.observation import Observation
 from pytest_proofmap.evidence.models import Outcome
-from pytest_proofmap.report.figures import RuntimeFigures, runtime_figures
+from pytest_proofmap.report.costs import RuntimeFigures, runtime_figures
 
 CRITERION = "tests/test_a.py::test_x"
 
@@ -26,13 +26,13 @@ def figures(outcomes: dict[str, list[Outcome]]) -> dict[str, RuntimeFigures]:
 def test_errors_make_no_runtime_cheaper() -> None:
     """The cost of 1,000 cases is that of answered ones."""
     found = figures({"base": ["passed", "passed"], "mini": ["passed", "error"]})
-    assert found["mini"].cost_usd == 1.0
-    assert found["mini"].cost_per_1k_usd == found["base"].cost_per_1k_usd == 1000.0
-    assert found["mini"].cost_ratio == pytest.approx(1.0)
+    assert found["mini"].cost.usd == 1.0
+    assert found["mini"].per_1k.usd == found["base"].per_1k.usd == 1000.0
+    assert found["mini"].gain.ratio == pytest.approx(1.0)
 
 
 def test_a_runtime_that_never_answered_has_no_price() -> None:
     """Nothing answered is not for free: what a case costs is unknown."""
     found = figures({"base": ["passed", "passed"], "mini": ["error", "error"]})
-    assert found["mini"].cost_per_1k_usd is None
-    assert found["mini"].cost_ratio is None
+    assert found["mini"].per_1k.usd is None
+    assert found["mini"].gain.ratio is None

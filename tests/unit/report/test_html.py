@@ -17,19 +17,16 @@ from stored_evidence import decided
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.report.html import cases as cases_module
 from pytest_proofmap.report.html import document
-from pytest_proofmap.report.html.carried import TEXT_CHARACTERS, pack, shortened
-from pytest_proofmap.report.html.cases import carry_cases
-from pytest_proofmap.report.html.decisions import missing_evidence, routes, saving
-from pytest_proofmap.report.html.links import cell_link
-from pytest_proofmap.report.html.matrix import matrix
-from pytest_proofmap.report.summary import summarize_evidence
+from pytest_proofmap.report.html.cases import TEXT_CHARACTERS, embed_cases, pack, shortened
+from pytest_proofmap.report.html.document import cell_link
+from pytest_proofmap.report.view import view_of_evidence
 
 PLENTY = 10_000_000
 
 
 def page_of(evidence: Evidence) -> str:
     """Return the page of an artifact."""
-    return "".join(document.html_report(evidence, summarize_evidence(evidence)))
+    return "".join(document.html_report(evidence, view_of_evidence(evidence)))
 
 
 class Scripts(HTMLParser):
@@ -96,7 +93,7 @@ def test_nothing_carried_can_end_its_element() -> None:
 def test_an_index_tells_every_case() -> None:
     """Outcomes, messages, slices and the cells' reasons are there for each case and runtime."""
     evidence = decided({"t.py::test_a": {"base": "PPPP", "mini": "PFES"}}, slices=("x=1", "x=2"))
-    (index,) = map(unpacked, carry_cases(evidence, None, PLENTY).indexes)
+    (index,) = map(unpacked, embed_cases(evidence, {}, None, PLENTY).indexes)
     assert index["cases"] == ["c0", "c1", "c2", "c3"]
     assert index["slices"] == ["x=1", "x=2", "x=1", "x=2"]
     assert index["outcomes"] == [["p", "p", "p", "p"], ["p", "f", "e", "s"]]
@@ -112,17 +109,17 @@ def test_what_failed_is_carried_before_what_passed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(cases_module, "BLOCK_CHARACTERS", 1)
     outcomes = {"base": "P" * 20, "mini": "P" * 17 + "FFF"}
     evidence = decided({"t.py::test_a": outcomes, "t.py::test_b": outcomes})
-    whole = carry_cases(evidence, None, PLENTY)
+    whole = embed_cases(evidence, {}, None, PLENTY)
     assert len(whole.blocks) == 40
-    assert (whole.left_out, whole.passing_left_out) == (0, 0)
+    assert (whole.truncated, whole.passing_truncated) == (0, 0)
     room = sum(map(len, whole.indexes)) * 11 // 10 + 400 + sum(map(len, whole.blocks[:8])) + 50
-    some = carry_cases(evidence, None, room)
+    some = embed_cases(evidence, {}, None, room)
     assert 6 <= len(some.blocks) < 40
     for index in map(unpacked, some.indexes):
         assert all(block >= 0 for block in index["blocks"][17:])
-    assert some.left_out == some.passing_left_out == 40 - len(some.blocks)
-    none = carry_cases(evidence, None, 0)
-    assert (none.left_out, none.passing_left_out, none.blocks) == (40, 34, [])
+    assert some.truncated == some.passing_truncated == 40 - len(some.blocks)
+    none = embed_cases(evidence, {}, None, 0)
+    assert (none.truncated, none.passing_truncated, none.blocks) == (40, 34, [])
 
 
 def test_a_page_stays_below_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,23 +188,25 @@ def test_the_matrix_has_a_row_for_each_slice() -> None:
         {"t.py::test_a": {"base": "PPPP", "mini": "PPPF"}},
         slices=("x=2", "x=1"),
     )
-    (group,) = matrix(evidence)
-    assert [(row.label, row.slice, row.slices) for row in group.rows[:3]] == [
-        ("test_a", None, 2),
-        ("x=1", "x=1", 0),
-        ("x=2", "x=2", 0),
-    ]
-    first = group.rows[0].entries
-    assert first[1] is not None
-    assert (first[1].counts, first[1].rate, first[1].flips) == ("3/4", "75 %", "−1")
+    (criterion,) = view_of_evidence(evidence).criteria
+    assert criterion.label == "test_a"
+    assert [row.slice for row in criterion.rows] == [None, "x=1", "x=2"]
+    cell = criterion.whole.cells["mini"]
+    assert cell.rate is not None
+    assert (cell.counts, cell.rate.text, cell.flips) == ("3/4", "75 %", "−1")
+
+
+def saving(evidence: Evidence) -> str | None:
+    """Return what following the recommendations would save."""
+    return view_of_evidence(evidence).saving()
 
 
 def test_what_the_recommended_primaries_would_cost() -> None:
     """The sum counts each objective at its recommended primary, and is not given where a price is unknown."""
     outcomes = {"base": "P" * 60, "mini": "P" * 60}
-    assert saving(decided({"t.py::test_a": outcomes}), estimated=False) == "$0.12 → $0.012 for these cases (−90%)"
-    assert saving(decided({"t.py::test_a": outcomes}, unpriced=["mini"]), estimated=False) is None
-    assert saving(decided({"t.py::test_a": {"base": "PP", "mini": "PF"}}), estimated=False) is None
+    assert saving(decided({"t.py::test_a": outcomes})) == "$0.12 → $0.012 for these cases (−90%)"
+    assert saving(decided({"t.py::test_a": outcomes}, unpriced=["mini"])) is None
+    assert saving(decided({"t.py::test_a": {"base": "PP", "mini": "PF"}})) is None
 
 
 def test_samples_that_were_spared_save_nothing() -> None:
@@ -219,9 +218,9 @@ def test_samples_that_were_spared_save_nothing() -> None:
         else each
         for number, each in enumerate(evidence.samples)
     ]
-    assert saving(evidence, estimated=False) == "$0.12 → $0.012 for these cases (−90%)"
+    assert saving(evidence) == "$0.12 → $0.012 for these cases (−90%)"
     spared = evidence.model_copy(update={"samples": samples})
-    assert saving(spared, estimated=False) == "$0.060 → $0.0060 for these cases (−90%)"
+    assert saving(spared) == "$0.060 → $0.0060 for these cases (−90%)"
 
 
 def test_promotions_come_first_and_missing_evidence_nearest_first() -> None:
@@ -233,8 +232,8 @@ def test_promotions_come_first_and_missing_evidence_nearest_first() -> None:
             "t.py::test_moves": {"base": "P" * 60, "mini": "P" * 60},
         }
     )
-    assert [route.objective for route in routes(evidence)] == ["moves", "far", "near"]
-    assert [each.label for each in missing_evidence(evidence)] == ["test_near", "test_far"]
+    assert [route.objective for route in view_of_evidence(evidence).routes] == ["moves", "far", "near"]
+    assert [each.label for each in view_of_evidence(evidence).missing] == ["test_near", "test_far"]
 
 
 def test_an_address_holds_any_name() -> None:

@@ -12,7 +12,8 @@ from stored_evidence import decided, undecided
 
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.report.markdown import COMMENT_BYTES, MARKER, STEP_SUMMARY_BYTES, markdown_report
-from pytest_proofmap.report.summary import Summary, summarize_evidence
+from pytest_proofmap.report.result import result_of_evidence
+from pytest_proofmap.report.view import view_of, view_of_evidence
 from pytest_proofmap.run.findings import Finding
 
 ALL = {"tests/test_a.py::test_x": {"base": "P" * 60, "mini": "P" * 60, "haiku": "P" * 40 + "F" * 20}}
@@ -26,7 +27,7 @@ EVIL = "<script>alert(1)</script> | `x` @me #12 [a](https://e.example) </td></de
 
 def report(evidence: Evidence, limit: int = COMMENT_BYTES, **changes: Any) -> str:
     """Return the report on an artifact."""
-    return markdown_report(replace(summarize_evidence(evidence), **changes), limit)
+    return markdown_report(replace(view_of_evidence(evidence), **changes), limit)
 
 
 def check(text: str) -> Rendered:
@@ -200,14 +201,13 @@ def test_hostile_names_and_messages_mean_nothing() -> None:
         slices=[EVIL, "language=fr"],
         run={"id": EVIL, "complete": False, "incomplete_reasons": [EVIL]},
     )
-    summary = summarize_evidence(evidence)
-    misses = [miss._replace(message=EVIL, case=EVIL) for miss in summary.misses]
-    (criterion,) = summary.criteria
+    (criterion,) = evidence.criteria
     cells = [cell.model_copy(update={"reason": EVIL}) for cell in criterion.cells]
+    criteria = [criterion.model_copy(update={"cells": cells})]
+    view = view_of_evidence(evidence.model_copy(update={"criteria": criteria}))
     hostile = replace(
-        summary,
-        misses=misses,
-        criteria=[criterion.model_copy(update={"cells": cells})],
+        view,
+        nonpasses=tuple(replace(case, message=EVIL, case=EVIL) for case in view.nonpasses),
         warnings=(EVIL,),
         findings=(Finding(EVIL, EVIL), Finding("- " + EVIL, "1. " + EVIL)),
         next_steps=(EVIL,),
@@ -227,8 +227,8 @@ def test_hostile_names_and_messages_mean_nothing() -> None:
 
 def test_a_run_without_texts_has_no_column_for_them() -> None:
     """Where no message was kept, regressions are named all the same, and nothing stands empty."""
-    summary = summarize_evidence(decided(ALL))
-    silent = replace(summary, misses=[miss._replace(message="") for miss in summary.misses])
+    view = view_of_evidence(decided(ALL))
+    silent = replace(view, nonpasses=tuple(replace(case, message="") for case in view.nonpasses))
     text = markdown_report(silent, COMMENT_BYTES)
     assert "\n| runtime | case |\n" in text
     assert "test_x[c40]" in check(text).text
@@ -237,14 +237,15 @@ def test_a_run_without_texts_has_no_column_for_them() -> None:
 def test_huge_messages_and_names_are_clipped() -> None:
     """Ten megabytes in a message, a reason or a name leave the report small."""
     huge = "<x>@" * 2_500_000
-    summary: Summary = summarize_evidence(decided(ALL))
-    misses = [miss._replace(message=huge, case=huge) for miss in summary.misses[:5]]
-    text = markdown_report(replace(summary, misses=misses, warnings=(huge,), next_steps=(huge,)), COMMENT_BYTES)
+    view = view_of_evidence(decided(ALL))
+    cases = tuple(replace(case, message=huge, case=huge) for case in view.nonpasses[:5])
+    text = markdown_report(replace(view, nonpasses=cases, warnings=(huge,), next_steps=(huge,)), COMMENT_BYTES)
     assert 3_000 < len(text.encode()) < COMMENT_BYTES
     assert "</details>" in text
 
 
 def test_left_out_runtimes_are_not_shown() -> None:
     """A runtime that a decision leaves out has no column and no cases."""
-    text = report(decided(ALL), left_out=frozenset({"haiku"}))
+    view = view_of(result_of_evidence(decided(ALL)), excluded=["haiku"])
+    text = markdown_report(view, COMMENT_BYTES)
     assert "haiku" not in text.replace("then haiku", "")

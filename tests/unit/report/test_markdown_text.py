@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rendered_markdown import Rendered, render
 
-from pytest_proofmap.report.markdown_text import clip, clip_middle, code, prose, shown
+from pytest_proofmap.report.markdown import clip, clip_middle, code, prose, shown
 
 HOSTILE = [
     "a|b\\|c\\\\|d",

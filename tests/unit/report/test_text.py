@@ -11,9 +11,9 @@ from stored_evidence import decided
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.evidence.models import Evidence, Recommendation
 from pytest_proofmap.report.page import Page, width_of
-from pytest_proofmap.report.summary import summarize_evidence
+from pytest_proofmap.report.result import result_of_evidence
 from pytest_proofmap.report.text import render
-from pytest_proofmap.report.verdict_line import verdict_line
+from pytest_proofmap.report.view import view_of, view_of_evidence
 from pytest_proofmap.run.findings import Finding
 
 ALL = {"tests/test_a.py::test_x": {"base": "P" * 60, "mini": "P" * 60, "haiku": "P" * 40 + "F" * 20}}
@@ -22,8 +22,8 @@ FEW = {"tests/test_a.py::test_x": {"base": "P" * 20, "mini": "P" * 20}}
 
 def lines_of(evidence: Evidence, page: Page | None = None, verbosity: int = 0, **changes: Any) -> list[str]:
     """Return the lines of the summary of an artifact."""
-    summary = replace(summarize_evidence(evidence), **changes)
-    return render(summary, page or Page(), verbosity=verbosity)
+    view = replace(view_of_evidence(evidence), **changes)
+    return render(view, page or Page(), verbosity=verbosity)
 
 
 def text_of(evidence: Evidence, page: Page | None = None, verbosity: int = 0, **changes: Any) -> str:
@@ -51,9 +51,11 @@ def test_signs_survive_without_colour(encoding: str, qualified: str, not_qualifi
     text.encode(encoding)
 
 
-def test_pass_rate_bound() -> None:
-    """The bound is the pass rate that the cases show at the bar's confidence: 20 passed cases show 86 %."""
-    assert "20/20 ≥86%" in text_of(decided(FEW))
+def test_pass_rate_interval() -> None:
+    """Beside the counts stands the interval of the pass rate at the bar's confidence, with what it is."""
+    text = text_of(decided(FEW))
+    assert "20/20 83–100 %" in text
+    assert "n–m %: two-sided interval of the pass rate, at 95 % confidence" in text
 
 
 def test_recommendation_line() -> None:
@@ -96,7 +98,7 @@ def test_errors_are_not_failures() -> None:
     """Cases without an outcome are counted by reason, apart from failures."""
     text = text_of(decided({"t.py::test_x": {"base": "P" * 30, "mini": "P" * 20 + "E" * 10}}))
     assert "mini was unavailable in 10 cases (errors, not failures) 10× APIConnectionError: refused" in text
-    assert "20/30 ≥50% 10U" in text
+    assert "20/30 47–83 % 10U" in text
     assert "U: unavailable, counted as not passed" in text
     assert "mini fails" not in text
 
@@ -108,7 +110,7 @@ def test_a_tests_own_errors_are_no_unavailability() -> None:
     samples = [each.model_copy(update=update) if each.outcome == "error" else each for each in evidence.samples]
     text = text_of(decide_evidence(evidence.model_copy(update={"samples": samples})))
     assert "unavailable" not in text
-    assert "20/30 ≥50% 10E" in text
+    assert "20/30 47–83 % 10E" in text
     assert "E: the test's own error, no verdict on the model" in text
     assert "This does not hold (1 finding): - 10 tests broke by NameError: x, such as" in text
 
@@ -126,8 +128,10 @@ def test_slices_have_rows_and_routes() -> None:
     half = {"t.py::test_x": {"base": "P" * 120, "mini": "PF" * 60}}
     evidence = decided(half, slices=["language=en", "language=fr"])
     lines = lines_of(evidence)
-    assert any(line.split() == ["language=en", "60/60", "≥95%", "✓", "60/60", "≥95%"] for line in lines)
-    assert any(line.split() == ["language=fr", "60/60", "≥95%", "✗", "0/60", "≥0%"] for line in lines)
+    assert any(
+        line.split() == ["language=en", "60/60", "94–100", "%", "✓", "60/60", "94–100", "%"] for line in lines
+    )
+    assert any(line.split() == ["language=fr", "60/60", "94–100", "%", "✗", "0/60", "0–6", "%"] for line in lines)
     text = text_of(evidence)
     assert "0 of 1 objective can move to a challenger, 1 on some slices (1 of 2)" in text
     assert "x language=en → mini (then base): 10× cheaper" in text
@@ -148,7 +152,7 @@ def test_the_headline_counts_the_traffic_that_moves() -> None:
 
     def headline(*recommendations: Recommendation) -> str:
         changed = objective.model_copy(update={"recommendations": list(recommendations)})
-        return verdict_line(summarize_evidence(evidence.model_copy(update={"objectives": [changed]}))).text
+        return view_of_evidence(evidence.model_copy(update={"objectives": [changed]})).headline.text
 
     assert headline(cheap, *kept) == "0 of 1 objective can move to a challenger"
     assert headline(cheap, moved, kept[1]) == (
@@ -201,7 +205,7 @@ def test_unknown_price_of_live_calls() -> None:
     """What was spent is unknown, and not zero, when nothing that was called has a price."""
     evidence = decided(FEW, unpriced=["base", "mini"], source="live")
     totals = evidence.totals.model_copy(update={"list_usd": 0.0})
-    assert "40 calls (40 live), spent unknown criterion" in text_of(evidence, totals=totals)
+    assert "40 calls (40 live), spent unknown criterion" in text_of(evidence.model_copy(update={"totals": totals}))
 
 
 def test_estimated_usage() -> None:
@@ -259,7 +263,8 @@ def test_short_form() -> None:
 
 def test_left_out_runtimes_are_not_shown() -> None:
     """A runtime that a decision leaves out has no column and no cases."""
-    assert "haiku" not in text_of(decided(ALL), left_out=frozenset({"haiku"}))
+    view = view_of(result_of_evidence(decided(ALL)), excluded=["haiku"])
+    assert "haiku" not in "\n".join(render(view, Page(), verbosity=2)).replace("(then haiku", "")
 
 
 def test_nothing_run() -> None:

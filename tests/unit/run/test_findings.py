@@ -9,9 +9,9 @@ from stored_evidence import undecided
 
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.evidence.models import Evidence, Sample
-from pytest_proofmap.report.stored import stored_findings
-from pytest_proofmap.report.summary import summarize_evidence
-from pytest_proofmap.report.verdict_line import verdict_line
+from pytest_proofmap.report.result import result_of_evidence
+from pytest_proofmap.report.run_view import estimated_in
+from pytest_proofmap.report.view import view_of_evidence
 from pytest_proofmap.runtime.attempt import AttemptError
 from pytest_proofmap.runtime.limits import CIRCUIT_FAILURES, Limits
 
@@ -37,7 +37,7 @@ def evidence(base: str, mini: str, bar: dict[str, Any] | None = None, **changes:
 
 def texts(found: Evidence) -> list[str]:
     """Return the findings' texts."""
-    return [finding.text for finding in stored_findings(found, strict=None)]
+    return [finding.text for finding in result_of_evidence(found).findings]
 
 
 def broken(message: str, **more: Any) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def test_a_server_that_is_down_is_one_finding() -> None:
         each.model_copy(update={"message": next(messages)}) if each.outcome == "error" else each
         for each in found.samples
     ]
-    [finding] = stored_findings(found.model_copy(update={"samples": samples}), strict=None)
+    [finding] = result_of_evidence(found.model_copy(update={"samples": samples})).findings
     assert finding.text == f"the baseline base was unavailable in 12 tests: {down}"
     assert "start that server" in finding.next_step
 
@@ -91,7 +91,7 @@ def test_each_cause_is_one_finding() -> None:
         mini_E=broken("OSError: file 2", raised_at="t.py:7"),
     )
     assert texts(found) == [f"10 tests broke by OSError: file 1 (t.py:7), such as {TEST}[c10-base]"]
-    [finding] = stored_findings(found, strict=None)
+    [finding] = result_of_evidence(found).findings
     assert finding.next_step.endswith("where the model causes it, name it a miss: qualify(miss=[OSError])")
     apart = evidence("E", "E", base_E=broken("OSError: a"), mini_E=broken("OSError: b"))
     assert len(texts(apart)) == 2
@@ -101,7 +101,7 @@ def test_each_cause_is_one_finding() -> None:
         base_E=broken("NameError: a", raised_at="t.py:7"),
         mini_E=broken("NameError: a", raised_at="t.py:9"),
     )
-    [finding] = stored_findings(together, strict=None)
+    [finding] = result_of_evidence(together).findings
     assert finding.text.startswith("2 tests broke by NameError: a (t.py:7)")
     assert "qualify(miss" not in finding.next_step
 
@@ -119,7 +119,7 @@ def test_the_ways_to_ask() -> None:
         ("never asked: it passed without a finished call on its runtime", "qualify(calls='optional')"),
         ("never asked: the dry run asked its runtime, the real run did not", "keep no answer"),
     ):
-        [finding] = stored_findings(evidence("PPP", "PPE", mini_E=broken(message)), strict=None)
+        [finding] = result_of_evidence(evidence("PPP", "PPE", mini_E=broken(message))).findings
         assert finding.text == f"1 test {message}: {TEST}[c2-mini]"
         assert words in finding.next_step
 
@@ -158,9 +158,9 @@ def test_a_test_that_breaks_on_half_of_the_baselines_answers(
 def test_the_headline_counts_the_findings() -> None:
     """The headline of a page counts what fails the run, no more and no less."""
     found = evidence("PPPPE", "PPPPP")
-    summary = summarize_evidence(found)
-    assert [finding.text for finding in summary.findings] == texts(found)
-    assert verdict_line(summary).text.endswith("; 1 finding fails the run")
+    view = view_of_evidence(found)
+    assert [finding.text for finding in view.findings] == texts(found)
+    assert view.headline.text.endswith("; 1 finding fails the run")
 
 
 def test_a_judges_estimate_is_not_the_runtimes() -> None:
@@ -177,13 +177,11 @@ def test_a_judges_estimate_is_not_the_runtimes() -> None:
         )
         for each in stored.samples
     ]
-    from pytest_proofmap.report.summary import _estimated
-
     names = {"base", "mini"}
-    assert _estimated((each.model_dump_json(by_alias=True) for each in estimated), names) == set()
+    assert estimated_in((each.model_dump_json(by_alias=True) for each in estimated), names) == set()
     own = [
         each.model_copy(update={"calls": [each.calls[0].model_copy(update={"usage_estimated": True})]})
         for each in stored.samples
         if each.runtime == "mini"
     ]
-    assert _estimated((each.model_dump_json(by_alias=True) for each in own), names) == {"mini"}
+    assert estimated_in((each.model_dump_json(by_alias=True) for each in own), names) == {"mini"}

@@ -100,9 +100,9 @@ function columnTitle(column) {
   return `${column.baseline ? "Baseline" : "Challenger"}: ${name}`;
 }
 
-function firstMiss(samples) {
-  const miss = samples.findIndex((sample) => ["failed", "error", "broken"].includes(sample.outcome));
-  return Math.max(0, miss);
+function firstNonPass(samples) {
+  const place = samples.findIndex((sample) => ["failed", "error", "broken"].includes(sample.outcome));
+  return Math.max(0, place);
 }
 
 function Detail({ row }) {
@@ -118,7 +118,7 @@ function Detail({ row }) {
     if (!block) return null;
     const columns = block.cases[row.at];
     const own = columns[row.place];
-    const number = chosen ?? firstMiss(own);
+    const number = chosen ?? firstNonPass(own);
     const others = beside == null ? [] : columns[beside];
     return { own, others, number, sample: own[number], other: others[number] ?? others[0] };
   }, [block, beside, chosen]);
@@ -224,12 +224,13 @@ function Cases() {
   // A linked case is listed even when it comes late.
   const opened = rows.findIndex((row) => caseKey(row) === open);
   const limit = Math.max(shown, opened + 1);
-  const flips = rows.filter((row) => row.kind === "regression").length;
+  const worse = rows.filter((row) => row.kind === "regression" || row.kind === "worse").length;
+  const worseWords = facts.comparison ? ["a change for the worse", "changes for the worse"] : ["a regression", "regressions"];
   const unavailable = rows.filter((row) => row.kind === "unavailable").length;
   const what = wanted.show === "all" ? "case" : wanted.show === "flips" ? "flipped case" : "failing case";
   return html`
     <${CellFacts} wanted=${wanted} index=${found.index} />
-    <p role="status" class="facts" data-of=${found.of} data-searching=${done ? null : "yes"}>${rows.length.toLocaleString("en")} ${what}${rows.length === 1 ? "" : "s"}${flips ? `, ${flips.toLocaleString("en")} of them ${flips === 1 ? "a regression" : "regressions"}` : ""}${unavailable ? `, ${unavailable.toLocaleString("en")} unavailable` : ""}${done ? "" : ", searching…"}</p>
+    <p role="status" class="facts" data-of=${found.of} data-searching=${done ? null : "yes"}>${rows.length.toLocaleString("en")} ${what}${rows.length === 1 ? "" : "s"}${worse ? `, ${worse.toLocaleString("en")} of them ${worseWords[worse === 1 ? 0 : 1]}` : ""}${unavailable ? `, ${unavailable.toLocaleString("en")} unavailable` : ""}${done ? "" : ", searching…"}</p>
     <ul class="cases">
       ${rows.slice(0, limit).map((row) => {
         const key = caseKey(row);

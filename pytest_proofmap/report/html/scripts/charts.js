@@ -47,7 +47,7 @@ function drawPareto(place, points) {
   const priced = points.filter((point) => point.cost != null);
   if (!priced.length) return say(place, "No runtime has a known price.");
   const height = 320;
-  const described = priced.map((each) => `${visible(each.runtime)}: ${percent(each.rate)} at ${money(each.cost)}`);
+  const described = priced.map((each) => `${visible(each.runtime)}: ${each.shown}`);
   const { svg, width } = canvas(place, height, `Pass rate by cost of 1,000 cases. ${described.join("; ")}`);
   const costs = priced.map((each) => each.cost);
   const positive = costs.filter((cost) => cost > 0);
@@ -93,16 +93,12 @@ function labels(svg, wanted, width) {
   return wanted.length - placed.length;
 }
 
-function percent(rate) {
-  return `${(100 * rate).toFixed(1)} %`;
-}
-
 function drawLatency(place, points) {
   const timed = points.filter((each) => each.latency);
   if (!timed.length) return say(place, "No latency was recorded.");
   const rowHeight = 44;
   const height = MARGIN.top + timed.length * rowHeight + MARGIN.bottom;
-  const described = timed.map((each) => `${visible(each.runtime)}: median ${seconds(each.latency.p50)}, ${each.latency.few ? "maximum" : "p95"} ${seconds(each.latency.high)}`);
+  const described = timed.map((each) => `${visible(each.runtime)}: median ${each.latency.median}, ${each.latency.few ? "maximum" : "p95"} ${each.latency.slow}`);
   const { svg, width } = canvas(place, height, `Latency of a case. ${described.join("; ")}`);
   const least = d3.min(timed, (each) => each.latency.low);
   const most = d3.max(timed, (each) => each.latency.high);
@@ -118,7 +114,7 @@ function drawLatency(place, points) {
     .attr("transform", (_, number) => `translate(0,${MARGIN.top + number * rowHeight})`);
   const middle = rowHeight - 14;
   rows.append("text").attr("class", "point-name").attr("x", left).attr("y", 12)
-    .text((each) => `${visible(each.runtime)} · p50 ${seconds(each.latency.p50)} · n ${each.latency.n.toLocaleString("en")}`);
+    .text((each) => `${visible(each.runtime)} · p50 ${each.latency.median} · n ${each.latency.n.toLocaleString("en")}`);
   rows.append("line").attr("class", "range").attr("x1", (each) => x(each.latency.low)).attr("x2", (each) => x(each.latency.high)).attr("y1", middle).attr("y2", middle);
   rows.append("rect").attr("class", "bar").attr("x", (each) => x(each.latency.p25)).attr("y", middle - 7).attr("height", 14)
     .attr("width", (each) => Math.max(2, x(each.latency.p75) - x(each.latency.p25)));

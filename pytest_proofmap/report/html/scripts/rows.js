@@ -1,48 +1,35 @@
-// From filters to a list of cases, the most telling first.
+// From filters to a list of cases, the most informative first.
 
 const KINDS = {
   regression: { rank: 0, word: "regression", sign: "✗", tone: "not_qualified" },
-  alone: { rank: 1, word: "fails", sign: "✗", tone: "not_qualified" },
-  both: { rank: 2, word: "both fail", sign: "✗", tone: "not_qualified" },
-  baseline: { rank: 3, word: "baseline fails", sign: "✗", tone: "not_qualified" },
-  broken: { rank: 4, word: "test error", sign: "!", tone: "insufficient" },
-  unavailable: { rank: 5, word: "unavailable", sign: "?", tone: "insufficient" },
-  improvement: { rank: 6, word: "improvement", sign: "✓", tone: "qualified" },
-  passed: { rank: 7, word: "passes", sign: "✓", tone: "qualified" },
-  skipped: { rank: 8, word: "skipped", sign: "-", tone: "none" },
+  worse: { rank: 0, word: "change for the worse", sign: "✗", tone: "not_qualified" },
+  partly: { rank: 1, word: "fails more often", sign: "✗", tone: "not_qualified" },
+  alone: { rank: 2, word: "fails", sign: "✗", tone: "not_qualified" },
+  both: { rank: 3, word: "both fail", sign: "✗", tone: "not_qualified" },
+  baseline: { rank: 4, word: "baseline fails", sign: "✗", tone: "not_qualified" },
+  broken: { rank: 5, word: "test error", sign: "!", tone: "insufficient" },
+  unavailable: { rank: 6, word: "unavailable", sign: "?", tone: "insufficient" },
+  improvement: { rank: 7, word: "improvement", sign: "✓", tone: "qualified" },
+  better: { rank: 7, word: "change for the better", sign: "✓", tone: "qualified" },
+  passed: { rank: 8, word: "passes", sign: "✓", tone: "qualified" },
+  skipped: { rank: 9, word: "skipped", sign: "-", tone: "none" },
+  repeated: { rank: 10, word: "asks for the same as another", sign: "=", tone: "none" },
 };
-const MISSED = new Set(["regression", "alone", "both", "baseline", "broken", "unavailable"]);
-const FLIPPED = new Set(["regression", "improvement"]);
-
-// How a runtime's outcomes on a case compare with those that they are shown beside; null when there are none.
-function kindOf(letters, reference, column) {
-  if (!letters) return null;
-  const fails = letters.includes("f");
-  if (!fails && letters.includes("b")) return "broken";
-  if (!fails && letters.includes("e")) return "unavailable";
-  if (!fails && !letters.includes("p")) return "skipped";
-  const known = /[pf]/.test(reference ?? "");
-  const referencePasses = known && !/[feb]/.test(reference);
-  if (!fails) return known && reference.includes("f") ? "improvement" : "passed";
-  if (column.baseline && column.reference == null) return "baseline";
-  if (referencePasses) return "regression";
-  return known && reference.includes("f") ? "both" : "alone";
-}
+const FAILED = new Set(["regression", "worse", "partly", "alone", "both", "baseline", "broken", "unavailable"]);
+const FLIPPED = new Set(["regression", "improvement", "worse", "better"]);
 
 function rowsOfIndex(index, number, wanted) {
   const rows = [];
   index.columns.forEach((column, place) => {
     if (column.before || (wanted.runtime && column.runtime !== wanted.runtime)) return;
     const hasVerdict = verdictTest(index, column, wanted);
-    const outcomes = index.outcomes[place];
-    const reference = column.reference == null ? null : index.outcomes[column.reference];
     index.cases.forEach((id, at) => {
       const slice = index.slices[at];
       if (wanted.slice && slice !== null && slice !== wanted.slice) return;
       if (!hasVerdict(slice)) return;
-      const kind = kindOf(outcomes[at], reference?.[at], column);
+      const kind = index.kinds[place][at];
       if (kind === null) return;
-      if (wanted.show === "flips" ? !FLIPPED.has(kind) : wanted.show !== "all" && !MISSED.has(kind)) return;
+      if (wanted.show === "flips" ? !FLIPPED.has(kind) : wanted.show !== "all" && !FAILED.has(kind)) return;
       rows.push({ number, index, column, place, at, id, slice, kind, message: index.messages[place][at] ?? "" });
     });
   });

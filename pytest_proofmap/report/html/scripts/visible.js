@@ -20,14 +20,17 @@ function textOf(carried) {
   return visible(JSON.stringify(carried, null, 2));
 }
 
+// Money and durations of single calls, with the digits that figures.py gives to all others.
 function money(usd) {
   if (usd == null) return "cost unknown";
   if (usd === 0) return "$0";
-  return "$" + (usd >= 1 ? usd.toFixed(2) : usd.toPrecision(2));
+  if (usd >= 100) return "$" + Math.round(usd).toLocaleString("en");
+  const digits = usd >= 1 ? 2 : Math.max(2, 1 - Math.floor(Math.log10(usd)));
+  return digits > 6 ? "<$0.000001" : "$" + usd.toFixed(digits);
 }
 
 function seconds(value) {
   if (value == null) return "latency not recorded";
   if (value < 0.0005) return "<1 ms";
-  return value < 0.1 ? `${(1000 * value).toFixed(0)} ms` : value < 10 ? `${value.toFixed(2)} s` : `${value.toFixed(1)} s`;
+  return value < 0.0995 ? `${(1000 * value).toFixed(0)} ms` : value < 9.95 ? `${value.toFixed(2)} s` : `${value.toFixed(1)} s`;
 }

@@ -1,4 +1,4 @@
-"""The page of ``proofmap whatif``: what an outage leaves of the routes, and what other prices move."""
+"""What ``proofmap whatif`` prints: what an outage leaves of the routes, and what other prices move."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from collections.abc import Iterable, Sequence
 
 from pytest_proofmap.decide.outage import Outage, Rung, Survivors
 from pytest_proofmap.decide.whatif import PriceEffect
-from pytest_proofmap.decide.wording import percent, points
-from pytest_proofmap.report.grid import GAP, grid
-from pytest_proofmap.report.page import Page, width_of
-from pytest_proofmap.report.wording import SIGNS, WORDS, money, plural
+from pytest_proofmap.decide.wording import percent
+from pytest_proofmap.report.figures import SIGNS, WORDS, money, plural, signed_points
+from pytest_proofmap.report.page import GAP, Page, table, width_of
 
-__all__ = ["lost_line", "outage_lines", "price_lines", "readiness_table", "route_label"]
+__all__ = ["lost_line", "outage_lines", "outage_table", "price_lines"]
 
 _SHOWN = 8
 _LEAST_NAME = 10
 
 
-def route_label(objective: str, slice_name: str | None) -> str:
+def _route_label(objective: str, slice_name: str | None) -> str:
     """Return what a route is called on the page."""
     return f"{objective} {slice_name}" if slice_name else objective
 
 
-def readiness_table(outages: Sequence[Outage], page: Page) -> list[str]:
+def outage_table(outages: Sequence[Outage], page: Page) -> list[str]:
     """Return a line for each provider: how many routes lose a rung, and what becomes of them."""
     headers = ["provider\nthat is down", "loses\na rung", "taken\nover", "fewer\nfallbacks", "nothing\nleft"]
     rows = [
@@ -51,7 +50,7 @@ def readiness_table(outages: Sequence[Outage], page: Page) -> list[str]:
         ]
     widths[0] = min(widths[0], room)
     rows = [[page.shorten_middle(row[0], room), *row[1:]] for row in rows]
-    return grid(headers, rows, widths, ["left", *["right"] * (len(headers) - 1)])
+    return table(headers, rows, widths, ["left", *["right"] * (len(headers) - 1)])
 
 
 def outage_lines(outage: Outage, page: Page, *, everything: bool) -> list[str]:
@@ -99,14 +98,14 @@ def price_lines(effects: Sequence[PriceEffect], page: Page, *, everything: bool)
     lines = [page.paint(line, "bold") for line in page.wrap(title)]
     for effect in moved:
         text = (
-            f"{route_label(effect.new.objective, effect.new.slice)}: {_then(effect.old.chain)} → "
+            f"{_route_label(effect.new.objective, effect.new.slice)}: {_then(effect.old.chain)} → "
             f"{_then(effect.new.chain)}: {effect.reason}"
         )
         lines += [page.paint(line, "yellow") for line in page.wrap(text, "  ! ", "      ")]
         lines += page.wrap(_cost_move(effect), "      ", "      ")
     kept = [effect for effect in effects if not effect.is_moved]
     for effect in kept if everything else kept[:_SHOWN]:
-        name = route_label(effect.new.objective, effect.new.slice)
+        name = _route_label(effect.new.objective, effect.new.slice)
         lines += page.wrap(f"{name}: still {_then(effect.new.chain)}: {_cost_move(effect)}", "    ", "      ")
     return lines + _more(0 if everything else len(kept) - _SHOWN, page)
 
@@ -136,7 +135,7 @@ def _taken_over(route: Survivors, page: Page) -> list[str]:
     text = f"{_name(route)}: {route.chain[0].runtime} → {rung.runtime} ({_standing(rung)}), "
     text += "pass rate unknown" if rung.pass_rate is None else f"passes {percent(rung.pass_rate)}"
     if route.pass_rate_change is not None:
-        text += f" ({_signed_points(route.pass_rate_change)})"
+        text += f" ({_changed_points(route.pass_rate_change)})"
     text += f", {_cost(rung.cost_per_1k_usd)}"
     if route.cost_change is not None:
         text += f" ({_signed_money(route.cost_change)}{_times(route)})"
@@ -185,11 +184,8 @@ def _times(route: Survivors) -> str:
     return f", {ratio:,.0f}×" if ratio >= 9.95 else f", {ratio:.2g}×"
 
 
-def _signed_points(difference: float) -> str:
-    rounded = round(difference, 3)
-    if not rounded:
-        return "the same"
-    return f"{'−' if rounded < 0 else '+'}{points(abs(rounded))} points"
+def _changed_points(difference: float) -> str:
+    return f"{signed_points(difference)} points" if round(difference, 3) else "the same"
 
 
 def _signed_money(difference: float) -> str:
@@ -204,4 +200,4 @@ def _then(rungs: Iterable[Rung]) -> str:
 
 
 def _name(route: Survivors) -> str:
-    return route_label(route.objective, route.slice)
+    return _route_label(route.objective, route.slice)
