@@ -5,7 +5,6 @@ from __future__ import annotations
 import bdb
 import contextlib
 import logging
-import random
 import signal
 import sys
 import threading
@@ -19,6 +18,7 @@ from _pytest.capture import CaptureManager, MultiCapture, _get_multicapture
 from _pytest.debugging import pytestPDB
 
 from pytest_proofmap.errors import CallError
+from pytest_proofmap.prefetch.random_numbers import RandomNumbers, same_random_numbers
 from pytest_proofmap.prefetch.suspension import DryRun, Suspended
 
 __all__ = ["DRY_RUN_LIMIT_S", "Quiet", "quiet_suspensions"]
@@ -42,6 +42,7 @@ class Quiet:
     """
 
     def __init__(self, config: pytest.Config) -> None:
+        self.random_numbers = RandomNumbers()
         self._config = config
         self._capture: MultiCapture[str] | None = None
         manager: CaptureManager | None = config.pluginmanager.get_plugin("capturemanager")
@@ -55,7 +56,7 @@ class Quiet:
             self._without_output() if self._shows_output else contextlib.nullcontext(),
             self._without_logs(),
             warnings.catch_warnings(),
-            _same_random_numbers(),
+            self.random_numbers.around_dry_run(),
             _without_debuggers(dry_run),
             _time_limit(dry_run),
         ):
@@ -65,7 +66,7 @@ class Quiet:
     @contextlib.contextmanager
     def around_teardown(self) -> Iterator[None]:
         """Keep the teardown of fixtures that dry runs have set up quiet."""
-        with self._without_output(), self._without_logs(), warnings.catch_warnings(), _same_random_numbers():
+        with self._without_output(), self._without_logs(), warnings.catch_warnings(), same_random_numbers():
             warnings.simplefilter("ignore")
             yield
 
@@ -115,7 +116,8 @@ class Quiet:
                 root.addHandler(handler)
 
     def close(self) -> None:
-        """Give back what capturing needed."""
+        """Give back what all this needed."""
+        self.random_numbers.close()
         if self._capture is not None:
             self._capture.stop_capturing()
             self._capture = None
@@ -142,20 +144,6 @@ def quiet_suspensions() -> Iterator[None]:
         tasks.removeFilter(is_no_suspension)
         if threading.excepthook is report:
             threading.excepthook = report_thread
-
-
-@contextlib.contextmanager
-def _same_random_numbers() -> Iterator[None]:
-    """Leave the state of the global generators as it is, so that the tests see the numbers of a plain run."""
-    state = random.getstate()
-    numbers = sys.modules.get("numpy.random")
-    numpy_state = numbers.get_state(legacy=False) if numbers is not None else None
-    try:
-        yield
-    finally:
-        random.setstate(state)
-        if numbers is not None:
-            numbers.set_state(numpy_state)
 
 
 @contextlib.contextmanager

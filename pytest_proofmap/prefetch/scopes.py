@@ -64,6 +64,8 @@ class Scopes:
         self._upcoming: frozenset[Instance] = frozenset()
         self._held: tuple[Node, ...] = ()
         self._held_params: dict[FixtureDef[Any], tuple[tuple[str, int], ...]] = {}
+        self._owners: dict[Instance, str] = {}
+        quiet.random_numbers.follow(session.config, self._locate)
 
     def reach(self, upcoming: pytest.Item) -> tuple[object, ...]:
         """Say which item runs next, for real.
@@ -134,6 +136,17 @@ class Scopes:
                     raise
                 except BaseException as error:
                     self._warn(f"a fixture failed while it was torn down after a dry run: {error!r}")
+
+    def _locate(self, item: pytest.Item, definition: FixtureDef[Any]) -> tuple[Instance, str] | None:
+        """Return a fixture as an item uses it, and the id of the test that sets it up in a plain run."""
+        instance = _instance(item, definition)
+        if instance is None:
+            return None
+        if not self._owners:
+            for user in reversed(self._session.items):
+                self._owners.update(dict.fromkeys(self._instances(user), user.nodeid))
+        # What no signature names belongs to the test that comes to it first.
+        return instance, self._owners.setdefault(instance, item.nodeid)
 
     @property
     def _stack(self) -> dict[Node, tuple[list[Callable[[], object]], Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -527,6 +528,111 @@ def test_plain(runtime, case):
     seeded = [call for call in project.calls() if "." in call]
     assert len(set(seeded)) == 6
     assert max(Counter(seeded).values()) == 2  # once in each of both runs
+
+
+SEEDING = """
+import random
+import sys
+
+def seed():
+    random.seed(7)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(7)
+
+def pytest_runtest_setup(item):
+    seed()
+
+def pytest_runtest_call(item):
+    seed()
+
+def pytest_runtest_teardown(item):
+    seed()
+"""
+"""A plugin that seeds each phase of each test, as pytest-randomly does."""
+
+DRAWING = """
+import random
+import numpy
+import pytest
+
+@pytest.fixture(scope="class")
+def of_class(of_module, alone):
+    return f"{of_module} {random.random() if alone else 0}"
+
+@pytest.fixture
+def drawn(of_class, seeded):
+    return f"{of_class} {random.random() if seeded else 0}"
+
+@pytest.mark.qualify
+class TestDraws:
+    @pytest.mark.parametrize("case", list("abc"))
+    def test_draws(self, runtime, case, drawn, seeded):
+        first = runtime.complete(f"{case} {drawn}").text
+        assert runtime.complete(f"{first} {random.random() if seeded else 0}").text
+
+def test_plain(of_module):
+    pass
+
+@pytest.mark.parametrize("case", list("ab"))
+@pytest.mark.qualify
+def test_of_package(runtime, case, of_package):
+    first = runtime.complete(f"{case} {__name__} {of_package}").text
+    assert runtime.complete(f"again {first}").text
+"""
+
+
+@pytest.mark.parametrize(("seeds", "workers"), [(True, ()), (False, ()), (True, ("-p", "xdist", "-n2"))])
+def test_random_numbers_of_wider_fixtures_are_drawn_for_the_real_run(
+    project: SmallProject, seeds: bool, workers: tuple[str, ...]
+) -> None:
+    """What fixtures of any scope draw in dry runs they draw again: a plain run's numbers, where each is seeded."""
+    if find_spec("numpy") is None:
+        pytest.skip("needs numpy")
+    project.write("venv/site-packages/pytest_seeding.py", SEEDING if seeds else "")
+    place = str(project.folder / "venv" / "site-packages")
+    # Which test of a worker sets up the fixtures of its session, and draws for them, is chance.
+    of_session = "0" if workers else "random.random()"
+    fixtures = f"""
+import random
+import numpy
+import pytest
+
+@pytest.fixture(scope="session")
+def alone():
+    return {not workers}
+
+@pytest.fixture(scope="session")
+def seeded(alone):
+    return {seeds} and alone
+
+@pytest.fixture(scope="session")
+def of_session():
+    return f"{{{of_session}}} {{numpy.random.random()}}"
+
+@pytest.fixture(scope="package")
+def of_package(of_session):
+    return f"{{of_session}} {{{of_session}}}"
+
+@pytest.fixture(scope="module")
+def of_module(of_package, request):
+    yield f"{{request.module.__name__}} {{of_package}} {{random.random()}}"
+"""
+    project.write("conftest.py", echo_hook() + fixtures)
+    for name in ("one", "two", "three"):
+        project.write(f"{name}/__init__.py", "")
+        project.write(f"{name}/test_{name}.py", DRAWING)
+    asked = []
+    for option in ("--proofmap-concurrency=0", "--proofmap-concurrency=8"):
+        (project.folder / "calls.txt").unlink(missing_ok=True)
+        more = ("-p", "pytest_seeding", "--proofmap-cache=off", option)
+        result = project.run_apart("-p", "no:cacheprovider", *more, *workers, PYTHONPATH=place)
+        result.assert_outcomes(passed=33)
+        asked.append(Counter(project.calls()))
+    plain, ahead = asked
+    assert "unstable" not in result.stdout.str()
+    assert sum(ahead.values()) == len(ahead) == 60
+    if seeds:
+        assert plain == ahead
 
 
 PARAMETRIZED = """
