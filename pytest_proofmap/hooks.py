@@ -197,6 +197,14 @@ class RunHooks:
         finally:
             self.look_ahead.after(item)
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, Any, Any]:
+        """Follow what fixtures of wider scope do in dry runs."""
+        with self.look_ahead.around_fixture(fixturedef, request):
+            return (yield)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Start the record of a sample."""

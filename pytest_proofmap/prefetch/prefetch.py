@@ -140,7 +140,7 @@ class Prefetcher:
         self._progress = progress
         self._may_run = may_run or _always
         self._runner = DryRunner(session)
-        self._scopes = Scopes(session, self._runner.quiet, run.warn)
+        self.scopes = Scopes(session, self._runner.quiet, run.warn)
         self._items = items
         self._ahead: dict[pytest.Item, Ahead] = {}
         self._new: deque[Ahead] = deque()
@@ -148,6 +148,8 @@ class Prefetcher:
         """New or arrived, and not allowed to be run dry in the situation that it was tried in."""
         self._situation: tuple[object, ...] = ()
         self._arrived: deque[Ahead] = deque()
+        self._elsewhere: list[Ahead] = []
+        """All that were waiting; those whose fixtures the next real run tears down are found from the end."""
         self._arrivals: SimpleQueue[Ahead] = SimpleQueue()
         self._lock = threading.Lock()
         self._single_turns: dict[str, int] = {}
@@ -166,16 +168,17 @@ class Prefetcher:
             KeyboardInterrupt: The user wants to stop.
         """
         if self._has_started or self._run.has_asked() or not self._has_probed:
-            situation = self._scopes.reach(item)
+            situation = self.scopes.reach(item)
             if situation != self._situation:
                 self._situation = situation
                 self._try_refused_again()
             if self._has_started or self._run.has_asked() or self._finds_a_miss():
                 self._start()
                 self._prefetch(item)
+                self._finish_elsewhere()
                 self._progress.resume()
         # In every case: also when nothing was asked, and for items that are no part of this.
-        self._scopes.leave_for(item)
+        self.scopes.leave_for(item)
 
     def after(self, item: pytest.Item, *, has_waited: bool) -> None:
         """Learn from a real run: an item that asked for more than was foreseen is not alone.
@@ -207,7 +210,7 @@ class Prefetcher:
             if len(seen) == PROBE_LIMIT:
                 break
             kind = self._run.kind_of(item)
-            if kind not in seen and self._may_run(item) == "now" and self._scopes.costs_nothing(item):
+            if kind not in seen and self._may_run(item) == "now" and self.scopes.costs_nothing(item):
                 seen.add(kind)
                 ahead = self._ahead[item] = Ahead(item, *kind)
                 self._dry_run(ahead)
@@ -242,6 +245,20 @@ class Prefetcher:
             elif not self._run_arrived():
                 self._wait()
 
+    def _finish_elsewhere(self) -> None:
+        """Let conversations end for which fixtures are set up that the next real run tears down."""
+        while True:
+            has_run = self._run_arrived()
+            while self._elsewhere and not self._is_elsewhere(self._elsewhere[-1]):
+                self._elsewhere.pop()
+            if not self._elsewhere:
+                return
+            if not has_run:
+                self._wait()
+
+    def _is_elsewhere(self, ahead: Ahead) -> bool:
+        return ahead.stage == "waiting" and self.scopes.is_kept_from(ahead.item)
+
     def _run_new(self) -> None:
         """Run items dry for the first time, as far as the window and the scopes allow."""
         end = None if self._window is None else self._here + self._window
@@ -272,7 +289,7 @@ class Prefetcher:
         return has_run
 
     def _try(self, ahead: Ahead) -> bool:
-        if not self._scopes.allows(ahead.item):
+        if not self.scopes.allows(ahead.item):
             self._refused.append(ahead)
             return False
         self._dry_run(ahead)
@@ -313,9 +330,9 @@ class Prefetcher:
         item, before = ahead.item, ahead.asked
         expected = None if ahead.is_unordered or not before else [asked.key for asked in before]
         dry_run = DryRun(expected, sends=sends)
-        self._scopes.enter(item)
+        self.scopes.enter(item)
         ended = self._runner.run(item, dry_run)
-        self._scopes.note(item, ended.copy)
+        self.scopes.note(item, ended.copy)
         asked = self._run.asked_by(ended.copy) or []
         if any(not each.auxiliary for each in asked):
             item.stash[ASKED_IN_DRY_RUN] = True
@@ -340,7 +357,7 @@ class Prefetcher:
         It stops at the same request, whose answer is on its way; if it is another one by then, the others need not
         pay to find that out.
         """
-        while ahead.stage == "waiting" and self._scopes.allows(ahead.item):
+        while ahead.stage == "waiting" and self.scopes.allows(ahead.item):
             differing = ahead.differing
             self._copy_runs(ahead, sends=False)
             if ahead.differing == differing:
@@ -349,6 +366,7 @@ class Prefetcher:
     def _await(self, ahead: Ahead, pending: Iterable[Future[Any]]) -> None:
         answers = list(pending)
         ahead.stage = "waiting"
+        self._elsewhere.append(ahead)
         ahead.missing = len(answers) + 1
         for answer in answers:
             answer.add_done_callback(lambda _: self._arrive(ahead))

@@ -12,7 +12,7 @@ import contextlib
 import pickle
 import random
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
@@ -48,16 +48,13 @@ class RandomNumbers:
         self._is_dry = False
         self._undo = contextlib.ExitStack()
 
-    def follow(self, config: pytest.Config, locate: Locate) -> None:
+    def follow(self, locate: Locate) -> None:
         """Follow what fixtures of wider scope draw, until this is closed.
 
         Args:
-            config: pytest's configuration.
             locate: Tells these fixtures apart.
         """
         self._locate = locate
-        config.pluginmanager.register(self)
-        self._undo.callback(config.pluginmanager.unregister, self)
         # pytest has no hook for a fixture that a test gets and that is set up already.
         execute = FixtureDef.execute
 
@@ -93,12 +90,13 @@ class RandomNumbers:
             self._states = _states()
             _set(states)
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_fixture_setup(self, fixturedef: FixtureDef[Any], request: SubRequest) -> Generator[None, Any, Any]:
+    @contextlib.contextmanager
+    def around_set_up(self, definition: FixtureDef[Any], request: pytest.FixtureRequest) -> Iterator[None]:
         """Draw what a dry run has drawn for a fixture of wider scope, or note what this one draws."""
-        place = self._place(fixturedef, request)
+        place = self._place(definition, request)
         if place is None or not (self._is_dry or place[0] in self._drawn):
-            return (yield)
+            yield
+            return
         key, owner = place
         now = _states()
         known = self._drawn.get(key)
@@ -107,7 +105,7 @@ class RandomNumbers:
             if not self._is_dry:
                 del self._drawn[key]
         try:
-            return (yield)
+            yield
         finally:
             if self._is_dry:
                 after = _states()
@@ -129,7 +127,7 @@ class RandomNumbers:
             return
         _set(drawn.after)
 
-    def _place(self, definition: FixtureDef[Any], request: SubRequest) -> tuple[object, str] | None:
+    def _place(self, definition: FixtureDef[Any], request: pytest.FixtureRequest) -> tuple[object, str] | None:
         if self._locate is None or definition._scope is Scope.Function:
             return None
         return self._locate(request._pyfuncitem, definition)

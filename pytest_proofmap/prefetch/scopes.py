@@ -7,12 +7,22 @@ What the real run has set up, and the next test still needs, no dry run may tear
 pytest keeps the nodes that are set up as a stack, and sets a node up again only after it has left it. All that is
 asked here is asked of that stack and of the fixtures' own caches, so that it holds in any order of tests: items of
 a worker of pytest-xdist run in an order that nobody knows beforehand.
+
+A conversation comes to its next turn only when an answer has arrived, and by then dry runs are in other modules.
+So they do not tear down what they leave but keep it: its nodes are taken off the stack, its values out of the
+fixtures' caches, and both are put back when a dry run returns. Before the next real run what was kept is torn
+down, the latest first. A fixture that changes what all tests share is not kept: see
+:mod:`pytest_proofmap.prefetch.shared_state`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pytest
@@ -20,9 +30,17 @@ from _pytest.fixtures import FixtureDef, get_scope_node, get_scope_package
 from _pytest.nodes import Node
 from _pytest.scope import Scope
 
+from pytest_proofmap.prefetch.item_copy import DRY_RUN
 from pytest_proofmap.prefetch.quiet import Quiet
+from pytest_proofmap.prefetch.shared_state import SharedState
 
-__all__ = ["Scopes", "outermost_scope"]
+__all__ = ["KEPT_AT_MOST", "Scopes", "outermost_scope"]
+
+KEPT_AT_MOST = 32
+"""How many modules, classes and packages may have fixtures that are kept at once."""
+
+EVENT_LOOPS = ("anyio", "pytest_asyncio", "pytest_trio", "pytest_twisted")
+"""Packages whose fixtures of wider scope hold an event loop, of which a thread has one."""
 
 
 class Instance(NamedTuple):
@@ -45,6 +63,24 @@ class Instance(NamedTuple):
         return any(name == self.name for name, _ in self.params)
 
 
+@dataclass
+class Kept:
+    """A node that dry runs have left, with what is set up on it."""
+
+    entry: tuple[list[Callable[[], object]], Any]
+    """What pytest's stack held of it."""
+    number: int
+    """Its place in the order of set-ups."""
+    values: dict[FixtureDef[Any], tuple[Any, list[Callable[[], object]]]] = field(default_factory=dict)
+    """Cached results and finalizers of its fixtures."""
+
+    def swap(self) -> None:
+        """Put back what its fixtures hold, or take it out, and hold what was there."""
+        for definition, (cached, finalizers) in self.values.items():
+            self.values[definition] = definition.cached_result, list(definition._finalizers)
+            definition.cached_result, definition._finalizers[:] = cached, finalizers
+
+
 class Scopes:
     """What is set up above the items of one session.
 
@@ -62,10 +98,20 @@ class Scopes:
         self._set_ups: Counter[Instance] = Counter()
         """How often dry runs have set each fixture up."""
         self._upcoming: frozenset[Instance] = frozenset()
+        self._upcoming_chain: list[Node] = [session]
         self._held: tuple[Node, ...] = ()
         self._held_params: dict[FixtureDef[Any], tuple[tuple[str, int], ...]] = {}
         self._owners: dict[Instance, str] = {}
-        quiet.random_numbers.follow(session.config, self._locate)
+        self._kept: dict[Node, Kept] = {}
+        self._number = 0
+        self._numbers: dict[Node, int] = {}
+        """Numbers of nodes that were kept and are on the stack again."""
+        self._apart: set[Node] = set()
+        """Nodes that are not kept: a fixture of theirs may disturb the tests of others."""
+        self._keeps = hasattr(signal, "setitimer")
+        """Whether anything is kept: not where no alarm would end a set-up that waits for what is kept."""
+        self._state = SharedState(str(session.config.rootpath))
+        quiet.random_numbers.follow(self._locate)
 
     def reach(self, upcoming: pytest.Item) -> tuple[object, ...]:
         """Say which item runs next, for real.
@@ -75,6 +121,7 @@ class Scopes:
         """
         used = self._instances(upcoming)
         self._upcoming = frozenset(used)
+        self._upcoming_chain = upcoming.listchain()
         # Every node has its own teardown for a finalizer; more than one tells of fixtures.
         self._held = tuple(node for node, (finalizers, _) in self._stack.items() if len(finalizers) > 1)
         self._held_params = {each.definition: each.params for each in used if self._is_up(each, upcoming)}
@@ -106,7 +153,45 @@ class Scopes:
                 self._held = (*self._held, each.node)
                 self._held_params[each.definition] = each.params
             self._set_ups[each] += 1
-        self.leave_for(item)
+        chain = item.listchain()
+        self._keep([node for node in self._stack if node not in chain])
+        self._leave(item)
+        if not self._keeps:
+            self._drop([node for node in self._kept if node not in chain])
+        self._return_to(chain)
+
+    def is_kept_from(self, item: pytest.Item) -> bool:
+        """Return whether fixtures that an item uses are set up and are torn down for the item that runs next."""
+        return any(
+            each.node not in self._upcoming_chain and self._is_up(each, item) for each in self._instances(item)
+        )
+
+    @contextlib.contextmanager
+    def around_set_up(self, definition: FixtureDef[Any], request: pytest.FixtureRequest) -> Iterator[None]:
+        """Draw a fixture's random numbers as a dry run did, and find out whether it may be kept."""
+        with self._quiet.random_numbers.around_set_up(definition, request), self._around_dry(definition, request):
+            yield
+
+    @contextlib.contextmanager
+    def _around_dry(self, definition: FixtureDef[Any], request: pytest.FixtureRequest) -> Iterator[None]:
+        item = request._pyfuncitem
+        instance = _instance(item, definition) if self._keeps and DRY_RUN in item.stash else None
+        if instance is None or instance.node is self._session:
+            yield
+            return
+        if definition.func.__module__.partition(".")[0] in EVENT_LOOPS or instance.params:
+            self._apart.add(instance.node)
+        is_set_up = False
+
+        def set_apart() -> None:
+            self._apart.add(instance.node)
+            if not is_set_up and self._kept:
+                # It may be in the way of another that is kept.
+                self._keeps = False
+
+        with self._state.noticing(set_apart, getattr(item, "module", None)):
+            yield
+            is_set_up = True
 
     def note(self, item: pytest.Item, copied: pytest.Function) -> None:
         """Note which fixtures a dry run has used beside those that the item's signature names."""
@@ -120,22 +205,86 @@ class Scopes:
             self._used[item] = known + found
 
     def leave_for(self, item: pytest.Item) -> None:
-        """Tear down what is set up and an item does not use.
+        """Tear down what is set up and an item, which runs next for real, does not use.
 
         Raises:
             KeyboardInterrupt: The user wants to stop.
         """
         chain = item.listchain()
+        if self._kept:
+            self._keep([node for node in self._stack if node not in chain], at_most=None)
+        self._leave(item)
+        self._drop([node for node in self._kept if node not in chain])
+        self._return_to(chain)
+        self._numbers.clear()
+
+    def _keep(self, nodes: list[Node], at_most: int | None = KEPT_AT_MOST) -> None:
+        """Take nodes off the stack, its last ones, if all of them may be kept and one has fixtures."""
+        entries = [self._stack[node] for node in nodes]
+        definitions = [_definitions(node, entry) for node, entry in zip(nodes, entries, strict=True)]
+        if not self._keeps or not any(definitions) or not self._apart.isdisjoint(nodes):
+            return
+        if any(found is None for found in definitions) or any(failed for _, failed in entries):
+            return
+        if at_most is not None and sum(bool(kept.values) for kept in self._kept.values()) >= at_most:
+            return
+        for node, entry, found in zip(nodes, entries, definitions, strict=True):
+            number = self._numbers.pop(node, None)
+            kept = Kept(entry, self._next_number() if number is None else number)
+            kept.values.update((definition, (None, [])) for definition in found or ())
+            kept.swap()
+            self._kept[node] = kept
+            del self._stack[node]
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _return_to(self, chain: list[Node]) -> None:
+        """Put back on the stack what is kept of the nodes of an item."""
+        for node in chain[len(self._stack) :]:
+            kept = self._kept.pop(node, None)
+            if kept is None:
+                return
+            kept.swap()
+            self._stack[node] = kept.entry
+            self._numbers[node] = kept.number
+
+    def _drop(self, nodes: list[Node]) -> None:
+        """Tear down nodes that are kept, the latest first."""
+        for node in sorted(nodes, key=lambda node: self._kept[node].number, reverse=True):
+            kept = self._kept.pop(node)
+            kept.swap()
+            # A finalizer may ask for its node, which must be set up for that.
+            self._stack[node] = kept.entry
+            finalizers = kept.entry[0]
+            with self._quiet.around_teardown():
+                while finalizers:
+                    with self._warning():
+                        finalizers.pop()()
+            del self._stack[node]
+            kept.swap()
+
+    @contextlib.contextmanager
+    def _warning(self) -> Iterator[None]:
+        """Warn of what is raised, but for Ctrl-C."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._warn(f"a fixture failed while it was torn down after a dry run: {error!r}")
+
+    def _leave(self, item: pytest.Item) -> None:
+        """Tear down what is on the stack and an item does not use, and what is kept below."""
+        chain = item.listchain()
+        left = {node for node in self._stack if node not in chain}
+        self._drop([node for node in self._kept if not left.isdisjoint(node.listchain())])
         for _ in range(len(self._stack)):
             if all(node in chain for node in self._stack):
                 return
-            with self._quiet.around_teardown():
-                try:
-                    self._session._setupstate.teardown_exact(item)
-                except KeyboardInterrupt:
-                    raise
-                except BaseException as error:
-                    self._warn(f"a fixture failed while it was torn down after a dry run: {error!r}")
+            with self._quiet.around_teardown(), self._warning():
+                self._session._setupstate.teardown_exact(item)
 
     def _locate(self, item: pytest.Item, definition: FixtureDef[Any]) -> tuple[Instance, str] | None:
         """Return a fixture as an item uses it, and the id of the test that sets it up in a plain run."""
@@ -170,12 +319,29 @@ class Scopes:
                 yield each
 
     def _is_up(self, instance: Instance, item: pytest.Item) -> bool:
+        kept = self._kept.get(instance.node)
+        if kept is not None:
+            return instance.definition in kept.values
         cached = instance.definition.cached_result
         if cached is None or instance.node not in self._stack:
             return False
         callspec = getattr(item, "callspec", None)
         param = callspec.params.get(instance.name) if instance.is_parametrized and callspec is not None else None
         return _is_same(cached[1], param)
+
+
+def _definitions(node: Node, entry: tuple[list[Callable[[], object]], Any]) -> list[FixtureDef[Any]] | None:
+    """Return the fixtures that are set up on a node; None where something else is to be done at its end."""
+    found: dict[FixtureDef[Any], None] = {}
+    for finalizer in entry[0]:
+        # pytest adds a bound method of the node, and of each fixture on it.
+        method = finalizer.func if isinstance(finalizer, functools.partial) else finalizer
+        owner = getattr(method, "__self__", None)
+        if isinstance(owner, FixtureDef):
+            found[owner] = None
+        elif owner is not node:
+            return None
+    return [definition for definition in found if definition.cached_result is not None]
 
 
 def outermost_scope(item: pytest.Function) -> pytest.Collector | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -75,6 +75,14 @@ class LookAhead:
         if self._prefetcher is not None:
             record = item.stash.get(RECORD, None)
             self._prefetcher.after(item, has_waited=record is not None and bool(record.awaited))
+
+    def around_fixture(
+        self, definition: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> AbstractContextManager[None]:
+        """Follow the set-up of a fixture."""
+        if self._prefetcher is None or definition.scope == "function":
+            return nullcontext()
+        return self._prefetcher.scopes.around_set_up(definition, request)
 
     def explain(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
         """Say where a test fails for something that is there already: its body may have run before."""

@@ -233,6 +233,104 @@ def test_conversations_are_asked_ahead_across_modules_and_classes(project: Small
     project.run("-p", "no:cacheprovider", "--proofmap-concurrency=64").assert_outcomes(passed=expected)
 
 
+WIDE = """
+import os
+import pytest
+from pathlib import Path
+
+@pytest.fixture(scope="SCOPE")
+def wide(request):
+    name = request.node.nodeid
+    note = Path(FOLDER, "events.txt").open("a")
+    print("up", name, file=note, flush=True)
+    BODY
+    print("down", name, file=note, flush=True)
+"""
+
+TALKS = """
+import os
+import pytest
+
+@pytest.mark.qualify
+class TestTalk:
+    @pytest.mark.parametrize("case", [1, 2])
+    def test_it(self, runtime, wide, case):
+        messages = []
+        for turn in range(3):
+            content = f"{wide} {os.environ.get('PLACE')} {case} {turn} {len(messages)}"
+            messages.append({"role": "user", "content": content})
+            messages.append(runtime.complete(messages).message)
+        assert __name__.rpartition(".")[2].rpartition("_")[2] in wide
+"""
+
+
+def wide_conversations(project: SmallProject, scope: str, body: str, calls: int) -> pytest.RunResult:
+    """Run conversations of three turns in six modules whose tests use a fixture of a scope."""
+    wide = WIDE.replace("SCOPE", scope).replace("BODY", body).replace("FOLDER", repr(str(project.folder)))
+    noting = """
+from pathlib import Path
+
+CALLS_FILE = Path(__file__).with_name("calls.txt")
+"""
+    together = TOGETHER.replace("CALLS", str(calls)).replace(
+        "    # Every call", '    print(runtime, request.messages, file=CALLS_FILE.open("a"))\n    # Every call'
+    )
+    # A fixture of a package lives as long as the folder that it is defined in.
+    project.write("conftest.py", noting + together + (wide if scope != "package" else ""))
+    for name in ("aa", "bb", "cc", "dd", "ee", "ff"):
+        project.write(f"{name}/__init__.py", "")
+        project.write(f"{name}/test_{name}.py", TALKS)
+        if scope == "package":
+            project.write(f"{name}/conftest.py", wide)
+    return project.run_apart("-p", "no:cacheprovider")
+
+
+@pytest.mark.parametrize("scope", ["class", "module", "package"])
+def test_conversations_with_wider_fixtures_are_asked_ahead_together(project: SmallProject, scope: str) -> None:
+    """All calls of a turn are under way together, and each fixture is set up once more at most, and torn down."""
+    result = wide_conversations(project, scope, "yield name", 24)
+    result.assert_outcomes(passed=24)
+    events = Counter((project.folder / "events.txt").read_text(encoding="utf-8").splitlines())
+    assert max(events.values()) <= 2
+    assert len(events) == 12
+    assert {event: count for event, count in events.items() if event.startswith("up ")} == {
+        event.replace("down ", "up "): count for event, count in events.items() if event.startswith("down ")
+    }
+    assert max(Counter(project.calls()).values()) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'os.environ["PLACE"] = name; yield name; del os.environ["PLACE"]',
+        "with pytest.MonkeyPatch.context() as patch: patch.setenv('PLACE', name); yield name",
+        'assert "PLACE" not in globals(); globals()["PLACE"] = name; yield PLACE; globals().pop("PLACE")',
+    ],
+    ids=["environment", "patch", "global"],
+)
+def test_fixtures_that_disturb_each_other_are_not_up_together(project: SmallProject, body: str) -> None:
+    """One that changes what all tests share is torn down before another is set up; nothing is asked in vain."""
+    result = wide_conversations(project, "module", body, 1)
+    result.assert_outcomes(passed=24)
+    lines = (project.folder / "events.txt").read_text(encoding="utf-8").splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["up", "down"] * (len(lines) // 2)
+    assert max(Counter(lines).values()) <= 2
+    assert len(project.calls()) == len(set(project.calls())) == 72
+
+
+def test_a_fixture_that_another_is_in_the_way_of_ends_the_keeping(project: SmallProject) -> None:
+    """Where a set-up fails beside others that are kept, they are torn down, and every test has its answers."""
+    body = """
+    place = Path(__file__).with_name("lock")
+    place.touch(exist_ok=False)
+    yield name
+    place.unlink()"""
+    result = wide_conversations(project, "module", body, 1)
+    result.assert_outcomes(passed=24)
+    assert not (project.folder / "lock").exists()
+    assert len(project.calls()) == len(set(project.calls())) == 72
+
+
 def test_failed_set_ups_teach_nothing(project: SmallProject) -> None:
     """Items whose setup fails at first say nothing of how often the others ask."""
     project.write("conftest.py", TOGETHER.replace("CALLS", "20").replace("pytest_proofmap_call", "together"))

@@ -150,6 +150,10 @@ class World:
         """Allow what uses no wider fixtures, or those of the item that runs next."""
         return item.scope is None or (self.upcoming is not None and item.scope == self.upcoming.scope)
 
+    def is_kept_from(self, item: Item) -> bool:
+        """Keep nothing up for a test that does not run next."""
+        return False
+
     def costs_nothing(self, item: Item) -> bool:
         """Say whether it uses no wider fixtures."""
         return item.scope is None

@@ -142,6 +142,9 @@ def test_it(request):
     session.scopes.reach(other)
     assert session.dry(it)
     assert session.dry(other)
+    assert session.dry(it)  # It is kept for that.
+    assert session.up == ["wide"]
+    session.scopes.leave_for(other)
     assert not session.dry(it)
     assert session.up == ["wide"]
     session.scopes.reach(it)
