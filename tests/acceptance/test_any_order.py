@@ -146,6 +146,8 @@ def test_any_run_is_a_plain_run(
         assert seen[2] == (Counter() if cached else Counter(dict.fromkeys(calls, 1)))
         assert set(seen[3]) == set(events)
         for event, times in seen[3].items():
+            if "[" in event:
+                continue  # Outside of a class a fixture of a class lives as long as its test.
             session_wide = "session" in event or any(of["scope"] == "session" for of in described)
             most = events[event] if session_wide else events[event] + 1
             assert times <= most, (event, times, events[event])
