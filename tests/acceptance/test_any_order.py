@@ -148,7 +148,7 @@ def test_any_run_is_a_plain_run(
         for event, times in seen[3].items():
             if "[" in event:
                 continue  # Outside of a class a fixture of a class lives as long as its test.
-            session_wide = "session" in event or any(of["scope"] == "session" for of in described)
+            session_wide = "test_it" not in event
             most = events[event] if session_wide else events[event] + 1
             assert times <= most, (event, times, events[event])
         ups = Counter({event[3:]: times for event, times in seen[3].items() if event.startswith("up ")})
