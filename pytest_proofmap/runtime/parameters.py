@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_proofmap.environment import ENVIRONMENT_PREFIX, is_environment_reference
 from pytest_proofmap.runtime.redaction import hide_patterns, is_secret_name, looks_like_key, secrets_of_url
-from pytest_proofmap.runtime.request import canonical_json
+from pytest_proofmap.runtime.request import HEADER_PARAMS, canonical_json
 
 __all__ = ["problem_with_answerer", "problem_with_api_base", "problem_with_params"]
 
@@ -37,8 +37,6 @@ that ``_names_other_answerer`` knows by their form; ``models`` and ``model_list`
 
 _DECLARED_ONCE = frozenset({"azure", "custom_llm_provider", "deployment_id", "engine", "use_litellm_proxy"})
 """What a runtime may say of itself, for all of its calls, and a single call may not."""
-
-HEADER_PARAMS = frozenset({"extra_headers", "headers"})
 
 _SECRET_PARAM = re.compile(
     r"(?:api|access|private|secret)_key(?:_id)?$|secret|password"
