@@ -15,7 +15,7 @@ from pytest_proofmap.config import Configuration, CriterionSettings, RuntimeConf
 from pytest_proofmap.decide.multiplicity import DEFAULT_RULE
 from pytest_proofmap.errors import ConfigurationError, MarkerError, ProofmapError, did_you_mean
 from pytest_proofmap.evidence.models import Bar, BarKind, Looks, SlicesRule
-from pytest_proofmap.runtime.request import TRANSPORT_PARAMS
+from pytest_proofmap.runtime.parameters import TRANSPORT_PARAMS
 from pytest_proofmap.visible import visible
 
 __all__ = ["DEFAULTS", "CriterionPlan", "MissRules", "resolve"]

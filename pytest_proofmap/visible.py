@@ -1,10 +1,28 @@
-"""Text from outside that is safe to print: nothing in it moves the cursor, hides, or turns the writing around."""
+"""Text that is safe to show, and the one JSON text of a value.
+
+Text from outside is safe to print where nothing in it moves the cursor, hides, or turns the writing around.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 
-__all__ = ["visible", "visible_lines"]
+__all__ = ["canonical_json", "visible", "visible_lines"]
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def canonical_json(value: object) -> str:
+    """Return the one JSON text of a value: sorted keys, no white space, UTF-8 characters as they are.
+
+    Raises:
+        TypeError: The value holds something that JSON cannot express.
+        ValueError: The value holds NaN or an infinity.
+    """
+    return _CANONICAL.encode(value)
+
 
 # Control characters, marks of direction, separators of lines, halves of surrogate pairs, and what takes no room
 # at all. The joiners U+200C and U+200D stay: whole scripts and emoji are written with them.

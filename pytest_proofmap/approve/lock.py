@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pytest_proofmap.approve.models import LOCK_SCHEMA, Lock, LockedPrompt, LockedRuntime, Route, route_parts
 from pytest_proofmap.errors import LockError
 from pytest_proofmap.limited_file import FileTooLargeError, check_depth, read_limited
-from pytest_proofmap.runtime.request import canonical_json
+from pytest_proofmap.visible import canonical_json
 from pytest_proofmap.whole_file import write_whole
 
 __all__ = ["broken_digests", "digest_of", "join", "parse_lock", "read_lock", "sides", "signed", "write_lock"]

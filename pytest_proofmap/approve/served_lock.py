@@ -14,7 +14,7 @@ from pytest_proofmap.approve.rungs import compile_prompts
 from pytest_proofmap.environment import ENVIRONMENT_PREFIX, is_environment_reference
 from pytest_proofmap.errors import ConfigurationError, LockError, did_you_mean
 from pytest_proofmap.runtime.messagetemplate import MessageTemplate
-from pytest_proofmap.runtime.request import TRANSPORT_PARAMS
+from pytest_proofmap.runtime.parameters import TRANSPORT_PARAMS
 
 __all__ = ["ServedLock"]
 

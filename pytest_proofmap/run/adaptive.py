@@ -28,8 +28,8 @@ from pytest_proofmap.errors import MarkerError
 from pytest_proofmap.evidence.models import AdaptiveSampling
 from pytest_proofmap.marker import CriterionPlan
 from pytest_proofmap.prefetch.scopes import outermost_scope
-from pytest_proofmap.run.criteria import CriteriaRegistry, SampleId
-from pytest_proofmap.run.sample import SampleRecord
+from pytest_proofmap.run.criteria import CriteriaRegistry
+from pytest_proofmap.run.sample import SampleId, SampleRecord
 
 __all__ = ["AdaptiveSampler"]
 

@@ -21,7 +21,8 @@ from pytest_proofmap.run.wire import ServiceSettings, changes, decode, encode, e
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import LiveCall
 from pytest_proofmap.runtime.redaction import Redactor
-from pytest_proofmap.runtime.request import canonical_json, describe_secret
+from pytest_proofmap.runtime.request import describe_secret
+from pytest_proofmap.visible import canonical_json
 
 __all__ = ["FORKED", "CallResult", "Connection", "HookRunner", "LiveCall", "ResultKind", "ServiceSettings"]
 

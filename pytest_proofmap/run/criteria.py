@@ -16,8 +16,9 @@ from pytest_proofmap.evidence.models import Role
 from pytest_proofmap.evidence.slices import is_slice_value, slice_name
 from pytest_proofmap.marker import CriterionPlan, resolve
 from pytest_proofmap.options import MARK
+from pytest_proofmap.run.sample import SampleId
 
-__all__ = ["RUNTIME_FIXTURE", "CollectedCriterion", "CriteriaRegistry", "RuntimeParam", "SampleId"]
+__all__ = ["RUNTIME_FIXTURE", "CollectedCriterion", "CriteriaRegistry", "RuntimeParam"]
 
 RUNTIME_FIXTURE = "runtime"
 OWN_FIXTURES = "pytest_proofmap.fixtures"
@@ -32,18 +33,6 @@ class RuntimeParam:
     role: Role
     sample: int
     id: str
-
-
-@dataclass(frozen=True, slots=True)
-class SampleId:
-    """Which sample a test item is."""
-
-    criterion: str
-    case: str
-    slice: str | None
-    runtime: str
-    role: Role
-    sample: int
 
 
 @dataclass(slots=True)

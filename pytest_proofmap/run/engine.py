@@ -28,17 +28,14 @@ from pytest_proofmap.evidence.models import Price, PromptRef
 from pytest_proofmap.prefetch.suspension import let_siblings_ask, wait, wait_async
 from pytest_proofmap.real_files import real_files
 from pytest_proofmap.run.connection import FORKED, CallResult, Connection, LiveCall
-from pytest_proofmap.run.criteria import SampleId
-from pytest_proofmap.run.handle import RenderedMessages
 from pytest_proofmap.run.hooked import HookClient
 from pytest_proofmap.run.plan import Found, Plan
-from pytest_proofmap.run.sample import CallRecord, SampleRecord
-from pytest_proofmap.run.unused_calls import PaidCall
+from pytest_proofmap.run.sample import CallRecord, PaidCall, SampleId, SampleRecord
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import Pair, Partner
 from pytest_proofmap.runtime.costs import bill_of
 from pytest_proofmap.runtime.prices import price_of
-from pytest_proofmap.runtime.prompts import PromptLibrary
+from pytest_proofmap.runtime.prompts import PromptLibrary, RenderedMessages
 from pytest_proofmap.runtime.recordings import Recordings
 from pytest_proofmap.runtime.redaction import Redactor, secrets_of_transport
 from pytest_proofmap.runtime.request import Request

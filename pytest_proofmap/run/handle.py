@@ -12,37 +12,22 @@ from pytest_proofmap.errors import PromptError, RefusalError, RequestError
 from pytest_proofmap.evidence.models import PromptRef, Role
 from pytest_proofmap.run.sample import CallRecord, SampleRecord
 from pytest_proofmap.run.tracebacks import ends_at_the_call
-from pytest_proofmap.runtime.parameters import problem_with_answerer
+from pytest_proofmap.runtime.parameters import TRANSPORT_PARAMS, part_key_headers, problem_with_answerer
+from pytest_proofmap.runtime.prompts import Message
 from pytest_proofmap.runtime.reply import Reply
-from pytest_proofmap.runtime.request import (
-    TRANSPORT_PARAMS,
-    Request,
-    describe_secret,
-    part_key_headers,
-)
+from pytest_proofmap.runtime.request import Request, describe_secret
 
 if TYPE_CHECKING:
     from pytest_proofmap.run.engine import Engine
 
-__all__ = ["Message", "RenderedMessages", "Runtime", "Runtimes"]
+__all__ = ["Runtime", "Runtimes"]
 
-Message = dict[str, Any]
 DECIDED_ELSEWHERE = {
     "model": "the runtime's configuration",
     "messages": "the first argument",
     "api_base": "the runtime's configuration",
     "base_url": "the runtime's configuration",
 }
-
-
-class RenderedMessages(list[Message]):
-    """The messages of a rendered prompt package; they remember which one."""
-
-    __slots__ = ("prompt",)
-
-    def __init__(self, messages: list[Message], prompt: PromptRef) -> None:
-        super().__init__(messages)
-        self.prompt = prompt
 
 
 class Runtime:

@@ -10,8 +10,8 @@ import pytest
 from pytest_proofmap.config import Configuration, load, parse_runtime
 from pytest_proofmap.environment import with_known_references
 from pytest_proofmap.errors import ConfigurationError
+from pytest_proofmap.runtime.parameters import part_key_headers
 from pytest_proofmap.runtime.redaction import MIN_SECRET_LENGTH, Redactor, secrets_of_transport
-from pytest_proofmap.runtime.request import part_key_headers
 
 __all__ = ["configuration_of", "redactor_of", "restriction_of"]
 

@@ -25,8 +25,7 @@ from pytest_proofmap.evidence.models import Outcome, Totals
 from pytest_proofmap.evidence.totals import SOURCE_RANK, Charge, total
 from pytest_proofmap.run.left_out import messages_left_out
 from pytest_proofmap.run.miss import Miss
-from pytest_proofmap.run.sample import CallRecord, SampleRecord
-from pytest_proofmap.run.unused_calls import PaidCall
+from pytest_proofmap.run.sample import CallRecord, PaidCall, SampleRecord
 from pytest_proofmap.runtime.redaction import Redactor
 from pytest_proofmap.runtime.request import Request
 

@@ -8,14 +8,43 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pytest_proofmap.errors import CallError
-from pytest_proofmap.evidence.models import ErrorKind, Outcome, PromptRef, Source
+from pytest_proofmap.evidence.models import ErrorKind, Outcome, PromptRef, Role, Source
 from pytest_proofmap.prefetch.suspension import DryRun
-from pytest_proofmap.run.criteria import SampleId
 from pytest_proofmap.run.left_out import answer_left_out
 from pytest_proofmap.runtime.answer import NO_USAGE, Answer, Usage
 from pytest_proofmap.runtime.request import Request
 
-__all__ = ["CallRecord", "Ending", "SampleRecord"]
+__all__ = ["CallRecord", "Ending", "PaidCall", "SampleId", "SampleRecord"]
+
+
+class PaidCall(NamedTuple):
+    """A call that one process made and got an answer for; plain values only, because execnet carries it."""
+
+    key: str
+    cost_usd: float | None
+    """None when it is unknown."""
+    criterion: str
+    case: str
+    runtime: str
+    """The runtime of the sample that asked first."""
+
+    @property
+    def asked_for(self) -> str:
+        """The sample that asked first, in words."""
+        case = f"[{self.case}]" if self.case else ""
+        return f"{self.criterion}{case} on {self.runtime}"
+
+
+@dataclass(frozen=True, slots=True)
+class SampleId:
+    """Which sample a test item is."""
+
+    criterion: str
+    case: str
+    slice: str | None
+    runtime: str
+    role: Role
+    sample: int
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from pytest_proofmap.prefetch.item_copy import DRY_RUN
 from pytest_proofmap.prefetch.prefetch import ASKED_IN_DRY_RUN
 from pytest_proofmap.run import xdist
 from pytest_proofmap.run.asserts import refuse_without_asserts
-from pytest_proofmap.run.criteria import RUNTIME_FIXTURE, CriteriaRegistry, SampleId
+from pytest_proofmap.run.criteria import RUNTIME_FIXTURE, CriteriaRegistry
 from pytest_proofmap.run.engine import CacheMode, Engine
 from pytest_proofmap.run.facts import CriterionFacts, facts_of
 from pytest_proofmap.run.handle import Runtime, Runtimes
@@ -31,10 +31,9 @@ from pytest_proofmap.run.preflight import preflight
 from pytest_proofmap.run.project import configuration_of, redactor_of, restriction_of
 from pytest_proofmap.run.recorder import Recorder, SamplePayload
 from pytest_proofmap.run.reruns import refuse_reruns
-from pytest_proofmap.run.sample import SampleRecord
+from pytest_proofmap.run.sample import PaidCall, SampleId, SampleRecord
 from pytest_proofmap.run.selection import Selection
 from pytest_proofmap.run.services import CallServices
-from pytest_proofmap.run.unused_calls import PaidCall
 from pytest_proofmap.run.wire import ServiceSettings
 from pytest_proofmap.runtime.cache import DiskStore
 from pytest_proofmap.runtime.cache_place import open_cache, service_store

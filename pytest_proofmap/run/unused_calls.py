@@ -4,36 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pytest_proofmap.evidence.totals import total
+from pytest_proofmap.run.sample import PaidCall
 
 if TYPE_CHECKING:
     from pytest_proofmap.run.recorder import Recorder
     from pytest_proofmap.run.session import QualificationSession
 
-__all__ = ["PaidCall", "describe_calls_ahead", "describe_unused_calls", "unused_calls"]
+__all__ = ["describe_calls_ahead", "describe_unused_calls", "unused_calls"]
 
 WAIT_S = 2.0
 NAMED_AT_MOST = 3
-
-
-class PaidCall(NamedTuple):
-    """A call that one process made and got an answer for; plain values only, because execnet carries it."""
-
-    key: str
-    cost_usd: float | None
-    """None when it is unknown."""
-    criterion: str
-    case: str
-    runtime: str
-    """The runtime of the sample that asked first."""
-
-    @property
-    def asked_for(self) -> str:
-        """The sample that asked first, in words."""
-        case = f"[{self.case}]" if self.case else ""
-        return f"{self.criterion}{case} on {self.runtime}"
 
 
 def unused_calls(run: QualificationSession, recorder: Recorder, *, interrupted: bool) -> str | None:

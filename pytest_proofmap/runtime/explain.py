@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_proofmap.runtime.request import Request, canonical_json
+from pytest_proofmap.runtime.request import Request
+from pytest_proofmap.visible import canonical_json
 
 __all__ = ["Ingredient", "StoredRequest", "compare", "message_changes", "nearest"]
 

@@ -3,14 +3,54 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pytest_proofmap.environment import ENVIRONMENT_PREFIX, is_environment_reference
 from pytest_proofmap.runtime.redaction import hide_patterns, is_secret_name, looks_like_key, secrets_of_url
-from pytest_proofmap.runtime.request import HEADER_PARAMS, canonical_json
+from pytest_proofmap.visible import canonical_json
 
-__all__ = ["problem_with_answerer", "problem_with_api_base", "problem_with_params"]
+__all__ = [
+    "HEADER_PARAMS",
+    "TRANSPORT_PARAMS",
+    "part_key_headers",
+    "problem_with_answerer",
+    "problem_with_api_base",
+    "problem_with_params",
+]
+
+
+TRANSPORT_PARAMS = frozenset(
+    {"api_key", "extra_headers", "headers", "max_retries", "num_retries", "organization", "timeout"}
+)
+"""Parameters that say how to reach the model and never what it answers: not in the key, never stored."""
+
+
+HEADER_PARAMS = ("headers", "extra_headers")
+"""The parameters among them that hold headers."""
+
+
+def part_key_headers(
+    params: Mapping[str, Any], names: Collection[str]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Part parameters into how to reach the model and the headers that choose it, which are part of the request.
+
+    Args:
+        params: Parameters as a runtime or a call has them.
+        names: Names of these headers, in lower case (``key_headers`` of the configuration).
+
+    Returns:
+        The parameters without these headers, and the headers as a parameter of the request; empty without any.
+    """
+    rest = dict(params)
+    chosen: dict[str, Any] = {}
+    for place in HEADER_PARAMS if names else ():
+        headers = params.get(place)
+        if isinstance(headers, Mapping):
+            chosen |= {name.lower(): value for name, value in headers.items() if name.lower() in names}
+            rest[place] = {name: value for name, value in headers.items() if name.lower() not in names}
+    return rest, {"extra_headers": chosen} if chosen else {}
+
 
 RESERVED_PARAMS = frozenset({"api_base", "base_url", "messages", "model", "stream"})
 _OTHER_ANSWERERS = frozenset(

@@ -15,11 +15,25 @@ from typing import TYPE_CHECKING, Any
 from pytest_proofmap.errors import PromptError, did_you_mean
 
 if TYPE_CHECKING:
-    from pytest_proofmap.evidence.models import PromptVariant
+    from pytest_proofmap.evidence.models import PromptRef, PromptVariant
     from pytest_proofmap.runtime.messagetemplate import MessageTemplate
     from pytest_proofmap.runtime.promptfile import InputField
 
-__all__ = ["DEFAULT_VARIANT", "PromptLibrary", "PromptVariantTemplate"]
+__all__ = ["DEFAULT_VARIANT", "Message", "PromptLibrary", "PromptVariantTemplate", "RenderedMessages"]
+
+
+Message = dict[str, Any]
+
+
+class RenderedMessages(list[Message]):
+    """The messages of a rendered prompt package; they remember which one."""
+
+    __slots__ = ("prompt",)
+
+    def __init__(self, messages: list[Message], prompt: PromptRef) -> None:
+        super().__init__(messages)
+        self.prompt = prompt
+
 
 DEFAULT_VARIANT = "default"
 """Name of the variant that ``name.prompt`` is."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from pytest_proofmap.errors import RecordingsError
 from pytest_proofmap.runtime.answer import Answer
-from pytest_proofmap.runtime.request import Request, canonical_json
+from pytest_proofmap.runtime.request import Request
+from pytest_proofmap.visible import canonical_json
 from pytest_proofmap.whole_file import write_whole
 
 __all__ = ["Recording", "read_recordings", "same_answer", "write_recordings"]

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qs, parse_qsl, quote, unquote
 
 from pytest_proofmap.environment import is_environment_reference
 
@@ -21,12 +21,26 @@ __all__ = [
     "MIN_SECRET_LENGTH",
     "REDACTED",
     "Redactor",
+    "has_password",
     "hide_patterns",
     "is_secret_name",
     "looks_like_key",
     "secrets_of_transport",
     "secrets_of_url",
 ]
+
+
+def has_password(url: str) -> bool:
+    """Return whether a URL holds a password."""
+    return bool(_passwords(url))
+
+
+def _passwords(url: str) -> list[str]:
+    # Not by urllib: a password with an unescaped '/' or '#' must be recognised as well.
+    user, _, place = url.partition("://")[2].rpartition("@")
+    query = parse_qs(place.partition("?")[2])
+    return [each for each in (user.partition(":")[2], *query.get("password", ())) if each]
+
 
 REDACTED = "[redacted]"
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
-__all__ = ["ServerName", "explain_fault", "has_password"]
+from pytest_proofmap.runtime.redaction import _passwords
+
+__all__ = ["ServerName", "explain_fault"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,6 @@ class ServerName:
         return text
 
 
-def has_password(url: str) -> bool:
-    """Return whether a URL holds a password."""
-    return bool(_passwords(url))
-
-
 def explain_fault(error: Exception, server: ServerName) -> str:
     """Return what an error of redis-py or of the socket means, and what to do about it."""
     from redis import exceptions
@@ -67,10 +64,3 @@ def explain_fault(error: Exception, server: ServerName) -> str:
         f"{server.shown} {what}. {then}. Without it: remove cache_url (answers stay on this machine), or run "
         "with --proofmap-cache=replay (reads only, calls nothing)."
     )
-
-
-def _passwords(url: str) -> list[str]:
-    # Not by urllib: a password with an unescaped '/' or '#' must be recognised as well.
-    user, _, place = url.partition("://")[2].rpartition("@")
-    query = parse_qs(place.partition("?")[2])
-    return [each for each in (user.partition(":")[2], *query.get("password", ())) if each]

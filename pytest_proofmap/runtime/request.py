@@ -8,68 +8,17 @@ configuration writes it (``os.environ/NAME`` unexpanded), so that a local server
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-__all__ = [
-    "HEADER_PARAMS",
-    "KEY_SCHEMA",
-    "TRANSPORT_PARAMS",
-    "Request",
-    "canonical_json",
-    "describe_secret",
-    "part_key_headers",
-    "plain_copy",
-]
+from pytest_proofmap.visible import canonical_json
+
+__all__ = ["KEY_SCHEMA", "Request", "describe_secret", "plain_copy"]
 
 KEY_SCHEMA = 1
 """Version of the key's ingredients; raising it makes cached answers misses, recordings stay valid."""
 
-TRANSPORT_PARAMS = frozenset(
-    {"api_key", "extra_headers", "headers", "max_retries", "num_retries", "organization", "timeout"}
-)
-"""Parameters that say how to reach the model and never what it answers: not in the key, never stored."""
-
-HEADER_PARAMS = ("headers", "extra_headers")
-"""The parameters among them that hold headers."""
-
-
-def part_key_headers(
-    params: Mapping[str, Any], names: Collection[str]
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Part parameters into how to reach the model and the headers that choose it, which are part of the request.
-
-    Args:
-        params: Parameters as a runtime or a call has them.
-        names: Names of these headers, in lower case (``key_headers`` of the configuration).
-
-    Returns:
-        The parameters without these headers, and the headers as a parameter of the request; empty without any.
-    """
-    rest = dict(params)
-    chosen: dict[str, Any] = {}
-    for place in HEADER_PARAMS if names else ():
-        headers = params.get(place)
-        if isinstance(headers, Mapping):
-            chosen |= {name.lower(): value for name, value in headers.items() if name.lower() in names}
-            rest[place] = {name: value for name, value in headers.items() if name.lower() not in names}
-    return rest, {"extra_headers": chosen} if chosen else {}
-
 
 _KINDS: dict[str, type] = {"params": dict, "api_base": str, "tools": list, "response_format": dict, "sample": int}
-
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def canonical_json(value: object) -> str:
-    """Return the one JSON text of a value: sorted keys, no white space, UTF-8 characters as they are.
-
-    Raises:
-        TypeError: The value holds something that JSON cannot express.
-        ValueError: The value holds NaN or an infinity.
-    """
-    return _CANONICAL.encode(value)
 
 
 def plain_copy(value: Any) -> Any:

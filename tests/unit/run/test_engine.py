@@ -13,9 +13,8 @@ from pytest_proofmap.config import RuntimeConfig, load
 from pytest_proofmap.errors import CallError
 from pytest_proofmap.prefetch.suspension import DryRun, Suspended
 from pytest_proofmap.run.connection import CallResult, Connection
-from pytest_proofmap.run.criteria import SampleId
 from pytest_proofmap.run.engine import CacheMode, Engine
-from pytest_proofmap.run.sample import CallRecord, SampleRecord
+from pytest_proofmap.run.sample import CallRecord, SampleId, SampleRecord
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.attempt import LiveCall
 from pytest_proofmap.runtime.recordings import Recordings

@@ -8,7 +8,8 @@ import pytest
 
 from pytest_proofmap.evidence.totals import Charge
 from pytest_proofmap.run.recorder import Recorder
-from pytest_proofmap.run.unused_calls import PaidCall, describe_unused_calls
+from pytest_proofmap.run.sample import PaidCall
+from pytest_proofmap.run.unused_calls import describe_unused_calls
 
 
 def paid(key: str, cost_usd: float | None = 0.25, case: str = "a") -> PaidCall:

@@ -20,7 +20,6 @@ from pytest_proofmap.errors import (
 )
 from pytest_proofmap.evidence.models import Bar, Role
 from pytest_proofmap.marker import MissRules
-from pytest_proofmap.run.criteria import SampleId
 from pytest_proofmap.run.outcomes import (
     Wording,
     observe_call,
@@ -30,7 +29,7 @@ from pytest_proofmap.run.outcomes import (
     show,
     status,
 )
-from pytest_proofmap.run.sample import SampleRecord
+from pytest_proofmap.run.sample import SampleId, SampleRecord
 from pytest_proofmap.runtime.answer import NO_USAGE, Answer
 from pytest_proofmap.runtime.request import Request
 

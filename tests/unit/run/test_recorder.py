@@ -10,9 +10,8 @@ import pytest
 
 from pytest_proofmap.evidence.models import RecordedRequest, Sample, Source
 from pytest_proofmap.evidence.totals import Charge, total
-from pytest_proofmap.run.criteria import SampleId
 from pytest_proofmap.run.recorder import Recorder, SamplePayload
-from pytest_proofmap.run.sample import SampleRecord
+from pytest_proofmap.run.sample import SampleId, SampleRecord
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.request import Request
 

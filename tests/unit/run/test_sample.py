@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pytest_proofmap.errors import CallError
 from pytest_proofmap.evidence.models import Call, Sample
-from pytest_proofmap.run.criteria import SampleId
-from pytest_proofmap.run.sample import CallRecord, SampleRecord
+from pytest_proofmap.run.sample import CallRecord, SampleId, SampleRecord
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.request import Request
 

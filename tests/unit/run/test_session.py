@@ -6,7 +6,7 @@ import json
 
 from small_project import THREE_CASES, SmallProject
 
-from pytest_proofmap.run.unused_calls import PaidCall
+from pytest_proofmap.run.sample import PaidCall
 
 SPY = """
 import pytest
