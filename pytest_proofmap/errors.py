@@ -45,8 +45,13 @@ __all__ = [
     "RequestError",
     "ShortfallError",
     "StoreError",
+    "UnusableEntryError",
     "did_you_mean",
 ]
+
+
+class UnusableEntryError(Exception):
+    """An entry is not text written by the cache."""
 
 
 class ProofmapError(Exception):

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from pytest_proofmap.errors import StoreError
+from pytest_proofmap.errors import StoreError, UnusableEntryError
 from pytest_proofmap.own_folder import create_folder, is_closed, private_folder
 from pytest_proofmap.runtime.answer import Answer
 from pytest_proofmap.runtime.cache_database import (
     DATABASE_NAME,
     CacheDatabase,
     DamagedDatabaseError,
-    UnusableEntryError,
     WriteFailedError,
     is_full,
     is_unsuitable,

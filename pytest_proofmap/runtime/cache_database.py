@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
+from pytest_proofmap.errors import UnusableEntryError
+
 __all__ = [
     "DATABASE_NAME",
     "CacheDatabase",
     "DamagedDatabaseError",
     "DatabaseRow",
-    "UnusableEntryError",
     "WriteFailedError",
     "is_full",
     "is_unsuitable",
@@ -83,10 +84,6 @@ _UNSUITABLE = ("disk i/o error", "locking protocol")
 """What SQLite says where files cannot be locked or mapped, or where the disk has a fault."""
 
 WriteFailure = Literal["full", "readonly", "locked", "unsuitable"]
-
-
-class UnusableEntryError(Exception):
-    """An entry is not text written by the cache."""
 
 
 class DamagedDatabaseError(Exception):

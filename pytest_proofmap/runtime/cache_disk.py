@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import diskcache
+from diskcache.core import DBNAME
 
-from pytest_proofmap.runtime.cache_database import DATABASE_NAME, UnusableEntryError
+from pytest_proofmap.errors import UnusableEntryError
 
 __all__ = ["LOCK_TIMEOUT_S", "TextDisk", "open_cache"]
 
@@ -87,7 +88,7 @@ def open_cache(directory: Path) -> Any:
     Raises:
         sqlite3.OperationalError: Another process keeps it locked.
     """
-    path = directory / DATABASE_NAME
+    path = directory / DBNAME
     if path.exists():
         # diskcache would try for a minute by itself before it said so:
         # https://github.com/grantjenks/python-diskcache/blob/v5.6.3/diskcache/core.py

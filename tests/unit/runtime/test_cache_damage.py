@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from stored_answers import answer_of, request_of
 
-from pytest_proofmap.errors import StoreError
+from pytest_proofmap.errors import StoreError, UnusableEntryError
 from pytest_proofmap.runtime.cache import DiskStore
-from pytest_proofmap.runtime.cache_database import UnusableEntryError
 from pytest_proofmap.runtime.cache_disk import TextDisk
 
 
