@@ -24,10 +24,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pytest_proofmap.decide.adaptive import wave_ends
-from pytest_proofmap.decide.binomial import binomial_at_least
+from pytest_proofmap.decide.adaptive import CaseOrder, stop_of, wave_ends
 from pytest_proofmap.decide.observation import Observation
-from pytest_proofmap.decide.stopping import CaseOrder, stop_of
+from pytest_proofmap.decide.stats.binomial import binomial_at_least
 from pytest_proofmap.decide.tally import CriterionTally
 from pytest_proofmap.decide.verdict import judge
 from pytest_proofmap.evidence.models import Bar

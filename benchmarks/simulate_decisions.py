@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_proofmap.decide.binomial import binomial_at_least, clopper_pearson
 from pytest_proofmap.decide.decision import decide
 from pytest_proofmap.decide.observation import Observation
+from pytest_proofmap.decide.stats.binomial import binomial_at_least, clopper_pearson
 from pytest_proofmap.evidence.models import Bar, Criterion, Objective, Outcome, RuntimeInfo
 
 ALPHA = 0.05

@@ -18,11 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pytest_proofmap.decide.adaptive import Bets
-from pytest_proofmap.decide.binomial import binomial_at_least
-from pytest_proofmap.decide.multiplicity import correct, holm
-from pytest_proofmap.decide.needs import more_margin
-from pytest_proofmap.decide.paired import gamma_of, p_unsafe_paired, p_worse_paired
-from pytest_proofmap.decide.watch import level_of_look
+from pytest_proofmap.decide.looks import level_of_look
+from pytest_proofmap.decide.stats.binomial import binomial_at_least
+from pytest_proofmap.decide.stats.forecasts import more_margin
+from pytest_proofmap.decide.stats.multiplicity import correct, holm
+from pytest_proofmap.decide.stats.paired import gamma_of, p_unsafe_paired, p_worse_paired
 
 ALPHA = 0.05
 START, END = "<!-- looks -->", "<!-- /looks -->"

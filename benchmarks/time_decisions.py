@@ -14,7 +14,7 @@ import time
 
 from pytest_proofmap.decide.decision import decide
 from pytest_proofmap.decide.observation import Observation
-from pytest_proofmap.decide.paired import p_unsafe_paired, p_worse_paired
+from pytest_proofmap.decide.stats.paired import p_unsafe_paired, p_worse_paired
 from pytest_proofmap.evidence.models import Bar, Criterion, Objective, Outcome, RuntimeInfo
 
 CRITERIA, CHALLENGERS = 500, 5

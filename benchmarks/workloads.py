@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from pytest_proofmap.calls.answer import Answer
+from pytest_proofmap.calls.cache.disk import DiskStore
+from pytest_proofmap.calls.recordings import write_recordings
+from pytest_proofmap.calls.request import Request
 from pytest_proofmap.config import Configuration, load
-from pytest_proofmap.runtime.answer import Answer
-from pytest_proofmap.runtime.cache import DiskStore
-from pytest_proofmap.runtime.recordings import write_recordings
-from pytest_proofmap.runtime.request import Request
 
 __all__ = ["FUNCTIONS", "write_plain_project", "write_qualifying_project"]
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from pytest_proofmap._version import __version__
 
 if TYPE_CHECKING:
-    from pytest_proofmap import approved
+    from pytest_proofmap.calls.answer import Reply
     from pytest_proofmap.errors import CallError, ProofmapError, RefusalError
     from pytest_proofmap.evidence.artifact import read_evidence
     from pytest_proofmap.evidence.models import Evidence
-    from pytest_proofmap.run.handle import Runtime, Runtimes
-    from pytest_proofmap.runtime.reply import Reply
+    from pytest_proofmap.plugin.handles import Runtime, Runtimes
 
 __all__ = [
     "CallError",
@@ -35,9 +34,9 @@ _HOMES = {
     "Evidence": "pytest_proofmap.evidence.models",
     "ProofmapError": "pytest_proofmap.errors",
     "RefusalError": "pytest_proofmap.errors",
-    "Reply": "pytest_proofmap.runtime.reply",
-    "Runtime": "pytest_proofmap.run.handle",
-    "Runtimes": "pytest_proofmap.run.handle",
+    "Reply": "pytest_proofmap.calls.answer",
+    "Runtime": "pytest_proofmap.plugin.handles",
+    "Runtimes": "pytest_proofmap.plugin.handles",
     "read_evidence": "pytest_proofmap.evidence.artifact",
 }
 

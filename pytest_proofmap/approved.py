@@ -22,14 +22,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_proofmap.approve.chains import baseline_of, has_expired, packages
-from pytest_proofmap.approve.deployments import Deployment, deployments_of
-from pytest_proofmap.approve.lock import read_lock
-from pytest_proofmap.approve.models import Route, RouteDecision, route_name, route_parts
-from pytest_proofmap.approve.rungs import Rung, rungs_of
-from pytest_proofmap.approve.served_lock import ServedLock
 from pytest_proofmap.errors import LockError, did_you_mean
-from pytest_proofmap.evidence.slices import SliceValue, is_slice_value, slice_name, values_seen
+from pytest_proofmap.evidence.fingerprints import SliceValue, is_slice_value, slice_name, values_seen
+from pytest_proofmap.lock.file import read_lock
+from pytest_proofmap.lock.litellm import Deployment, deployments_of
+from pytest_proofmap.lock.models import Route, RouteDecision, route_name, route_parts
+from pytest_proofmap.lock.propose import baseline_of, has_expired, packages
+from pytest_proofmap.lock.serve import Rung, ServedLock, rungs_of
 
 __all__ = ["ApprovedRoute", "ApprovedRoutes", "OnExpired", "Rung", "Served", "load"]
 
@@ -428,7 +427,7 @@ class ApprovedRoutes:
         Returns:
             The prompt manager, which is now in ``litellm.callbacks``.
         """
-        from pytest_proofmap.approve.router import register_prompts
+        from pytest_proofmap.lock.litellm import register_prompts
 
         return register_prompts(self._state.templates)
 

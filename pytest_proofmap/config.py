@@ -18,14 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StrictBool, Vali
 
 from pytest_proofmap.environment import ENVIRONMENT_PREFIX, is_environment_reference, only_references
 from pytest_proofmap.errors import ConfigurationError, ProofmapError, did_you_mean
-from pytest_proofmap.runtime.parameters import (
+from pytest_proofmap.parameters import (
     TRANSPORT_PARAMS,
     part_key_headers,
     problem_with_api_base,
     problem_with_params,
 )
-from pytest_proofmap.runtime.redaction import has_password, hide_patterns, is_secret_name
-from pytest_proofmap.visible import canonical_json
+from pytest_proofmap.redaction import has_password, hide_patterns, is_secret_name
+from pytest_proofmap.text import canonical_json
 
 if sys.version_info >= (3, 11):
     import tomllib

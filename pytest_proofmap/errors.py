@@ -25,7 +25,7 @@ Every message says what was wrong, what is allowed and what to do next.
 
 from __future__ import annotations
 
-from pytest_proofmap.visible import visible_lines
+from pytest_proofmap.text import visible_lines
 
 __all__ = [
     "ApprovalError",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_proofmap.runtime.request import Request
+    from pytest_proofmap.calls.request import Request
 
 
 @pytest.hookspec

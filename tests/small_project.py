@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 # Runs in this process drop the modules that they import: what is imported here stays.
-import pytest_proofmap.run.finish  # noqa: F401  # imported for the sake of being imported
+import pytest_proofmap.plugin.finish  # noqa: F401  # imported for the sake of being imported
+from pytest_proofmap.calls.answer import Answer, Refusal
+from pytest_proofmap.calls.request import Request
 from pytest_proofmap.config import load
 from pytest_proofmap.evidence.artifact import read_evidence
 from pytest_proofmap.evidence.models import Cell, Criterion, Evidence, Sample
-from pytest_proofmap.runtime.answer import Answer, Refusal
-from pytest_proofmap.runtime.request import Request
 
 __all__ = ["CONFIGURATION", "THREE_CASES", "Answers", "SmallProject", "echo_hook", "isolate"]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_proofmap.approve.lock import signed, write_lock
-from pytest_proofmap.approve.models import Approval, Lock, LockedPrompt, LockedRuntime, Route, RouteEvidence
+from pytest_proofmap.lock.file import signed, write_lock
+from pytest_proofmap.lock.models import Approval, Lock, LockedPrompt, LockedRuntime, Route, RouteEvidence
 
 __all__ = ["PROMPTS", "RUNTIMES", "lock_of", "locked", "route_to"]
 

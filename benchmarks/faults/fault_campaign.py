@@ -23,7 +23,7 @@ from typing import Any
 from layout import environment, pytest_command, table
 
 from faulty_provider import CHARGED, FAULTS, HARMLESS, FaultyProvider, InjectedFault, Key, Ledger, chance  # isort: skip
-from pytest_proofmap.runtime.cache import DiskStore  # isort: skip
+from pytest_proofmap.calls.cache.disk import DiskStore  # isort: skip
 
 __all__ = ["Figures", "campaign"]
 

@@ -19,11 +19,11 @@ from processes import descendants, end, wait_until_gone
 
 from disk_faults import build, faults  # isort: skip
 from faulty_provider import FaultyProvider, Key, Ledger  # isort: skip
-from pytest_proofmap.commands.stored_file import last_run
+from pytest_proofmap.cli.inputs import last_run
 
-from pytest_proofmap.approve.lock import read_lock  # isort: skip
+from pytest_proofmap.lock.file import read_lock  # isort: skip
 from pytest_proofmap.evidence.artifact import read_evidence  # isort: skip
-from pytest_proofmap.runtime.cache import DiskStore  # isort: skip
+from pytest_proofmap.calls.cache.disk import DiskStore  # isort: skip
 
 __all__ = ["campaign"]
 
@@ -31,7 +31,7 @@ CONCURRENCY = 32
 LATENCY_S = 0.02
 ENDS_WITHIN_S = 20.0
 """How long what is left of a run may take to end before it counts as stuck or as an orphan."""
-SERVICE = "pytest_proofmap.run.service"
+SERVICE = "pytest_proofmap.calls.service.__main__"
 
 TEST = """
 import pytest

@@ -19,7 +19,7 @@ from processes import descendants, end
 
 from disk_faults import build, faults  # isort: skip
 from faulty_provider import FaultyProvider, Key, Ledger  # isort: skip
-from pytest_proofmap.commands.stored_file import last_run
+from pytest_proofmap.cli.inputs import last_run
 
 from pytest_proofmap.evidence.artifact import read_evidence  # isort: skip
 

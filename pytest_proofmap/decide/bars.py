@@ -4,6 +4,8 @@ A missing outcome never helps the answer that is asked for: when asking "is it a
 missing sample of the challenger counts as failed and one of the baseline as passed; when asking "is it
 worse?", the other way round. Dropping such cases instead would promote models that fail where it is hard to
 answer at all.
+
+The largest loss of pass rate that paired cases leave possible.
 """
 
 from __future__ import annotations
@@ -12,24 +14,25 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pytest_proofmap.decide.binomial import binomial_at_least, binomial_at_most
-from pytest_proofmap.decide.paired import GAMMA, Memo, p_unsafe_paired, p_worse_paired
 from pytest_proofmap.decide.pairing import Pairs, pair
 from pytest_proofmap.decide.reasons import Reason
-from pytest_proofmap.decide.repeated import PairedTable
-from pytest_proofmap.decide.tally import View
+from pytest_proofmap.decide.stats.binomial import binomial_at_least, binomial_at_most, normal_quantile
+from pytest_proofmap.decide.stats.paired import EXACT_LIMIT, GAMMA, Memo, p_unsafe_paired, p_worse_paired
+from pytest_proofmap.decide.stats.tango import tango_bound, tango_z
+from pytest_proofmap.decide.tally import PairedTable, View
 from pytest_proofmap.evidence.models import Bar
 
 __all__ = [
     "LEAST_BASELINE_RATE",
     "Assessment",
-    "Counts",
     "absolute_rate",
     "assess",
     "baseline_rate",
     "has_margin",
     "is_observed",
+    "loss_bound",
 ]
+
 
 LEAST_BASELINE_RATE = 0.5
 """A baseline that passes less than this share of its cases is no usable reference."""
@@ -291,3 +294,34 @@ def _observed(bar: Bar, counts: Counts, pairs: Pairs | None) -> bool | None:
 def _difference(table: PairedTable) -> float:
     """Return the observed difference in pass rate."""
     return (table.improvements - table.regressions) / table.pairs
+
+
+def loss_bound(b: float, c: float, n: int, margin: float, level: float, p_unsafe: float | None = None) -> float:
+    """Return the loss that b regressions and c improvements in n pairs cannot exclude at the level.
+
+    Without disagreement the exact test can be turned round in closed form. With it the score statistic is,
+    after shifting it so that it agrees with the exact p-value at the margin: so the bound is beyond the
+    margin exactly when the p-value is above the level.
+
+    Args:
+        b: Regressions.
+        c: Improvements.
+        n: Pairs.
+        margin: The tolerated loss.
+        level: The p-value that would exclude a loss.
+        p_unsafe: The p-value at the margin; None: do not shift.
+
+    Returns:
+        A loss in [0, 1].
+    """
+    if n <= 0:
+        return 1.0
+    if b == 0 == c and n <= EXACT_LIMIT and level > GAMMA:
+        return 1.0 - float((level - GAMMA) ** (1.0 / n))
+    target = normal_quantile(1.0 - level)
+    if p_unsafe is not None and 0.0 < p_unsafe < 1.0:
+        target += tango_z(b, c, n, -margin) - normal_quantile(1.0 - p_unsafe)
+    loss = -tango_bound(b, c, n, target, -1.0, 1.0)
+    if p_unsafe is not None:
+        loss = max(loss, math.nextafter(margin, 1.0)) if p_unsafe > level else min(loss, margin)
+    return min(1.0, max(0.0, loss))

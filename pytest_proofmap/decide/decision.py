@@ -1,15 +1,19 @@
-"""The one entry: from observations to verdicts and recommendations."""
+"""The one entry: from observations to verdicts and recommendations.
+
+Is it the prompt or the model? Paired differences between runtimes that differ in one of the two alone.
+"""
 
 from __future__ import annotations
 
 import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pytest_proofmap.collector import no_collection
-from pytest_proofmap.decide.attribution import attribute
+from pytest_proofmap.decide.adaptive import order_of
 from pytest_proofmap.decide.looks import (
     History,
     LookKey,
@@ -19,19 +23,89 @@ from pytest_proofmap.decide.looks import (
     recorded,
     take_look,
 )
-from pytest_proofmap.decide.multiplicity import DEFAULT_RULE
-from pytest_proofmap.decide.objective import CriterionVerdicts, judge_objective
 from pytest_proofmap.decide.observation import Observation, observe
-from pytest_proofmap.decide.paired import Memo
+from pytest_proofmap.decide.pairing import answered_pairs
 from pytest_proofmap.decide.reasons import Block, Reason, blocks_on
 from pytest_proofmap.decide.recommend import recommend
 from pytest_proofmap.decide.served import foreign_in
-from pytest_proofmap.decide.stopping import order_of
+from pytest_proofmap.decide.stats.multiplicity import DEFAULT_RULE
+from pytest_proofmap.decide.stats.paired import Memo
+from pytest_proofmap.decide.stats.tango import tango_interval
 from pytest_proofmap.decide.tally import CriterionTally, View, broken_test, tally
-from pytest_proofmap.decide.verdict import judge
-from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, RuntimeInfo
+from pytest_proofmap.decide.verdict import CriterionVerdicts, judge, judge_objective
+from pytest_proofmap.evidence.models import AttributedDifference, Criterion, Evidence, Objective, RuntimeInfo
 
-__all__ = ["Decision", "decide", "decide_evidence", "is_decided"]
+__all__ = ["Decision", "attribute", "decide", "decide_evidence", "is_decided"]
+
+
+_ALL_PAIRS = 8
+"""Up to so many runtimes all pairs are compared, beyond it those with the baseline."""
+
+Axis = Literal["prompt", "model"]
+
+
+def attribute(
+    tally: CriterionTally,
+    names: Sequence[str],
+    runtimes: Mapping[str, RuntimeInfo],
+    confidence: float,
+) -> list[AttributedDifference]:
+    """Compare all pairs of a criterion's runtimes that differ along one axis alone. No verdict hangs on it.
+
+    Args:
+        tally: What was observed of the criterion.
+        names: The baseline, then the challengers.
+        runtimes: The runtimes as configured.
+        confidence: Two-sided confidence of the intervals (0: 0.95).
+    """
+    known = [name for name in names if name in runtimes and tally.runtimes.get(name)]
+    differences = []
+    for first, second in combinations(known, 2):
+        # All pairs of many runtimes would be more than anyone reads.
+        if first != names[0] and len(known) > _ALL_PAIRS:
+            continue
+        axis = _axis(runtimes[first], runtimes[second])
+        if axis is None:
+            continue
+        for slice_name in (None, *tally.slices()):
+            difference = _difference(tally, slice_name, first, second, axis, confidence or 0.95)
+            if difference is not None:
+                differences.append(difference)
+    return differences
+
+
+def _axis(one: RuntimeInfo, other: RuntimeInfo) -> Axis | None:
+    """Return the only axis along which two runtimes differ, or None when there is not exactly one."""
+    if one.params != other.params:
+        return None
+    same_model = (one.model, one.provider, one.api_base) == (other.model, other.provider, other.api_base)
+    if same_model == (one.variant == other.variant):
+        return None
+    return "prompt" if same_model else "model"
+
+
+def _difference(
+    tally: CriterionTally,
+    slice_name: str | None,
+    first: str,
+    second: str,
+    axis: Axis,
+    confidence: float,
+) -> AttributedDifference | None:
+    """Return the paired difference on the cases that both have an outcome for, or None without any."""
+    table, pairs = answered_pairs(tally.view(slice_name), first, second)
+    if not pairs:
+        return None
+    low, high = tango_interval(*table, confidence)
+    return AttributedDifference(
+        axis=axis,
+        slice=slice_name,
+        from_runtime=first,
+        to_runtime=second,
+        difference=(table.improvements - table.regressions) / table.pairs,
+        interval=(low, high),
+        pairs=pairs,
+    )
 
 
 class Decision(NamedTuple):

@@ -9,8 +9,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from pytest_proofmap.decide.coverage import Gap, gaps
-from pytest_proofmap.decide.moved import RateDrift, RatioDrift, measured_twice, rate_drifts, ratio_drifts
+from pytest_proofmap.decide.compare import (
+    Gap,
+    RateDrift,
+    RatioDrift,
+    gaps,
+    measured_twice,
+    rate_drifts,
+    ratio_drifts,
+)
 from pytest_proofmap.evidence.models import Evidence, Status
 
 __all__ = ["BaselineChange", "ChainChange", "Drift", "Flip", "ServedModels", "compare_evidence"]

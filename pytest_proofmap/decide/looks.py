@@ -9,6 +9,14 @@ JRSS B 86:1-27).
 What was seen before is told by a state for each criterion, slice and challenger: the digests of the cases that it
 has consumed, how many there were at each look, and the bets. It knows nothing of the time. A case whose request
 was consumed before tells nothing new.
+
+Drift that may be watched: the same cases asked again and again, false alarms bounded over all looks together.
+
+Look t compares the new answers with those of one reference run by the exact conditional test of McNemar (1947,
+Note on the sampling error of the difference between correlated proportions or percentages, Psychometrika
+12:153-157), each direction at half of 6 alpha / (pi^2 t^2), shared by the runtimes. These levels sum to alpha, so
+that by the union bound the probability of any false alarm ever is at most alpha, although the reference is one
+noisy draw that is compared with each time.
 """
 
 from __future__ import annotations
@@ -19,27 +27,30 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
-from pytest_proofmap.decide.adaptive import Bets, Wealth, case_order
+from pytest_proofmap.decide.adaptive import Bets, Wealth, case_order, place_bets
 from pytest_proofmap.decide.bars import Assessment, is_observed
-from pytest_proofmap.decide.stopping import place_bets
+from pytest_proofmap.decide.compare import ALPHA, RatioDrift, measured_twice, rate_drifts, ratio_drifts
+from pytest_proofmap.decide.stats.binomial import binomial_at_least
 from pytest_proofmap.decide.tally import View
-from pytest_proofmap.evidence.fingerprint import criterion_parts
-from pytest_proofmap.evidence.models import Bar, CellLook, Criterion, Objective, RuntimeInfo
+from pytest_proofmap.evidence.fingerprints import criterion_parts
+from pytest_proofmap.evidence.models import Bar, CellLook, Criterion, Evidence, Objective, RuntimeInfo
 
 __all__ = [
     "History",
     "LookKey",
     "LookState",
-    "Mode",
     "Taken",
+    "Watch",
     "at_look",
     "hypothesis_of",
     "is_last",
     "join_states",
-    "p_open",
+    "level_of_look",
     "recorded",
     "take_look",
+    "watch",
 ]
+
 
 Mode = Literal[2, 3, "open"]
 
@@ -241,3 +252,70 @@ def _request(entry: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+class WatchedRate(NamedTuple):
+    """A runtime's pass rate at one look, over all criteria."""
+
+    runtime: str
+    old: float
+    new: float
+    cases: int
+    regressed: tuple[str, ...]
+    """Cases that passed and now fail."""
+    improved: tuple[str, ...]
+    p_drop: float
+    p_rise: float
+    level: float
+    """What either p-value must not exceed to be an alarm."""
+
+    @property
+    def alarm(self) -> str | None:
+        """Which way the rate moved beyond what chance explains over all looks: ``dropped``, ``rose`` or None."""
+        if self.p_drop <= self.level:
+            return "dropped"
+        return "rose" if self.p_rise <= self.level else None
+
+
+class Watch(NamedTuple):
+    """One look."""
+
+    look: int
+    rates: list[WatchedRate]
+    costs: list[RatioDrift]
+    latencies: list[RatioDrift]
+
+    @property
+    def alarms(self) -> list[WatchedRate]:
+        """The rates that moved."""
+        return [rate for rate in self.rates if rate.alarm is not None]
+
+
+def level_of_look(look: int, alpha: float = ALPHA) -> float:
+    """Return what a look may spend of alpha: over all looks without end just alpha."""
+    return 6.0 * alpha / (math.pi**2 * look**2)
+
+
+def watch(old: Evidence, new: Evidence, look: int, alpha: float = ALPHA) -> Watch:
+    """Compare new answers with a reference's, at one of any number of looks.
+
+    Args:
+        old: The reference, such as the approved run.
+        new: The same cases, asked again.
+        look: Which comparison with this reference it is, from 1.
+        alpha: The probability of any false alarm over all looks.
+    """
+    measured = measured_twice(old, new)
+    pooled = [rate for rate in rate_drifts(measured, old, new) if rate.criterion is None]
+    level = level_of_look(look, alpha) / 2.0 / max(1, len(pooled))
+    rates = []
+    for rate in pooled:
+        down, up = len(rate.regressed), len(rate.improved)
+        p_drop, p_rise = (binomial_at_least(one, down + up, 0.5) for one in (down, up))
+        rates.append(
+            WatchedRate(
+                rate.runtime, rate.old, rate.new, rate.cases, rate.regressed, rate.improved, p_drop, p_rise, level
+            )
+        )
+    ratios = ratio_drifts(measured)
+    return Watch(look, rates, ratios.costs, ratios.latencies)

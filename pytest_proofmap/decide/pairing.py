@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pytest_proofmap.decide.repeated import CasePair, PairedTable, flip_table, mean_table, share_table
-from pytest_proofmap.decide.tally import OutcomeBits, View
+from pytest_proofmap.decide.tally import (
+    CasePair,
+    OutcomeBits,
+    PairedTable,
+    View,
+    flip_table,
+    mean_table,
+    share_table,
+)
 
 __all__ = ["Pairs", "answered_pairs", "pair"]
 

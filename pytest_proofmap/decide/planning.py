@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from pytest_proofmap.decide.bars import absolute_rate, has_margin, is_observed
-from pytest_proofmap.decide.multiplicity import DEFAULT_RULE
-from pytest_proofmap.decide.needs import best_all_pass, best_margin, best_min_pass_rate
-from pytest_proofmap.decide.paired import Memo, gamma_of
+from pytest_proofmap.decide.stats.forecasts import best_all_pass, best_margin, best_min_pass_rate
+from pytest_proofmap.decide.stats.multiplicity import DEFAULT_RULE
+from pytest_proofmap.decide.stats.paired import Memo, gamma_of
 from pytest_proofmap.decide.wording import count, percent, points
 from pytest_proofmap.evidence.models import Bar, SlicesRule
 

@@ -6,11 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pytest_proofmap.decide.economics import Economics, OwnFigures, compare, own_figures
-from pytest_proofmap.decide.objective import CriterionVerdicts, ObjectiveVerdicts
-from pytest_proofmap.decide.ratios import CASES_FOR_P95, Ratio
+from pytest_proofmap.decide.economics import CASES_FOR_P95, Economics, OwnFigures, Ratio, compare, own_figures
 from pytest_proofmap.decide.reasons import Reason, ReasonCode
 from pytest_proofmap.decide.tally import View
+from pytest_proofmap.decide.verdict import CriterionVerdicts, ObjectiveVerdicts
 from pytest_proofmap.decide.wording import count, observed_loss, put_back_text, restarts_text
 from pytest_proofmap.evidence.models import (
     FallbackFigures,

@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pytest_proofmap.decide.bars import Assessment, absolute_rate, has_margin, is_observed
-from pytest_proofmap.decide.binomial import all_pass_bound, lower_bound
-from pytest_proofmap.decide.loss import loss_bound
+from pytest_proofmap.decide.bars import Assessment, absolute_rate, has_margin, is_observed, loss_bound
 from pytest_proofmap.decide.reasons import Reason, ReasonCode
+from pytest_proofmap.decide.stats.binomial import all_pass_bound, lower_bound
 from pytest_proofmap.evidence.models import Bar, CellLook, Criterion, Needs, Objective, SlicesRule
 
 __all__ = [

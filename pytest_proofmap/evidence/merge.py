@@ -21,7 +21,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from pytest_proofmap.errors import EvidenceError
 from pytest_proofmap.evidence.ages import AnswerAge
-from pytest_proofmap.evidence.consistency import Sampled, find_inconsistency
+from pytest_proofmap.evidence.artifact import (
+    SOURCE_RANK,
+    Charge,
+    Part,
+    Sampled,
+    find_inconsistency,
+    read_parts,
+    total,
+)
 from pytest_proofmap.evidence.models import (
     SCHEMA,
     Criterion,
@@ -34,8 +42,6 @@ from pytest_proofmap.evidence.models import (
     Sample,
     Totals,
 )
-from pytest_proofmap.evidence.stream import Part, read_parts
-from pytest_proofmap.evidence.totals import SOURCE_RANK, Charge, total
 
 __all__ = ["MergedSample", "ShardMerger"]
 

@@ -20,9 +20,18 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pytest_proofmap.errors import EvidenceError
-from pytest_proofmap.evidence.fingerprint import walk_of
-from pytest_proofmap.evidence.modules import Definition, Module, Modules, PytestSettings, imports_within
-from pytest_proofmap.evidence.syntax import attribute_chain, canonical, names_used, without_case_marks
+from pytest_proofmap.evidence.fingerprints import walk_of
+from pytest_proofmap.evidence.modules import (
+    Definition,
+    Module,
+    Modules,
+    PytestSettings,
+    attribute_chain,
+    canonical,
+    imports_within,
+    names_used,
+    without_case_marks,
+)
 
 __all__ = ["UNKNOWN_SOURCE", "WALK", "SourceFingerprints", "is_unknown"]
 

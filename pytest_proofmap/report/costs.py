@@ -8,10 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_proofmap.decide.binomial import clopper_pearson
-from pytest_proofmap.decide.economics import cost_per_1k_usd
+from pytest_proofmap.decide.economics import CASES_FOR_P95, cost_per_1k_usd, latency_figures, order_statistic
 from pytest_proofmap.decide.observation import Observation
-from pytest_proofmap.decide.ratios import CASES_FOR_P95, latency_figures, order_statistic
+from pytest_proofmap.decide.stats.binomial import clopper_pearson
 from pytest_proofmap.decide.tally import answered_latencies
 from pytest_proofmap.evidence.models import Criterion, Objective
 from pytest_proofmap.report.figures import SIGNS, WORDS, Amount, Delay, Gain, PassRate, money, seconds

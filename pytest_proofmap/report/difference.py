@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from pytest_proofmap.approve.comparison import LockDifference, RouteDifference
-from pytest_proofmap.approve.models import Approval, Lock
-from pytest_proofmap.approve.staleness import Change
-from pytest_proofmap.decide.coverage import Gap
+from pytest_proofmap.decide.compare import Gap, RateDrift, RatioDrift
 from pytest_proofmap.decide.drift import ChainChange, Drift, Flip, ServedModels
-from pytest_proofmap.decide.moved import RateDrift, RatioDrift
 from pytest_proofmap.decide.wording import count, name_cases, percent
 from pytest_proofmap.evidence.models import Evidence
+from pytest_proofmap.lock.compare import LockDifference, RouteDifference
+from pytest_proofmap.lock.models import Approval, Lock
+from pytest_proofmap.lock.staleness import Change
 from pytest_proofmap.report.figures import SIGNS, WORDS, money, plural, short_labels, signed_points
 from pytest_proofmap.report.page import Page
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_proofmap.decide.ratios import LatencyFigures
+from pytest_proofmap.decide.economics import LatencyFigures
 from pytest_proofmap.decide.wording import percent, points
 from pytest_proofmap.evidence.models import Bar, Cell, Needs, Status
 

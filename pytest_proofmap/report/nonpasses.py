@@ -16,7 +16,7 @@ from pytest_proofmap.decide.observation import Observation
 from pytest_proofmap.decide.pairing import pair
 from pytest_proofmap.decide.tally import CaseTally, View, tally
 from pytest_proofmap.evidence.models import Criterion, Objective
-from pytest_proofmap.run.miss import Miss
+from pytest_proofmap.report.non_passes import Miss
 
 __all__ = ["CaseKind", "CaseKinds", "NonPassCase", "compare_cases"]
 

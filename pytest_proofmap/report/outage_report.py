@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pytest_proofmap.decide.outage import Outage, Rung, Survivors
-from pytest_proofmap.decide.whatif import PriceEffect
+from pytest_proofmap.decide.whatif import Outage, PriceEffect, Rung, Survivors
 from pytest_proofmap.decide.wording import percent
 from pytest_proofmap.report.figures import SIGNS, WORDS, money, plural, signed_points
 from pytest_proofmap.report.page import GAP, Page, table, width_of

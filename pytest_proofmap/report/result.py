@@ -6,17 +6,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_proofmap.approve.gate import check_routes
-from pytest_proofmap.approve.lock import read_lock
-from pytest_proofmap.approve.models import route_parts
-from pytest_proofmap.approve.staleness import EvidenceFingerprints
-from pytest_proofmap.decide.coverage import selected_samples, whole_criteria
+from pytest_proofmap.decide.compare import selected_samples, whole_criteria
 from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.decide.served import foreign_in
 from pytest_proofmap.evidence.ages import answers_of, told_of_run
 from pytest_proofmap.evidence.models import Criterion, Evidence, Objective, RunInfo, Totals
-from pytest_proofmap.run.findings import Finding, findings_of
-from pytest_proofmap.run.miss import Miss
+from pytest_proofmap.lock.file import read_lock
+from pytest_proofmap.lock.gate import check_routes
+from pytest_proofmap.lock.models import route_parts
+from pytest_proofmap.lock.staleness import EvidenceFingerprints
+from pytest_proofmap.report.findings import Finding, findings_of
+from pytest_proofmap.report.non_passes import Miss
 
 __all__ = ["Result", "lock_findings", "result_of_evidence"]
 

@@ -10,7 +10,7 @@ from pytest_proofmap.report.result import Result
 from pytest_proofmap.report.view import View, view_of
 
 if TYPE_CHECKING:
-    from pytest_proofmap.run.finish import RunResult
+    from pytest_proofmap.plugin.finish import RunResult
 
 __all__ = ["estimated_in", "view_of_run"]
 

@@ -44,10 +44,10 @@ from pytest_proofmap.report.figures import (
     short_labels,
     signed_points,
 )
+from pytest_proofmap.report.findings import Finding
+from pytest_proofmap.report.non_passes import cause_of, without_ids
 from pytest_proofmap.report.nonpasses import CaseKinds, NonPassCase, compare_cases
 from pytest_proofmap.report.result import Result, result_of_evidence
-from pytest_proofmap.run.findings import Finding
-from pytest_proofmap.run.miss import cause_of, without_ids
 
 __all__ = [
     "AttributionView",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pytest_proofmap.errors import ConfigurationError
-from pytest_proofmap.whole_file import write_whole
+from pytest_proofmap.files import write_whole
 
 if sys.version_info >= (3, 11):
     import tomllib

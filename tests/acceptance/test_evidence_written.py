@@ -7,8 +7,8 @@ import json
 import pytest
 from small_project import THREE_CASES, SmallProject, echo_hook
 
+from pytest_proofmap.calls.answer import Refusal
 from pytest_proofmap.evidence.models import Evidence
-from pytest_proofmap.runtime.answer import Refusal
 
 SECRET = "Zq81-dummy-secret-value-000"
 
@@ -218,7 +218,7 @@ def test_a_full_disk_is_a_finding(triage: SmallProject) -> None:
         """
 import errno
 import pytest
-from pytest_proofmap.run import recorder
+from pytest_proofmap.plugin import recorder
 
 class Full:
     def __init__(self, file):

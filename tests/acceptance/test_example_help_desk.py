@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 from fake_provider import FakeProvider
 
-from pytest_proofmap.approve.lock import read_lock
+from pytest_proofmap.lock.file import read_lock
 
 EXAMPLES = Path(__file__).parents[2] / "example_project"
 EXAMPLE = EXAMPLES / "help_desk"

@@ -15,9 +15,9 @@ from jsonschema import Draft202012Validator
 from small_project import CONFIGURATION, SmallProject, isolate
 
 from pytest_proofmap import approved as approved_routes
-from pytest_proofmap.approve.lock import parse_lock, read_lock, signed, write_lock
-from pytest_proofmap.approve.models import Lock
 from pytest_proofmap.evidence.source import SourceFingerprints
+from pytest_proofmap.lock.file import parse_lock, read_lock, signed, write_lock
+from pytest_proofmap.lock.models import Lock
 
 CLIENT = """
 from pathlib import Path

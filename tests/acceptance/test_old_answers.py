@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 from small_project import CONFIGURATION, THREE_CASES, SmallProject
 
+from pytest_proofmap.calls.cache.disk import DiskStore
+from pytest_proofmap.calls.recordings import read_recordings
 from pytest_proofmap.cli import main
-from pytest_proofmap.runtime.cache import DiskStore
-from pytest_proofmap.runtime.recordings_file import read_recordings
 
 AGO = (datetime.now(timezone.utc) - timedelta(days=100)).isoformat(timespec="seconds").replace("+00:00", "Z")
 LINE = (

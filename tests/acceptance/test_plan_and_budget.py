@@ -12,7 +12,7 @@ import pytest
 from fake_provider import FakeProvider
 from small_project import CONFIGURATION, SmallProject, echo_hook
 
-from pytest_proofmap.run.progress import Progress, describe
+from pytest_proofmap.plugin.terminal import Progress, describe
 
 CASES = """
 import pytest

@@ -13,15 +13,14 @@ import pytest
 from redis_server import RedisServer, StartRedis, redis_server
 from small_project import CONFIGURATION, THREE_CASES, SmallProject, echo_hook
 
+from pytest_proofmap.calls.answer import Answer, AttemptError, LiveCall
+from pytest_proofmap.calls.cache import redis as redis_store
+from pytest_proofmap.calls.cache.redis import RedisStore
+from pytest_proofmap.calls.service import dispatcher as dispatcher_module
+from pytest_proofmap.calls.service.dispatcher import Dispatcher
+from pytest_proofmap.calls.service.protocol import Landing
 from pytest_proofmap.config import load
 from pytest_proofmap.errors import ConfigurationError, StoreError
-from pytest_proofmap.run import dispatcher as dispatcher_module
-from pytest_proofmap.run.dispatcher import Dispatcher
-from pytest_proofmap.run.landing import Landing
-from pytest_proofmap.runtime import redis_store
-from pytest_proofmap.runtime.answer import Answer
-from pytest_proofmap.runtime.attempt import AttemptError, LiveCall
-from pytest_proofmap.runtime.redis_store import RedisStore
 
 __all__ = ["redis_server"]
 

@@ -12,8 +12,8 @@ import pytest
 from fake_provider import FakeProvider
 from small_project import SmallProject, isolate
 
+from pytest_proofmap.calls.request import Request
 from pytest_proofmap.config import load
-from pytest_proofmap.runtime.request import Request
 
 TESTS = """
 import pytest

@@ -14,7 +14,7 @@ import pytest
 from fake_provider import FakeProvider
 from small_project import SmallProject, echo_hook
 
-from pytest_proofmap.runtime.cache import DiskStore
+from pytest_proofmap.calls.cache.disk import DiskStore
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -58,7 +58,7 @@ def services() -> set[int]:
             line = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"pytest_proofmap.run.service" in line and b"import main" in line:
+        if b"pytest_proofmap.calls.service.__main__" in line and b"import main" in line:
             found.add(int(folder.name))
     return found
 
@@ -142,10 +142,10 @@ def test_a_stopped_run_is_named_and_waited_for_within_a_bound(
 
 BUSY = """
 import os, subprocess, sys, time
-from pytest_proofmap.run.service_process import ServiceProcess, Surroundings
-from pytest_proofmap.run import service_process
-from pytest_proofmap.run.wire import ServiceSettings
-from pytest_proofmap.runtime.redaction import Redactor
+from pytest_proofmap.calls.service.launcher import ServiceProcess, Surroundings
+from pytest_proofmap.calls.service import launcher as service_process
+from pytest_proofmap.calls.service.protocol import ServiceSettings
+from pytest_proofmap.redaction import Redactor
 
 service_process._BOOTSTRAP = service_process._BOOTSTRAP.replace(
     "    main(settings)",

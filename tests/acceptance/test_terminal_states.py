@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 from small_project import CONFIGURATION, SmallProject
 
-from pytest_proofmap.run import hooked
+from pytest_proofmap.calls.lanes import hook as hooked
 
 FOLDER = Path(__file__).parent / "terminal_states"
 WRITE = os.environ.get("SNAPSHOTS") == "write"

@@ -118,9 +118,9 @@ def test_only_pytest_and_the_standard_library_are_imported(marked: SmallProject)
     assert {name for name in added if name.startswith("pytest_proofmap")} == {
         "pytest_proofmap",
         "pytest_proofmap._version",
-        "pytest_proofmap.fixtures",
+        "pytest_proofmap.plugin.fixtures",
         "pytest_proofmap.hookspecs",
-        "pytest_proofmap.options",
+        "pytest_proofmap.plugin.options",
         "pytest_proofmap.plugin",
     }
     assert not loaded & set(HEAVY)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from pytest_proofmap.calls.answer import Answer
+from pytest_proofmap.calls.cache.disk import DiskStore
+from pytest_proofmap.calls.recordings import write_recordings
+from pytest_proofmap.calls.request import Request
 from pytest_proofmap.cli import main
-from pytest_proofmap.runtime.answer import Answer
-from pytest_proofmap.runtime.cache import DiskStore
-from pytest_proofmap.runtime.recordings_file import write_recordings
-from pytest_proofmap.runtime.request import Request
 
 TICKET = "Dear support, my order 17 has not arrived yet. Please refund me."
 Run = Callable[..., Result]

@@ -12,9 +12,8 @@ from subprocess import CompletedProcess
 import pytest
 from click.testing import CliRunner, Result
 
-from pytest_proofmap.cli import main
-from pytest_proofmap.commands import demo
-from pytest_proofmap.commands.demo import EXAMPLES, example_source
+from pytest_proofmap.cli import demo, main
+from pytest_proofmap.cli.demo import EXAMPLES, example_source
 
 TEST = """
 import pytest
@@ -85,7 +84,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[str], Mapping[s
         seen.append((command, env))
         return CompletedProcess(command, 0)
 
-    monkeypatch.setattr("pytest_proofmap.commands.demo.subprocess.run", remember)
+    monkeypatch.setattr("pytest_proofmap.cli.demo.subprocess.run", remember)
     return seen
 
 

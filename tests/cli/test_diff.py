@@ -14,10 +14,10 @@ import pytest
 from installed import proofmap, store
 from stored_evidence import decided, undecided
 
-from pytest_proofmap.approve.lock import write_lock
-from pytest_proofmap.approve.models import Approval, Lock
-from pytest_proofmap.approve.proposal import Wish, approved_routes, replace_objectives
 from pytest_proofmap.evidence.models import Evidence, Price
+from pytest_proofmap.lock.file import write_lock
+from pytest_proofmap.lock.models import Approval, Lock
+from pytest_proofmap.lock.propose import Wish, approved_routes, replace_objectives
 
 X, Y = "t.py::test_x", "t.py::test_y"
 GOOD = {"base": "P" * 60, "mini": "P" * 60, "haiku": "P" * 60}

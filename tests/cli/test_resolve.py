@@ -10,7 +10,7 @@ import pytest
 from installed import proofmap
 from stored_lock import lock_of, route_to
 
-from pytest_proofmap.approve.lock import read_lock, signed, write_lock
+from pytest_proofmap.lock.file import read_lock, signed, write_lock
 
 Approvers = Mapping[str, str]
 """By route who approved it."""

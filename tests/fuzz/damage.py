@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pytest_proofmap.limited_file import check_depth
+from pytest_proofmap.files import check_depth
 
 __all__ = ["HOSTILE", "damaged", "hostile_values"]
 

@@ -9,8 +9,8 @@ from typing import Any
 from stored_evidence import decided, undecided
 from stored_lock import lock_of, route_to
 
-from pytest_proofmap.runtime.answer import Answer, Refusal
-from pytest_proofmap.runtime.request import Request
+from pytest_proofmap.calls.answer import Answer, Refusal
+from pytest_proofmap.calls.request import Request
 
 __all__ = ["ANSWERS", "CONFIGURATION", "EVIDENCE", "LOCKS", "PROMPTS", "SEEDS"]
 

@@ -17,15 +17,15 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from pytest_proofmap.approve.deployments import router_arguments
-from pytest_proofmap.approve.lock import parse_lock, read_lock, sides, signed
-from pytest_proofmap.approve.rungs import compile_prompts, rungs_of
+from pytest_proofmap.calls.recordings import Recordings
 from pytest_proofmap.cli import COMMANDS, main
 from pytest_proofmap.config import find_rootdir, load
 from pytest_proofmap.errors import ProofmapError
-from pytest_proofmap.runtime.messagetemplate import MessageTemplate
-from pytest_proofmap.runtime.prompts import PromptLibrary
-from pytest_proofmap.runtime.recordings import Recordings
+from pytest_proofmap.lock.file import parse_lock, read_lock, sides, signed
+from pytest_proofmap.lock.litellm import router_arguments
+from pytest_proofmap.lock.serve import compile_prompts, rungs_of
+from pytest_proofmap.prompts.library import PromptLibrary
+from pytest_proofmap.prompts.template import MessageTemplate
 
 __all__ = ["TARGETS", "command_line", "configuration", "evidence", "index", "lock", "prompt", "recordings"]
 

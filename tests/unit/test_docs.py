@@ -20,7 +20,7 @@ from small_project import SmallProject, isolate
 from pytest_proofmap import config
 from pytest_proofmap.cli import COMMANDS, main
 from pytest_proofmap.config import Configuration, CriterionSettings, ProviderLimits, RuntimeConfig
-from pytest_proofmap.options import MARK_HELP
+from pytest_proofmap.plugin.options import MARK_HELP
 
 if sys.version_info >= (3, 11):
     import tomllib

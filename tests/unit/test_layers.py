@@ -110,7 +110,7 @@ def test_the_configuration_knows_nothing_of_runs() -> None:
 def test_two_files_import_litellm() -> None:
     """LiteLLM's habits are contained in one place for the call service, in another for production."""
     importers = {each.importer for each in imports() if each.imported.split(".")[0] == "litellm"}
-    assert importers == {"pytest_proofmap.runtime.client", "pytest_proofmap.approve.router"}
+    assert importers == {"pytest_proofmap.calls.lanes.litellm", "pytest_proofmap.lock.litellm"}
 
 
 def test_litellm_is_imported_at_the_place_of_use() -> None:

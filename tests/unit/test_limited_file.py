@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_proofmap.limited_file import MOST_DEPTH, FileTooLargeError, check_depth, read_limited
+from pytest_proofmap.files import MOST_DEPTH, FileTooLargeError, check_depth, read_limited
 
 
 def test_up_to_the_limit(tmp_path: Path) -> None:

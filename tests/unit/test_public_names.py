@@ -15,10 +15,11 @@ import pytest
 from pydantic import BaseModel
 
 import pytest_proofmap
-from pytest_proofmap import approved, fixtures, hookspecs
+from pytest_proofmap import approved, hookspecs
 from pytest_proofmap.cli import main
 from pytest_proofmap.config import Configuration, CriterionSettings, ObjectiveConfig, ProviderLimits, RuntimeConfig
-from pytest_proofmap.options import add_options
+from pytest_proofmap.plugin import fixtures
+from pytest_proofmap.plugin.options import add_options
 
 SURFACE = Path(__file__).parent / "public_surface.txt"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_proofmap.whole_file import write_whole
+from pytest_proofmap.files import write_whole
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
-from pytest_proofmap.decide.ratios import CASES_FOR_P95
+from pytest_proofmap.decide.economics import CASES_FOR_P95
 from pytest_proofmap.evidence.models import Evidence, Price, PromptVariant, Status
 from pytest_proofmap.report.difference import Compared, evidence_notes, sections, summary_of
 from pytest_proofmap.report.figures import SIGNS, WORDS, plural
 from pytest_proofmap.report.html.cases import EmbeddedCases, embed_cases, shortened, to_json
 from pytest_proofmap.report.view import CellView, View
-from pytest_proofmap.visible import visible
+from pytest_proofmap.text import visible
 
 __all__ = ["LIMIT_BYTES", "cell_link", "html_report"]
 

@@ -22,7 +22,7 @@ from pytest_proofmap.decide.adaptive import (
     p_worse_adaptive,
     wave_ends,
 )
-from pytest_proofmap.decide.paired import p_unsafe_paired
+from pytest_proofmap.decide.stats.paired import p_unsafe_paired
 from pytest_proofmap.evidence.models import Bar
 
 ALPHA = 0.05

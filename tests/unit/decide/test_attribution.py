@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_proofmap.decide.attribution import attribute
+from pytest_proofmap.decide.decision import attribute
 from pytest_proofmap.decide.observation import Observation
+from pytest_proofmap.decide.stats.tango import tango_interval
 from pytest_proofmap.decide.tally import CriterionTally
-from pytest_proofmap.decide.tango import tango_interval
 from pytest_proofmap.evidence.models import Outcome, RuntimeInfo
 
 

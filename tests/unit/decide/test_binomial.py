@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_proofmap.decide.binomial import (
+from pytest_proofmap.decide.stats.binomial import (
     all_pass_bound,
     beta_cdf,
     beta_quantile,

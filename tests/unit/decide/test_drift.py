@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from stored_evidence import decided, undecided
 
-from pytest_proofmap.decide.coverage import Gap
+from pytest_proofmap.decide.compare import Gap, measured_twice, rate_drifts
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.decide.drift import Drift, compare_evidence
-from pytest_proofmap.decide.moved import measured_twice, rate_drifts
 from pytest_proofmap.evidence.models import Evidence
 
 X, Y = "t.py::test_x", "t.py::test_y"

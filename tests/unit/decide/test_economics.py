@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from stored_evidence import decided
 
-from pytest_proofmap.approve.models import Approval
-from pytest_proofmap.approve.proposal import Wish, approved_routes
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.decide.economics import cost_per_1k_usd
 from pytest_proofmap.decide.observation import Observation, observe
-from pytest_proofmap.decide.outage import routes_of
+from pytest_proofmap.decide.whatif import routes_of
 from pytest_proofmap.evidence.models import Outcome
+from pytest_proofmap.lock.models import Approval
+from pytest_proofmap.lock.propose import Wish, approved_routes
 from pytest_proofmap.report.costs import runtime_figures
 
 CRITERION = "t.py::test_x"

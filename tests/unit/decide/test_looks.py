@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_proofmap.approve.history import StoredHistory, read_history, write_history
 from pytest_proofmap.decide.decision import Decision, decide
 from pytest_proofmap.decide.looks import LookKey, LookState, join_states
 from pytest_proofmap.decide.observation import Observation
 from pytest_proofmap.errors import HistoryError
 from pytest_proofmap.evidence.models import Bar, Cell, Criterion, Objective, Outcome, RuntimeInfo
+from pytest_proofmap.lock.history import StoredHistory, read_history, write_history
 
 KEY = LookKey("t", None, "mini")
 RUNTIMES = {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_proofmap.decide.multiplicity import correct, holm, holm_level
+from pytest_proofmap.decide.stats.multiplicity import correct, holm, holm_level
 
 p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 

@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_proofmap.decide.binomial import binomial_at_most
-from pytest_proofmap.decide.needs import (
+from pytest_proofmap.decide.stats.binomial import binomial_at_most
+from pytest_proofmap.decide.stats.forecasts import (
     best_all_pass,
     best_margin,
     best_min_pass_rate,
     more_margin,
     more_min_pass_rate,
 )
-from pytest_proofmap.decide.paired import p_unsafe_paired
+from pytest_proofmap.decide.stats.paired import p_unsafe_paired
 
 CHALLENGERS = (1, 2, 3, 5, 10)
 

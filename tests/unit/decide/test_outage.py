@@ -8,14 +8,12 @@ from typing import Any
 import pytest
 from stored_evidence import decided
 
-from pytest_proofmap.approve.models import Approval, Lock
-from pytest_proofmap.approve.proposal import Wish, approved_routes
-from pytest_proofmap.approve.route_figures import approved_rungs
 from pytest_proofmap.decide.decision import decide_evidence
-from pytest_proofmap.decide.outage import Survivors, outages, providers, routes_of, survivors
-from pytest_proofmap.decide.whatif import price_effects
+from pytest_proofmap.decide.whatif import Survivors, outages, price_effects, providers, routes_of, survivors
 from pytest_proofmap.errors import EvidenceError
 from pytest_proofmap.evidence.models import Evidence, Price
+from pytest_proofmap.lock.models import Approval, Lock, approved_rungs
+from pytest_proofmap.lock.propose import Wish, approved_routes
 
 X, Y = "t.py::test_x", "t.py::test_y"
 GOOD = {"base": "P" * 60, "mini": "P" * 59 + "F", "haiku": "P" * 60}

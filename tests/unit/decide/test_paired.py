@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_proofmap.decide.paired import (
+from pytest_proofmap.decide.stats.paired import (
     EXACT_LIMIT,
     GAMMA,
     SCORE_LIMIT,
@@ -19,7 +19,7 @@ from pytest_proofmap.decide.paired import (
     p_unsafe_paired,
     p_worse_paired,
 )
-from pytest_proofmap.decide.tango import tango_interval, tango_z
+from pytest_proofmap.decide.stats.tango import tango_interval, tango_z
 
 MARGINS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.4]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_proofmap.decide.ratios import cost_ratio, latency_figures, order_statistic, speed_up
+from pytest_proofmap.decide.economics import cost_ratio, latency_figures, order_statistic, speed_up
 
 costs = st.floats(0.001, 10)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_proofmap.decide.repeated import CasePair, flip_table, mean_table, pass_hat_k
+from pytest_proofmap.decide.tally import CasePair, flip_table, mean_table, pass_hat_k
 
 rates = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 from artifacts import artifact, call, sample
 
+from pytest_proofmap.decide.compare import named_as_in
 from pytest_proofmap.decide.drift import compare_evidence
-from pytest_proofmap.decide.same_cases import named_as_in
 from pytest_proofmap.evidence.models import Evidence
 
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from pytest_proofmap.decide.adaptive import case_order
+from pytest_proofmap.decide.adaptive import case_order, stop_of
 from pytest_proofmap.decide.decision import decide
 from pytest_proofmap.decide.observation import Observation
-from pytest_proofmap.decide.stopping import stop_of
 from pytest_proofmap.decide.tally import CriterionTally
 from pytest_proofmap.evidence.models import AdaptiveSampling, Bar, Cell, Criterion, Objective, Outcome, RuntimeInfo
 

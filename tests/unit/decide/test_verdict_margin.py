@@ -7,13 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scene import Scene, bar, versus
 
-from pytest_proofmap.decide.bars import assess
-from pytest_proofmap.decide.loss import loss_bound
-from pytest_proofmap.decide.multiplicity import holm
+from pytest_proofmap.decide.bars import assess, loss_bound
 from pytest_proofmap.decide.observation import Observation
-from pytest_proofmap.decide.paired import p_unsafe_paired, p_worse_paired
-from pytest_proofmap.decide.repeated import PairedTable
-from pytest_proofmap.decide.tally import CriterionTally
+from pytest_proofmap.decide.stats.multiplicity import holm
+from pytest_proofmap.decide.stats.paired import p_unsafe_paired, p_worse_paired
+from pytest_proofmap.decide.tally import CriterionTally, PairedTable
 from pytest_proofmap.evidence.models import Outcome
 
 

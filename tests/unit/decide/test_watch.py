@@ -9,7 +9,7 @@ from artifacts import artifact, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_proofmap.decide.watch import Watch, level_of_look, watch
+from pytest_proofmap.decide.looks import Watch, level_of_look, watch
 
 
 def look(number: int, regressed: int, improved: int, agreeing: int = 40) -> Watch:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from pytest_proofmap.evidence.fingerprint import (
+from pytest_proofmap.evidence.fingerprints import (
     bar_fingerprint,
     cases_fingerprint,
     criterion_fingerprint,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pytest_proofmap.errors import EvidenceError
-from pytest_proofmap.evidence import stream
+from pytest_proofmap.evidence import artifact as stream
+from pytest_proofmap.evidence.artifact import read_parts
 from pytest_proofmap.evidence.merge import ShardMerger
-from pytest_proofmap.evidence.stream import read_parts
 
 CRITERION = "tests/test_a.py::test_a"
 CASES = ("c0", "c1", "c2")

@@ -1,0 +1,1 @@
+"""Stores of answers: on disk, and on a server that a team shares."""

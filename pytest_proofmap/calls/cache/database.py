@@ -1,0 +1,421 @@
+"""One database of the cache.
+
+diskcache writes it; reading goes straight to SQLite, so that a run that finds every answer neither imports
+diskcache nor waits for it to open, changes nothing on disk, and works in a directory that cannot be written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+from pytest_proofmap.errors import UnusableEntryError
+
+__all__ = [
+    "DATABASE_NAME",
+    "CacheDatabase",
+    "DamagedDatabaseError",
+    "DatabaseRow",
+    "WriteFailedError",
+    "is_full",
+    "is_unsuitable",
+]
+
+DATABASE_NAME = "cache.db"
+
+_MODE_TEXT_IN_ROW = 1
+_SELECT = "SELECT rowid, mode, filename, value FROM Cache WHERE key = ? AND raw = 1"
+_SELECT_AFTER = "SELECT key, mode, filename, value FROM Cache WHERE rowid > ? AND raw = 1 ORDER BY rowid LIMIT ?"
+_READ_AHEAD = 64
+"""Answers are read about in the order in which they were written, and many at once cost a tenth each."""
+_COLUMNS = "rowid, key, raw, mode, filename, value, store_time"
+_KNOWN_OBJECTS = frozenset(
+    {
+        ("table", "Cache"),
+        ("table", "Settings"),
+        ("index", "sqlite_autoindex_Settings_1"),
+        ("index", "Cache_key_raw"),
+        ("index", "Cache_expire_time"),
+        ("trigger", "Settings_count_insert"),
+        ("trigger", "Settings_count_delete"),
+        ("trigger", "Settings_size_insert"),
+        ("trigger", "Settings_size_update"),
+        ("trigger", "Settings_size_delete"),
+    }
+)
+_KNOWN_SETTINGS = frozenset(
+    {
+        "count",
+        "cull_limit",
+        "disk_min_file_size",
+        "disk_pickle_protocol",
+        "eviction_policy",
+        "hits",
+        "misses",
+        "size",
+        "size_limit",
+        "sqlite_auto_vacuum",
+        "sqlite_cache_size",
+        "sqlite_journal_mode",
+        "sqlite_mmap_size",
+        "sqlite_synchronous",
+        "statistics",
+        "tag_index",
+    }
+)
+_NEEDED_OBJECTS = frozenset({("table", "Cache"), ("index", "Cache_key_raw")})
+_READER_PRAGMAS = (
+    "PRAGMA query_only = 1",
+    "PRAGMA trusted_schema = 0",
+    # Read a file that was cut short as far as it goes; nothing can be written through this connection.
+    "PRAGMA writable_schema = 1",
+)
+_BATCH = 256
+
+_UNSUITABLE = ("disk i/o error", "locking protocol")
+"""What SQLite says where files cannot be locked or mapped, or where the disk has a fault."""
+
+WriteFailure = Literal["full", "readonly", "locked", "unsuitable"]
+
+
+class DamagedDatabaseError(Exception):
+    """The database cannot be read or written as it should be."""
+
+
+class WriteFailedError(Exception):
+    """A write failed for a reason outside the database.
+
+    Attributes:
+        kind: ``full``: the disk; ``readonly``: the place cannot be written; ``locked``: another process;
+            ``unsuitable``: SQLite cannot lock files or share memory there.
+    """
+
+    def __init__(self, kind: WriteFailure, cause: BaseException) -> None:
+        super().__init__(str(cause) or type(cause).__name__)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseRow:
+    """One entry of a database."""
+
+    key: str
+    text: bytes
+    """The stored answer as JSON; empty for an entry that is not text."""
+    stored_at: float
+    """When it was written, in seconds since the epoch."""
+
+
+class CacheDatabase:
+    """One database of the cache, safe to use from several threads and after a fork.
+
+    Args:
+        directory: The folder of the database.
+        readonly: Never write, not even what SQLite keeps for itself when the folder can't be written.
+    """
+
+    def __init__(self, directory: Path, *, readonly: bool = False) -> None:
+        self.directory = directory
+        self._path = os.fspath(directory / DATABASE_NAME)
+        self._readonly = readonly
+        self._lock = threading.Lock()
+        self._write_lock = threading.RLock()
+        self._reader: sqlite3.Connection | None = None
+        self._reader_pid = 0
+        self._writer: Any = None
+        self._writer_inode: int | None = None
+        self._last_row = 0
+        """The last row that was asked for by its key."""
+        self._ahead: dict[bytes, tuple[Any, ...]] = {}
+        """Rows that follow it, by key; those of a transaction that may be over by now."""
+
+    def read(self, key: str) -> bytes | None:
+        """Return the text of a key, or None.
+
+        Raises:
+            UnusableEntryError: The entry is not text.
+            DamagedDatabaseError: The database cannot be read here.
+        """
+        with self._lock:
+            row = self._ahead.pop(key.encode(), None) or self._read_row(key)
+        if row is None:
+            return None
+        mode, filename, value = row
+        if mode != _MODE_TEXT_IN_ROW or filename is not None or type(value) is not bytes:
+            raise UnusableEntryError(key)
+        return value
+
+    def rows(self) -> Iterator[DatabaseRow]:
+        """Yield every entry that can be read, in the order of writing.
+
+        Raises:
+            DamagedDatabaseError: At the end, when there are entries that could not be read.
+        """
+        last = 0
+        while True:
+            try:
+                batch = self._query(
+                    f"SELECT {_COLUMNS} FROM Cache WHERE rowid > ? ORDER BY rowid LIMIT {_BATCH}", last
+                )
+            except DamagedDatabaseError:
+                yield from self._salvage(last)
+                raise
+            if not batch:
+                return
+            last = batch[-1][0]
+            yield from map(_database_row, batch)
+
+    def write(self, key: str, text: str) -> None:
+        """Write an entry, in one transaction.
+
+        Raises:
+            WriteFailedError: The disk is full, the place is read-only or the database stays locked.
+            DamagedDatabaseError: The database cannot be written.
+        """
+        with self._writing() as writer:
+            writer.set(key, text)
+        self._forget([key])
+
+    def delete(self, keys: Collection[str]) -> None:
+        """Delete entries, in one transaction.
+
+        Raises:
+            WriteFailedError: The disk is full, the place is read-only or the database stays locked.
+            DamagedDatabaseError: The database cannot be written.
+        """
+        with self._writing() as writer, writer.transact():
+            for key in keys:
+                writer.delete(key)
+        self._forget(keys)
+
+    def open_writer(self) -> None:
+        """Open the database for writing, and create it where it is missing.
+
+        Raises:
+            WriteFailedError: The disk is full, the place is read-only or the database stays locked.
+            DamagedDatabaseError: The database cannot be written.
+        """
+        with self._writing():
+            pass
+
+    def close(self) -> None:
+        """Close the reader, and the calling thread's connection for writing."""
+        with self._lock:
+            reader, self._reader = self._reader, None
+            self._ahead = {}
+            # A connection taken over by a fork belongs to the parent.
+            if reader is not None and self._reader_pid == os.getpid():
+                reader.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def size(self) -> int:
+        """Return how many bytes the database takes on disk."""
+        names = (DATABASE_NAME, f"{DATABASE_NAME}-wal")
+        return sum(path.stat().st_size for name in names if (path := self.directory / name).is_file())
+
+    def _read_row(self, key: str) -> tuple[Any, ...] | None:
+        """Return mode, file name and value of a key, and read ahead where keys are asked for in order."""
+        reader = self._reader_now()
+        if reader is None:
+            return None
+        try:
+            found = reader.execute(_SELECT, (key,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise DamagedDatabaseError(str(error)) from error
+        if found is None:
+            return None
+        rowid, *row = found
+        in_order = 0 < rowid - self._last_row <= _READ_AHEAD
+        self._last_row = rowid
+        if in_order:
+            # What cannot be read together may still be read one by one.
+            with contextlib.suppress(sqlite3.DatabaseError):
+                following = reader.execute(_SELECT_AFTER, (rowid, _READ_AHEAD)).fetchall()
+                self._ahead = {each[0]: each[1:] for each in following}
+                self._last_row += len(following)
+        return tuple(row)
+
+    def _forget(self, keys: Iterable[str]) -> None:
+        """Drop what was read ahead of keys that were changed here."""
+        with self._lock:
+            for key in keys:
+                self._ahead.pop(key.encode(), None)
+
+    def _reader_now(self) -> sqlite3.Connection | None:
+        if self._reader is not None and self._reader_pid == os.getpid():
+            return self._reader
+        if not os.path.exists(self._path):
+            return None
+        reader = self._connect()
+        try:
+            is_complete = _objects(reader) >= _NEEDED_OBJECTS
+        except sqlite3.DatabaseError as error:
+            reader.close()
+            raise DamagedDatabaseError(str(error)) from error
+        if not is_complete:
+            # Another process is just creating it, or was stopped while it did.
+            reader.close()
+            return None
+        self._reader, self._reader_pid = reader, os.getpid()
+        return reader
+
+    def _connect(self) -> sqlite3.Connection:
+        # In a folder that can be written SQLite needs its usual side files, and "rw" removes them at the end
+        # where "ro" leaves them behind; "rw" never creates a database. In a folder that cannot be written
+        # nobody else writes either, which is what "immutable" promises.
+        mode = "mode=rw" if os.access(self.directory, os.W_OK) else "mode=ro&immutable=1"
+        location = f"file:{quote(os.path.abspath(self._path))}?{mode}"
+        try:
+            reader = sqlite3.connect(
+                location, uri=True, timeout=60.0, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.DatabaseError as error:
+            raise DamagedDatabaseError(str(error)) from error
+        reader.text_factory = bytes
+        try:
+            for pragma in _READER_PRAGMAS:
+                reader.execute(pragma)
+        except sqlite3.DatabaseError as error:
+            reader.close()
+            raise DamagedDatabaseError(str(error)) from error
+        return reader
+
+    def _query(self, statement: str, argument: int) -> list[tuple[Any, ...]]:
+        with self._lock:
+            reader = self._reader_now()
+            if reader is None:
+                return []
+            try:
+                return reader.execute(statement, (argument,)).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise DamagedDatabaseError(str(error)) from error
+
+    def _salvage(self, after: int) -> Iterator[DatabaseRow]:
+        """Yield what can be read row by row, where reading in order fails."""
+        try:
+            ((last,),) = self._query("SELECT max(rowid) FROM Cache WHERE rowid > ?", after)
+        except DamagedDatabaseError:
+            last = os.path.getsize(self._path) // 64
+        for rowid in range(after + 1, (last or 0) + 1):
+            with contextlib.suppress(DamagedDatabaseError):
+                yield from map(_database_row, self._query(f"SELECT {_COLUMNS} FROM Cache WHERE rowid = ?", rowid))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Any]:
+        if self._readonly:
+            raise RuntimeError(f"the cache {os.fspath(self.directory)!r} was opened for reading only")
+        import diskcache
+
+        try:
+            with self._write_lock:
+                if self._writer is not None and _inode(self._path) != self._writer_inode:
+                    # Someone removed the folder: what is written to a file without a name is lost.
+                    self._drop_writer()
+                if self._writer is None:
+                    self._writer = self._open_writer()
+                    self._writer_inode = _inode(self._path)
+                yield self._writer
+        # A write that fails in the middle leaves diskcache's transaction open: the next one starts afresh.
+        except diskcache.Timeout as error:
+            self._drop_writer()
+            raise _classify(error, self.directory) from error
+        except (sqlite3.Error, sqlite3.Warning, OSError, ValueError, TypeError, AttributeError) as error:
+            self._drop_writer()
+            raise _classify(error, self.directory) from error
+
+    def _open_writer(self) -> Any:
+        from pytest_proofmap.calls.cache.text_disk import open_cache
+
+        with self._lock:
+            if os.path.exists(self._path):
+                with contextlib.closing(self._connect()) as reader:
+                    _require_own(reader)
+        return open_cache(self.directory)
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(sqlite3.Error):
+                writer.close()
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
+
+
+def _database_row(row: tuple[Any, ...]) -> DatabaseRow:
+    _, key, raw, mode, filename, value, stored_at = row
+    is_text = raw == 1 and mode == _MODE_TEXT_IN_ROW and filename is None
+    return DatabaseRow(
+        key.decode("utf-8", "replace") if type(key) is bytes else repr(key),
+        value if is_text and type(key) is bytes and type(value) is bytes else b"",
+        stored_at if isinstance(stored_at, float) else 0.0,
+    )
+
+
+def _objects(reader: sqlite3.Connection) -> set[tuple[str, str]]:
+    found = reader.execute("SELECT type, name FROM sqlite_master")
+    return {(kind.decode(), name.decode("utf-8", "replace")) for kind, name in found}
+
+
+def _require_own(reader: sqlite3.Connection) -> None:
+    """Raise DamagedDatabaseError when a database holds what the cache never writes.
+
+    diskcache obeys what it finds: a setting becomes an attribute or a pragma, whatever its name, and
+    triggers run with every write.
+    """
+    objects = _objects(reader)
+    if foreign := objects - _KNOWN_OBJECTS:
+        raise DamagedDatabaseError(f"it holds {sorted(foreign)[0]!r}, which is not the cache's")
+    if ("table", "Settings") not in objects:
+        return
+    for name, value in reader.execute("SELECT key, value FROM Settings"):
+        is_known = type(name) is bytes and name.decode("ascii", "replace") in _KNOWN_SETTINGS
+        if not is_known or not (isinstance(value, int) or value in (b"none", b"wal")):
+            raise DamagedDatabaseError(f"it holds the setting {name!r} = {value!r}, which is not the cache's")
+
+
+def _classify(error: BaseException, directory: Path) -> WriteFailedError | DamagedDatabaseError:
+    # diskcache hides the reason behind a Timeout or a failed ROLLBACK; the chain still has it.
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    texts = [str(each).lower() for each in chain]
+    if any(" full" in text or "no space left" in text for text in texts):
+        return WriteFailedError("full", chain[-1])
+    if any(words in text for text in texts for words in _UNSUITABLE):
+        return WriteFailedError("full" if is_full(directory) else "unsuitable", chain[-1])
+    if any(words in text for text in texts for words in ("readonly", "read-only", "unable to open")):
+        return WriteFailedError("readonly", chain[-1])
+    if any("locked" in text for text in texts):
+        return WriteFailedError("locked", chain[-1])
+    if isinstance(error, OSError):
+        return WriteFailedError("readonly", error)
+    return DamagedDatabaseError(str(chain[-1]))
+
+
+def is_unsuitable(error: DamagedDatabaseError) -> bool:
+    """Return whether what could not be read is the place, and not the database."""
+    return any(words in str(error).lower() for words in (*_UNSUITABLE, "database is locked"))
+
+
+def is_full(directory: Path) -> bool:
+    """Return whether less than 1 MiB is left on the disk of a folder."""
+    try:
+        return shutil.disk_usage(directory).free < 2**20
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""How a call is sent: one module a way, behind one protocol."""

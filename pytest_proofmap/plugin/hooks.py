@@ -1,0 +1,289 @@
+"""pytest's events in a run with ``--proofmap``: hooks that delegate, and what SIGTERM does to the run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from pytest_proofmap.errors import MarkerError, ProofmapError
+from pytest_proofmap.plugin.finish import finish
+from pytest_proofmap.plugin.junit import add_suite_properties, add_test_properties, describes_tests
+from pytest_proofmap.plugin.lookahead import LookAhead, make_plan
+from pytest_proofmap.plugin.outcomes import SHOWN_ATTRIBUTE, put_plain_skips_first, status
+from pytest_proofmap.plugin.reports import write_report_files
+from pytest_proofmap.plugin.session import RECORD, SESSION, QualificationSession
+from pytest_proofmap.plugin.terminal import foreseen_lines, write_plan, write_summary
+from pytest_proofmap.plugin.xdist import is_controller, refuse
+from pytest_proofmap.prefetch.plan import PLAN
+
+__all__ = ["start"]
+
+
+class Termination:
+    """What SIGTERM does to a run: it stops, keeps what was paid and says so, and exits with 143.
+
+    A handler of the project is left alone, and so is a run that is not in the main thread, which gets no signals.
+
+    Args:
+        config: pytest's configuration.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.came = False
+        self.is_finishing = False
+        """True while the evidence is written, which is not to be cut short."""
+        self._owner = os.getpid()
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._end)
+            config.add_cleanup(self._restore)
+
+    def mark(self, session: pytest.Session) -> None:
+        """Give a session that was terminated the exit status by which shells tell it."""
+        if self.came:
+            session.exitstatus = 128 + signal.SIGTERM
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        # A second one ends the process at once, and so does the first in a process that a test has forked.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if os.getpid() != self._owner:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        self.came = True
+        if not self.is_finishing:
+            raise KeyboardInterrupt("SIGTERM")
+
+    def _restore(self) -> None:
+        if signal.getsignal(signal.SIGTERM) == self._end:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def start(config: pytest.Config) -> None:
+    """Start a run.
+
+    Raises:
+        ProofmapError: The configuration or an option is not allowed, or answers could not be kept.
+    """
+    run = config.stash[SESSION] = QualificationSession(config)
+    config.pluginmanager.register(RunHooks(run, LookAhead(run)), "proofmap-run")
+    if not run.is_worker:
+        config.pluginmanager.register(TerminationHooks(Termination(config)), "proofmap-termination")
+    if is_controller(config):
+        config.pluginmanager.register(ControllerHooks(run), "proofmap-controller")
+    if config.option.proofmap_plan:
+        config.pluginmanager.register(PlanHooks(run), "proofmap-plan")
+    if describes_tests(config):
+        config.pluginmanager.register(JUnitHooks(run), "proofmap-junit")
+
+
+class PlanHooks:
+    """pytest's events in a run with ``--proofmap-plan``, beside those of every run."""
+
+    def __init__(self, run: QualificationSession) -> None:
+        self.run = run
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Plan, and run nothing."""
+        session.config.stash[PLAN] = make_plan(self.run, session)
+        return True
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show the plan."""
+        write_plan(self.run, terminalreporter)
+
+
+class TerminationHooks:
+    """pytest's events in a run that SIGTERM may end, around those of every run."""
+
+    def __init__(self, termination: Termination) -> None:
+        self.termination = termination
+        self.session: pytest.Session | None = None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Let what was found out be written."""
+        self.session, self.termination.is_finishing = session, True
+        return (yield)
+
+    def pytest_unconfigure(self) -> None:
+        """Say by the exit status that the run was terminated."""
+        if self.session is not None:
+            self.termination.mark(self.session)
+
+
+class StatusHooks:
+    """How evidence looks among pytest's reports."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
+        """Give evidence its own letters and words."""
+        return status(report)
+
+
+def _have_shown(config: pytest.Config, report: pytest.TestReport) -> None:
+    """See to it that a report looks like the evidence that it is.
+
+    The hook is there from the first such report on: it is asked three times a test, and most runs have few.
+    """
+    if SHOWN_ATTRIBUTE in report.__dict__ and not config.pluginmanager.has_plugin("proofmap-status"):
+        config.pluginmanager.register(StatusHooks(), "proofmap-status")
+
+
+class ControllerHooks:
+    """Events of pytest-xdist on the process that hands the tests out, beside those of every run."""
+
+    def __init__(self, run: QualificationSession) -> None:
+        self.run = run
+
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker of pytest-xdist of the run and where it stands."""
+        try:
+            self.run.instruct_worker(node)
+        except ProofmapError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Take in what a worker could not collect: that is all that it sends before its tests run."""
+        self.run.selection.take(report, self.run.config)
+
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take in what a worker sent at its end."""
+        self.run.receive_the_rest(node)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in what a worker sent."""
+        self.run.receive(report)
+        _have_shown(self.run.config, report)
+
+
+class JUnitHooks:
+    """pytest's events in a run that writes a JUnit file, beside and around those of every run."""
+
+    def __init__(self, run: QualificationSession) -> None:
+        self.run = run
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Say in the file what the outcome is of."""
+        report = yield
+        add_test_properties(self.run, item, report)
+        return report
+
+
+class RunHooks:
+    """pytest's events in a run with ``--proofmap``."""
+
+    def __init__(self, run: QualificationSession, look_ahead: LookAhead) -> None:
+        self.run = run
+        self.look_ahead = look_ahead
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> Generator[None, object, None]:
+        """Parametrize by runtime after everything else, so that its name is last in the id."""
+        yield
+        problem = None
+        try:
+            self.run.registry.parametrize(metafunc)
+        except MarkerError as error:
+            problem = str(error)
+        if problem is not None:  # Raised outside of the handler, else pytest shows the problem twice.
+            pytest.fail(problem, pytrace=False)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Take in which files were collected."""
+        report = yield
+        self.run.selection.take(report, collector.config)
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Check what can be checked before anything is spent."""
+        try:
+            self.run.check_before_spending(session)
+        except ProofmapError as error:
+            refuse(session, str(error))
+
+    def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
+        """Say which criteria cannot reach a verdict, before anything is spent."""
+        return foreseen_lines(self.run.config, self.run.registry, items)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Look ahead before the first test runs."""
+        with self.look_ahead.around_tests(session):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Wait for a test's answers before any clock of the test ticks."""
+        self.look_ahead.before(item)
+        try:
+            return (yield)
+        finally:
+            self.look_ahead.after(item)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, Any, Any]:
+        """Follow what fixtures of wider scope do in dry runs."""
+        with self.look_ahead.around_fixture(fixturedef, request):
+            return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Start the record of a sample."""
+        self.run.begin(item)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Tell reports of subtests from the test's own."""
+        record = item.stash.get(RECORD, None)
+        if record is None:
+            return (yield)
+        record.running = True
+        try:
+            return (yield)
+        finally:
+            record.running = False
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Take a sample's outcome, and word its report."""
+        report = yield
+        self.run.report(item, call, report)
+        self.look_ahead.explain(item, call)
+        _have_shown(item.config, report)
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+        """Decide, and write the evidence and the reports."""
+        finish(self.run, session, exitstatus, write_report_files)
+        add_suite_properties(session.config)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show what was decided."""
+        put_plain_skips_first(terminalreporter.stats)
+        write_summary(self.run, terminalreporter)
+
+    def pytest_unconfigure(self) -> None:
+        """End the run."""
+        self.run.close()

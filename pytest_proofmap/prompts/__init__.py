@@ -1,0 +1,1 @@
+"""Prompt packages: found, read and rendered."""

@@ -1,1 +1,0 @@
-"""When runtimes are called: the pytest session's engine, its outcomes and its recorder."""

@@ -1,1 +1,0 @@
-"""What is called: prompt packages, requests, the client, the cache, recordings and prices."""
