@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_proofmap.evidence.models import Evidence, RunInfo, Sample
     from pytest_proofmap.lock.history import LookBook
     from pytest_proofmap.report.findings import Finding
-    from pytest_proofmap.report.non_passes import Miss
+    from pytest_proofmap.report.nonpasses import Miss
     from pytest_proofmap.report.view import View
 
 __all__ = ["merge"]
@@ -108,7 +108,7 @@ class _Rows:
             repeated: Whether its case may have several.
         """
         from pytest_proofmap.decide.observation import observe
-        from pytest_proofmap.report.non_passes import Miss
+        from pytest_proofmap.report.nonpasses import Miss
 
         row = observe([sample], [sample.criterion] if repeated else [])[0]
         # Each was read from text of its own: millions of rows must not hold millions of equal names.

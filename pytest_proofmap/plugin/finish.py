@@ -17,6 +17,7 @@ import pytest
 from pydantic import ValidationError
 
 from pytest_proofmap._version import __version__
+from pytest_proofmap.calls.budget import plain_usd
 from pytest_proofmap.calls.prices import price_of
 from pytest_proofmap.config import Configuration
 from pytest_proofmap.decide.decision import Decision
@@ -44,59 +45,12 @@ from pytest_proofmap.plugin.recorder import Recorder, unused_calls
 from pytest_proofmap.plugin.session import QualificationSession
 from pytest_proofmap.prefetch.plan import PLAN
 from pytest_proofmap.prompts.library import PromptLibrary
-from pytest_proofmap.report.findings import Finding, find
+from pytest_proofmap.report.findings import Finding, findings_of, not_kept
 
 if TYPE_CHECKING:
     from pytest_proofmap.plugin.session import QualificationSession
 
 __all__ = ["INTERRUPTED", "RESULT", "RunResult", "finish"]
-
-
-def gate(run: QualificationSession, result: RunResult) -> list[Finding]:
-    """Return what fails the run because of the lock; what only warns is added to the result's warnings.
-
-    A project without a lock has no gate, nor has a shard: it decides nothing.
-    """
-    path = run.configuration.lock_path
-    if result.run.shard or not path.exists():
-        return []
-    from pytest_proofmap.decide.compare import whole_criteria
-    from pytest_proofmap.lock.file import read_lock
-    from pytest_proofmap.lock.gate import check_routes
-    from pytest_proofmap.lock.staleness import Project
-
-    try:
-        lock = read_lock(path)
-    except LockError as error:
-        return [Finding(str(error), "proofmap verify says what is wrong with the lock")]
-    artifact, folder = run.artifact_path, run.config.invocation_params.dir
-    shown = str(artifact.relative_to(folder) if artifact.is_relative_to(folder) else artifact)
-    # The configuration has taken in what the hooks give.
-    project = Project(run.configuration, {each.id: each.fingerprint for each in result.criteria}, from_hooks={})
-    # Which samples the budget left out is not among the observations.
-    seen = [] if result.recorder.over_budget else result.recorder.observations
-    selected = ((row.criterion, row.runtime) for row in seen)
-    findings = []
-    for found in check_routes(
-        lock,
-        result.objectives,
-        result.criteria,
-        project,
-        whole=whole_criteria(result.run, result.criteria, result.objectives, selected),
-        strict=bool(run.config.option.proofmap_strict),
-        evidence=shown if result.run.complete else None,
-    ):
-        if found.fails:
-            findings.append(Finding(found.text, found.next_step))
-        else:
-            result.warnings.append(f"{found.text} ({found.next_step})")
-    return findings
-
-
-INTERRUPTED = "the run was interrupted"
-"""How the reason begins that the evidence of an interrupted run is incomplete."""
-
-GIT_TIMEOUT_S = 5.0
 
 
 @dataclass(slots=True)
@@ -154,7 +108,7 @@ def finish(
         return
     result = _result(run, recorder, list(facts.values()), interrupted=_interrupted(exitstatus))
     try:
-        result.findings = [*find(run, result), *gate(run, result)]
+        result.findings = [*_find(run, result), *gate(run, result)]
     except Exception as error:
         # Whatever goes wrong in telling what fails the run, the evidence that was paid for is written.
         result.findings = [
@@ -444,3 +398,80 @@ def _ask_git(folder: Path, *arguments: str) -> str | None:
 
 def _timestamp(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _find(run: QualificationSession, result: RunResult) -> list[Finding]:
+    """Return why the run fails at its end."""
+    strict = "--proofmap-strict" if run.config.option.proofmap_strict else None
+    findings = findings_of(
+        result.criteria, result.objectives, result.recorder.misses, result.foreign, strict=strict
+    )
+    kept = result.recorder.unkept
+    if kept is not None and not any(finding.text == kept for finding in findings):
+        findings.append(not_kept(kept))
+    return [*findings, *_over_budget(run, result)]
+
+
+def _over_budget(run: QualificationSession, result: RunResult) -> Iterator[Finding]:
+    skipped, shortfall = result.recorder.over_budget, result.recorder.shortfall
+    if not skipped:
+        return
+    were = f"{count(skipped, 'sample')} {'was' if skipped == 1 else 'were'} skipped"
+    next_step = "go on with a larger budget: pytest --proofmap --proofmap-budget=USD"
+    if shortfall is not None:
+        # Workers on other hosts have a part of the budget each, and another's may have sufficed.
+        nothing = "" if result.totals.live else "; nothing was called"
+        yield Finding(f"{shortfall.removeprefix('not called: ')} {were}{nothing}", next_step)
+    else:
+        yield Finding(
+            f"the budget of {plain_usd(run.budget_usd or 0.0)} was used up: {were}, for a call "
+            "needs room for the longest answer; what was paid is kept",
+            next_step,
+        )
+
+
+def gate(run: QualificationSession, result: RunResult) -> list[Finding]:
+    """Return what fails the run because of the lock; what only warns is added to the result's warnings.
+
+    A project without a lock has no gate, nor has a shard: it decides nothing.
+    """
+    path = run.configuration.lock_path
+    if result.run.shard or not path.exists():
+        return []
+    from pytest_proofmap.decide.compare import whole_criteria
+    from pytest_proofmap.lock.file import read_lock
+    from pytest_proofmap.lock.gate import check_routes
+    from pytest_proofmap.lock.staleness import Project
+
+    try:
+        lock = read_lock(path)
+    except LockError as error:
+        return [Finding(str(error), "proofmap verify says what is wrong with the lock")]
+    artifact, folder = run.artifact_path, run.config.invocation_params.dir
+    shown = str(artifact.relative_to(folder) if artifact.is_relative_to(folder) else artifact)
+    # The configuration has taken in what the hooks give.
+    project = Project(run.configuration, {each.id: each.fingerprint for each in result.criteria}, from_hooks={})
+    # Which samples the budget left out is not among the observations.
+    seen = [] if result.recorder.over_budget else result.recorder.observations
+    selected = ((row.criterion, row.runtime) for row in seen)
+    findings = []
+    for found in check_routes(
+        lock,
+        result.objectives,
+        result.criteria,
+        project,
+        whole=whole_criteria(result.run, result.criteria, result.objectives, selected),
+        strict=bool(run.config.option.proofmap_strict),
+        evidence=shown if result.run.complete else None,
+    ):
+        if found.fails:
+            findings.append(Finding(found.text, found.next_step))
+        else:
+            result.warnings.append(f"{found.text} ({found.next_step})")
+    return findings
+
+
+INTERRUPTED = "the run was interrupted"
+"""How the reason begins that the evidence of an interrupted run is incomplete."""
+
+GIT_TIMEOUT_S = 5.0

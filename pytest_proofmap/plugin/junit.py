@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_proofmap.plugin.finish import RESULT
+from pytest_proofmap.plugin.reports import view_of_run
 from pytest_proofmap.plugin.session import RECORD
-from pytest_proofmap.report.run_view import view_of_run
 from pytest_proofmap.report.view import View
 from pytest_proofmap.text import visible
 

@@ -29,7 +29,7 @@ from pytest_proofmap.evidence.artifact import SOURCE_RANK, Charge, total
 from pytest_proofmap.evidence.models import Outcome, Totals
 from pytest_proofmap.plugin.sample import CallRecord, PaidCall, SampleRecord, messages_left_out
 from pytest_proofmap.redaction import Redactor
-from pytest_proofmap.report.non_passes import Miss
+from pytest_proofmap.report.nonpasses import Miss
 
 if TYPE_CHECKING:
     from pytest_proofmap.plugin.session import QualificationSession

@@ -6,6 +6,7 @@ The files are made from the artifact as it was written, so that what the project
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Iterable
 from contextlib import closing
@@ -18,7 +19,8 @@ from pytest_proofmap.evidence.artifact import artifact_sha256, read_evidence
 from pytest_proofmap.files import write_whole
 from pytest_proofmap.report.figures import command
 from pytest_proofmap.report.findings import Finding
-from pytest_proofmap.report.view import View, view_of_evidence
+from pytest_proofmap.report.result import Result
+from pytest_proofmap.report.view import View, view_of, view_of_evidence
 
 if TYPE_CHECKING:
     import pytest
@@ -27,7 +29,46 @@ if TYPE_CHECKING:
     from pytest_proofmap.plugin.finish import RunResult
     from pytest_proofmap.plugin.session import QualificationSession
 
-__all__ = ["next_steps", "run_again", "write_report_files"]
+__all__ = ["estimated_in", "next_steps", "run_again", "view_of_run", "write_report_files"]
+
+
+def view_of_run(result: RunResult) -> View:
+    """Return the view of a run that just ended."""
+    recorder = result.recorder
+    rows = recorder.observations
+    # What could not be written cannot be read again either.
+    samples = recorder.samples() if recorder.failure is None else ()
+    return view_of(
+        Result(
+            run=result.run,
+            totals=result.totals,
+            criteria=result.criteria,
+            objectives=result.objectives,
+            observations=rows,
+            nonpasses=recorder.misses,
+            estimated=estimated_in(samples, {row.runtime for row in rows}),
+            warnings=result.warnings,
+            findings=result.findings,
+        )
+    )
+
+
+def estimated_in(samples: Iterable[str], runtimes: set[str]) -> frozenset[str]:
+    """Return the runtimes with estimated token counts, from the JSON texts of their samples.
+
+    Inside a JSON string the quotes would be escaped, so that no answer can look like the field. Decoding
+    thousands of samples for one flag would take longer than deciding on them: those alone are decoded that have
+    it, and until each runtime is known. A judge's counts are not those of the runtime that it judges.
+    """
+    estimated: set[str] = set()
+    for text in samples:
+        if '"usage_estimated":true' in text:
+            sample = json.loads(text)
+            if any(call["usage_estimated"] for call in sample["calls"] if call["runtime"] is None):
+                estimated.add(sample["runtime"])
+                if estimated >= runtimes:
+                    break
+    return frozenset(estimated)
 
 
 def next_steps(run: QualificationSession, result: RunResult) -> tuple[str, ...]:

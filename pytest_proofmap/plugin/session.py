@@ -203,7 +203,7 @@ class QualificationSession:
             recordings=self._recordings,
             store=self._store,
             connect=self._services.connect,
-            hook=HookClient.of(self.config),
+            hook=HookClient.of(self.config.hook.pytest_proofmap_call),
             key_of=self._key_of,
             warn=self.warn,
             redactor=self.redactor,
@@ -514,7 +514,7 @@ class QualificationSession:
 
     @cached_property
     def _key_of(self) -> KeyHook | None:
-        return KeyHook.of(self.config)
+        return KeyHook.of(self.config.hook.pytest_proofmap_key)
 
     def _service_settings(self) -> ServiceSettings:
         configuration = self.configuration

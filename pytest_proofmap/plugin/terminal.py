@@ -19,11 +19,10 @@ import pytest
 from pytest_proofmap.calls.budget import cannot_carry
 from pytest_proofmap.decide.planning import PlannedCriterion, shortfalls
 from pytest_proofmap.decide.wording import count
-from pytest_proofmap.plugin.reports import next_steps, run_again
+from pytest_proofmap.plugin.reports import next_steps, run_again, view_of_run
 from pytest_proofmap.prefetch.plan import PLAN, Plan, RuntimePlan
 from pytest_proofmap.report.figures import money, plural
 from pytest_proofmap.report.page import GAP, Page, table, width_of
-from pytest_proofmap.report.run_view import view_of_run
 from pytest_proofmap.report.text import TITLE, finding_lines, render
 from pytest_proofmap.text import visible
 

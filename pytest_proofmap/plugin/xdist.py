@@ -13,7 +13,6 @@ from pytest_proofmap.calls.service.connection import Connection
 from pytest_proofmap.calls.service.launcher import ServiceProcess, Surroundings
 from pytest_proofmap.calls.service.protocol import ServiceSettings
 from pytest_proofmap.errors import CallError, StoreError
-from pytest_proofmap.plugin import xdist
 from pytest_proofmap.redaction import Redactor
 
 __all__ = [
@@ -168,7 +167,7 @@ class CallServices:
 
         A test may have changed all that a process is started from, and may ask from a thread of its own.
         """
-        place = xdist.place_of(self._config)
+        place = place_of(self._config)
         if self._prepared is None and (place is None or place.address is None):
             self._prepared = ServiceProcess(self._surroundings)
 
@@ -179,7 +178,7 @@ class CallServices:
             StoreError: Answers could not be kept.
             CallError: The service did not come up.
         """
-        place = xdist.place_of(self._config)
+        place = place_of(self._config)
         if place is None:
             return self._start(1.0)
         if place.address is not None:
@@ -203,8 +202,8 @@ class CallServices:
             StoreError: Answers could not be kept.
             CallError: The service did not come up.
         """
-        if self._shared is None and xdist.is_here(node):
-            self._shared = self._start(xdist.shared_part(node.nodemanager.specs))
+        if self._shared is None and is_here(node):
+            self._shared = self._start(shared_part(node.nodemanager.specs))
         return self._shared.address if self._shared else None
 
     def status(self) -> Future[dict[str, Any]] | None:

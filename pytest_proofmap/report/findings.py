@@ -10,18 +10,16 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_proofmap.calls.answer import NO_SERVER
-from pytest_proofmap.calls.budget import plain_usd
 from pytest_proofmap.decide.served import ForeignAnswers
 from pytest_proofmap.decide.stats.binomial import binomial_at_least
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import Cell, Criterion, Objective
-from pytest_proofmap.report.non_passes import Miss, by_cause, cause_of
+from pytest_proofmap.report.nonpasses import Miss, by_cause, cause_of
 
 if TYPE_CHECKING:
-    from pytest_proofmap.plugin.finish import RunResult
-    from pytest_proofmap.plugin.session import QualificationSession
+    pass
 
-__all__ = ["NEVER_ASKED", "Finding", "baseline_misses_bar", "find", "findings_of"]
+__all__ = ["NEVER_ASKED", "Finding", "baseline_misses_bar", "findings_of", "not_kept"]
 
 NEVER_ASKED = "never asked"
 """How the message of a sample begins that passed without asking its runtime."""
@@ -38,18 +36,6 @@ class Finding(NamedTuple):
 
     text: str
     next_step: str
-
-
-def find(run: QualificationSession, result: RunResult) -> list[Finding]:
-    """Return why the run fails at its end."""
-    strict = "--proofmap-strict" if run.config.option.proofmap_strict else None
-    findings = findings_of(
-        result.criteria, result.objectives, result.recorder.misses, result.foreign, strict=strict
-    )
-    kept = result.recorder.unkept
-    if kept is not None and not any(finding.text == kept for finding in findings):
-        findings.append(_unkept(kept))
-    return [*findings, *_over_budget(run, result)]
 
 
 def findings_of(
@@ -85,26 +71,9 @@ def findings_of(
     ]
 
 
-def _unkept(reason: str) -> Finding:
+def not_kept(reason: str) -> Finding:
+    """Return that answers were paid and could not be kept."""
     return Finding(reason, "make room for the cache or set cache_dir, and run again")
-
-
-def _over_budget(run: QualificationSession, result: RunResult) -> Iterator[Finding]:
-    skipped, shortfall = result.recorder.over_budget, result.recorder.shortfall
-    if not skipped:
-        return
-    were = f"{count(skipped, 'sample')} {'was' if skipped == 1 else 'were'} skipped"
-    next_step = "go on with a larger budget: pytest --proofmap --proofmap-budget=USD"
-    if shortfall is not None:
-        # Workers on other hosts have a part of the budget each, and another's may have sufficed.
-        nothing = "" if result.totals.live else "; nothing was called"
-        yield Finding(f"{shortfall.removeprefix('not called: ')} {were}{nothing}", next_step)
-    else:
-        yield Finding(
-            f"the budget of {plain_usd(run.budget_usd or 0.0)} was used up: {were}, for a call "
-            "needs room for the longest answer; what was paid is kept",
-            next_step,
-        )
 
 
 def baseline_misses_bar(criterion: Criterion, cell: Cell) -> bool:
@@ -148,7 +117,7 @@ def _missing_answers(misses: Sequence[Miss]) -> Iterator[Finding]:
         )
     unkept = next((miss.message for miss in misses if miss.exception == "StoreError"), None)
     if unkept is not None:
-        yield _unkept(unkept)
+        yield not_kept(unkept)
 
 
 def _broken_criteria(criteria: Iterable[Criterion]) -> Iterator[Finding]:

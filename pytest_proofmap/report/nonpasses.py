@@ -1,4 +1,4 @@
-"""The cases that did not pass, beside the baseline: what is a regression, and what is not.
+"""What did not pass: the samples with what they have in common, and the cases beside the baseline.
 
 A regression is what the verdict counts as one: a case that the baseline passes and the challenger does not, by at
 least half of the samples that have an outcome; cases that asked for the same thing are one. The verdict's own
@@ -7,18 +7,103 @@ pairing counts them here too, so that no list of cases disagrees with a cell.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from pytest_proofmap.calls.answer import LAST_FAILURE
 from pytest_proofmap.decide.observation import Observation
 from pytest_proofmap.decide.pairing import pair
 from pytest_proofmap.decide.tally import CaseTally, View, tally
-from pytest_proofmap.evidence.models import Criterion, Objective
-from pytest_proofmap.report.non_passes import Miss
+from pytest_proofmap.evidence.models import Criterion, ErrorKind, Objective, Outcome, Role, Sample
 
-__all__ = ["CaseKind", "CaseKinds", "NonPassCase", "compare_cases"]
+__all__ = ["CaseKind", "CaseKinds", "Miss", "NonPassCase", "by_cause", "cause_of", "compare_cases", "without_ids"]
+
+
+# Ids that providers and ProofMap put into messages would tell apart what has one reason.
+_VARYING = re.compile(r"\b(?:[a-z]+_)?(?=[0-9a-zA-Z-]*[0-9])[0-9a-zA-Z-]{12,}\b")
+
+
+class Miss(NamedTuple):
+    """A sample that did not pass, as tables show it."""
+
+    criterion: str
+    case: str
+    slice: str | None
+    runtime: str
+    role: Role
+    sample: int
+    outcome: Outcome
+    message: str
+    error_kind: ErrorKind | None
+    """Whose the error is; None for a failure."""
+    exception: str | None
+    """Class of the failed call, or of the exception that settled the outcome."""
+    raised_at: str | None
+    xfailed: bool
+    """Whether the project expected the test to fail."""
+    answer: str = ""
+    """Beginning of the last answer, in one line."""
+
+    @classmethod
+    def of(cls, sample: Sample) -> Miss | None:
+        """Return what is shown of a sample of an artifact, or None when it has nothing to miss.
+
+        Artifacts from before errors had kinds told a model's unavailability alone by an error.
+        """
+        if sample.outcome not in ("failed", "error"):
+            return None
+        failed = next((call.error for call in sample.calls if call.error is not None), None)
+        return cls(
+            sample.criterion,
+            sample.case,
+            sample.slice,
+            sample.runtime,
+            sample.role,
+            sample.sample,
+            sample.outcome,
+            sample.message,
+            (sample.error_kind or "unavailable") if sample.outcome == "error" else None,
+            sample.exception or (failed.class_ if failed is not None else None),
+            sample.raised_at,
+            bool(sample.xfailed),
+        )
+
+    @property
+    def test(self) -> str:
+        """The test's id, as pytest shows it."""
+        parameters = f"{self.case}-{self.runtime}" if self.case else self.runtime
+        return f"{self.criterion}[{parameters}]"
+
+
+def without_ids(message: str) -> str:
+    """Return a message without what differs each time: ids of requests and the like."""
+    return _VARYING.sub("…", " ".join(message.split())) or "no message"
+
+
+def cause_of(message: str) -> str:
+    """Return why there was no answer: of a call that was not made after others failed, why those did."""
+    return message.rpartition(LAST_FAILURE)[2]
+
+
+def by_cause(misses: Iterable[Miss]) -> list[list[Miss]]:
+    """Return samples in groups that have one cause, the largest first.
+
+    One cause is one message, or one class of exception raised at one line, whatever it then says.
+    """
+    groups: dict[tuple[str | None, str], list[Miss]] = {}
+    for miss in misses:
+        said = (None, without_ids(cause_of(miss.message)))
+        raised = said if miss.raised_at is None else (miss.exception, miss.raised_at)
+        group = groups.get(raised) or groups.get(said) or []
+        group.append(miss)
+        groups.setdefault(raised, group)
+        groups.setdefault(said, group)
+    distinct = {id(group): group for group in groups.values()}
+    return sorted(distinct.values(), key=len, reverse=True)
+
 
 CaseKind = Literal[
     "regression", "partly", "alone", "both", "baseline", "broken", "unavailable", "improvement", "repeated"

@@ -16,7 +16,7 @@ from pytest_proofmap.lock.gate import check_routes
 from pytest_proofmap.lock.models import route_parts
 from pytest_proofmap.lock.staleness import EvidenceFingerprints
 from pytest_proofmap.report.findings import Finding, findings_of
-from pytest_proofmap.report.non_passes import Miss
+from pytest_proofmap.report.nonpasses import Miss
 
 __all__ = ["Result", "lock_findings", "result_of_evidence"]
 

@@ -45,8 +45,7 @@ from pytest_proofmap.report.figures import (
     signed_points,
 )
 from pytest_proofmap.report.findings import Finding
-from pytest_proofmap.report.non_passes import cause_of, without_ids
-from pytest_proofmap.report.nonpasses import CaseKinds, NonPassCase, compare_cases
+from pytest_proofmap.report.nonpasses import CaseKinds, NonPassCase, cause_of, compare_cases, without_ids
 from pytest_proofmap.report.result import Result, result_of_evidence
 
 __all__ = [

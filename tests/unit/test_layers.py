@@ -12,22 +12,14 @@ from typing import NamedTuple
 import pytest_proofmap
 
 PACKAGE = Path(pytest_proofmap.__file__).parent
-LAYERS = ["evidence", "runtime", "decide", "approve", "prefetch", "run", "report", "commands"]
-"""Each folder may import those before it."""
-
-FOUNDATIONS = [
-    "_version",
-    "collector",
-    "environment",
-    "errors",
-    "limited_file",
-    "own_folder",
-    "visible",
-    "whole_file",
+FLOORS = [
+    *("_version", "text", "errors", "files", "environment", "redaction", "parameters", "collector"),
+    *("config", "evidence", "prompts", "calls", "hookspecs", "decide", "lock", "scaffold", "approved"),
+    *("report", "prefetch", "plugin", "cli"),
 ]
-"""Modules that anyone may import and that import no folder of the package."""
+"""Folders and modules at the top, from the ground up: each may import those before it."""
 
-WITHOUT_PYTEST = ["approve", "approved", "cli", "commands", "decide", "evidence", "runtime"]
+WITHOUT_PYTEST = ["approved", "calls", "cli", "config", "decide", "evidence", "lock", "prompts", "report"]
 IMPURE = {
     *("asyncio", "datetime", "http", "os", "pathlib", "random", "secrets", "shutil", "socket"),
     *("subprocess", "tempfile", "threading", "time", "urllib", "uuid"),
@@ -59,6 +51,7 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
 def imports() -> list[Import]:
     """Return every import of the package, also those inside of functions."""
     found = []
+    names = {name for name, _ in modules()}
     for name, tree in modules():
         blocks = (node for node in ast.walk(tree) if isinstance(node, ast.If))
         typed = {
@@ -71,40 +64,38 @@ def imports() -> list[Import]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 found += [Import(name, alias.name, node in typed) for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module == "pytest_proofmap":
-                found += [Import(name, f"pytest_proofmap.{alias.name}", node in typed) for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
-                found.append(Import(name, node.module, node in typed))
+                whole = {f"{node.module}.{alias.name}" for alias in node.names}
+                modules_of_it = whole & names or {node.module}
+                found += [Import(name, imported, node in typed) for imported in sorted(modules_of_it)]
     return found
 
 
-def test_a_folder_imports_earlier_ones_only() -> None:
-    """A later folder may import an earlier one, never the other way round, not even for types."""
+def test_every_room_has_its_floor() -> None:
+    """The floors name every folder and every module at the top of the package, and nothing else."""
+    assert {name.split(".")[1] for name, _ in modules()} == set(FLOORS)
+
+
+def test_imports_lead_downwards() -> None:
+    """A floor may import the ones below it, never the other way round, not even for types or within functions."""
     wrong = [
         each
         for each in imports()
-        if set(each.places) <= set(LAYERS) and LAYERS.index(each.places[1]) > LAYERS.index(each.places[0])
+        if set(each.places) <= set(FLOORS) and FLOORS.index(each.places[1]) > FLOORS.index(each.places[0])
     ]
     assert wrong == []
 
 
-def test_foundations_import_no_folder() -> None:
-    """What everyone imports imports nothing of the package but its like."""
-    wrong = [
-        each
-        for each in imports()
-        if each.places[0] in FOUNDATIONS
-        and each.imported.startswith("pytest_proofmap.")
-        and each.places[1] not in FOUNDATIONS
-    ]
-    assert wrong == []
-
-
-def test_the_configuration_knows_nothing_of_runs() -> None:
-    """The configuration is read by all folders, and imports none that decides, runs or reports."""
-    assert {each.places[1] for each in imports() if each.importer == "pytest_proofmap.config"} & set(
-        LAYERS[2:]
-    ) == set()
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Each module can be read after those that it imports."""
+    names = {name for name, _ in modules()}
+    below: dict[str, set[str]] = {}
+    for each in imports():
+        if each.imported in names and not each.for_types:
+            below.setdefault(each.importer, set()).add(each.imported)
+    while leaves := {name for name in below if not below[name] & below.keys()}:
+        below = {name: imported for name, imported in below.items() if name not in leaves}
+    assert below == {}
 
 
 def test_two_files_import_litellm() -> None:

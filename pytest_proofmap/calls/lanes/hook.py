@@ -10,8 +10,6 @@ from concurrent.futures import Future
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from pytest_proofmap.calls.answer import Answer, LiveCall
 from pytest_proofmap.calls.request import Request, plain_copy
 from pytest_proofmap.errors import CallError, RequestError
@@ -19,21 +17,23 @@ from pytest_proofmap.errors import CallError, RequestError
 if TYPE_CHECKING:
     import asyncio
 
+    from pluggy import HookCaller
+
 __all__ = ["HookClient", "KeyHook"]
 
 
 class HookClient:
     """Asks the implementations of ``pytest_proofmap_call``, sync or async, from any thread."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._hook = config.hook.pytest_proofmap_call
+    def __init__(self, hook: HookCaller) -> None:
+        self._hook = hook
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, config: pytest.Config) -> HookClient | None:
+    def of(cls, hook: HookCaller) -> HookClient | None:
         """Return the client, or None when no plugin implements the hook."""
-        return cls(config) if config.hook.pytest_proofmap_call.get_hookimpls() else None
+        return cls(hook) if hook.get_hookimpls() else None
 
     def __call__(self, call: LiveCall) -> Answer | None:
         """Return the answer of the first implementation that gives one, else None.
@@ -75,13 +75,13 @@ class HookClient:
 class KeyHook:
     """Asks the implementations of ``pytest_proofmap_key`` what enters a request's key."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._hook = config.hook.pytest_proofmap_key
+    def __init__(self, hook: HookCaller) -> None:
+        self._hook = hook
 
     @classmethod
-    def of(cls, config: pytest.Config) -> KeyHook | None:
+    def of(cls, hook: HookCaller) -> KeyHook | None:
         """Return the hook, or None when no plugin implements it."""
-        return cls(config) if config.hook.pytest_proofmap_key.get_hookimpls() else None
+        return cls(hook) if hook.get_hookimpls() else None
 
     def __call__(self, request: Request) -> str:
         """Return the key of a request.

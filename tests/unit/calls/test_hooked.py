@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,8 +17,7 @@ from pytest_proofmap.errors import CallError
 
 def client(function: Any) -> HookClient:
     """Return a client that asks one implementation."""
-    hook = SimpleNamespace(pytest_proofmap_call=function)
-    return HookClient(SimpleNamespace(hook=hook))  # type: ignore[arg-type]  # all that it reads of the configuration
+    return HookClient(function)
 
 
 def call(text: str = "hi") -> LiveCall:

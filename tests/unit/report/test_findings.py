@@ -11,8 +11,8 @@ from pytest_proofmap.calls.answer import AttemptError
 from pytest_proofmap.calls.limits import CIRCUIT_FAILURES, Limits
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.evidence.models import Evidence, Sample
+from pytest_proofmap.plugin.reports import estimated_in
 from pytest_proofmap.report.result import result_of_evidence
-from pytest_proofmap.report.run_view import estimated_in
 from pytest_proofmap.report.view import view_of_evidence
 
 ALL_PASS = {"kind": "all_pass", "margin": None, "min_pass_rate": 1.0}
