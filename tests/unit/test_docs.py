@@ -216,7 +216,7 @@ def test_every_argument_of_the_mark_is_documented(argument: str) -> None:
 def test_every_option_is_documented() -> None:
     """The README's table names every option."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    source = (ROOT / "pytest_proofmap" / "options.py").read_text(encoding="utf-8")
+    source = (ROOT / "pytest_proofmap" / "plugin" / "options.py").read_text(encoding="utf-8")
     missing = [name for name in re.findall(r'"(--proofmap[a-z-]*)"', source) if f"`{name}" not in text]
     assert not missing
 
