@@ -22,7 +22,7 @@ from pytest_proofmap.decide.wording import count
 from pytest_proofmap.plugin.reports import next_steps, run_again, view_of_run
 from pytest_proofmap.prefetch.plan import PLAN, Plan, RuntimePlan
 from pytest_proofmap.report.figures import money, plural
-from pytest_proofmap.report.page import GAP, Page, table, width_of
+from pytest_proofmap.report.page import Page, fitted_table
 from pytest_proofmap.report.text import TITLE, finding_lines, render
 from pytest_proofmap.text import visible
 
@@ -232,7 +232,6 @@ def _planned(criterion: CollectedCriterion) -> PlannedCriterion:
 
 _HEADERS = ("runtime", "recorded", "cached", "to call", "input tokens", "cost")
 _ALIGN = ("left", "right", "right", "right", "left", "left")
-_LEAST_NAME = 12
 
 
 def write_plan(run: QualificationSession, terminalreporter: pytest.TerminalReporter) -> None:
@@ -285,12 +284,9 @@ def _table(rows: Sequence[Sequence[str]], page: Page) -> list[str]:
     """Return the table, or a line for each runtime where the page has no room for it."""
     if not rows:
         return []
-    rows = [[page.text(text) for text in row] for row in rows]
-    widths = [max(map(width_of, column)) for column in zip(_HEADERS, *rows, strict=True)]
-    room = page.columns - sum(widths[1:]) - GAP * (len(widths) - 1)
-    if room >= min(widths[0], _LEAST_NAME):
-        widths[0] = min(widths[0], room)
-        return table(_HEADERS, [[page.shorten_middle(row[0], room), *row[1:]] for row in rows], widths, _ALIGN)
+    lines = fitted_table(_HEADERS, rows, _ALIGN, page)
+    if lines is not None:
+        return lines
     lines = []
     for name, *values in rows:
         parts = [f"{value} {header}" for header, value in zip(_HEADERS[1:4], values, strict=False)]

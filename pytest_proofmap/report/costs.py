@@ -1,10 +1,10 @@
-"""What the runtimes cost and how long they took: over a run, for its charts, and if its advice were followed."""
+"""What a run cost, and what its runtimes cost and how long they took: in tables, in charts, and if followed."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,73 @@ from pytest_proofmap.decide.economics import CASES_FOR_P95, cost_per_1k_usd, lat
 from pytest_proofmap.decide.observation import Observation
 from pytest_proofmap.decide.stats.binomial import clopper_pearson
 from pytest_proofmap.decide.tally import answered_latencies
-from pytest_proofmap.evidence.models import Criterion, Objective
-from pytest_proofmap.report.figures import SIGNS, WORDS, Amount, Delay, Gain, PassRate, money, seconds
+from pytest_proofmap.evidence.models import Criterion, Objective, Totals
+from pytest_proofmap.report.figures import SIGNS, WORDS, Amount, Delay, Gain, PassRate, money, plural, seconds
 
-__all__ = ["RuntimeFigures", "charts", "names_of_runtimes", "runtime_figures", "saving"]
+__all__ = ["Money", "RuntimeFigures", "charts", "money_of", "names_of_runtimes", "runtime_figures", "saving"]
 
 _QUANTILES = {"p25": 0.25, "p50": 0.5, "p75": 0.75}
 _ENDS = (0.05, 0.95)
 
 SpentByCase = Mapping[str, Mapping[tuple[str, str], "_Spending"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What a run asked for, and what that cost."""
+
+    calls: int
+    sources: tuple[tuple[int, str], ...]
+    """How many answers came from where."""
+    spent: Amount
+    """What this run paid."""
+    listed: Amount
+    """What the same answers cost when they were made."""
+    unpriced: int
+    """Answers of unknown price."""
+    auxiliary: tuple[tuple[int, str, Amount], ...]
+    """By runtime how many of the calls were auxiliary, and what these cost."""
+
+    def line(self, code: str = "{}") -> str:
+        """Return all of it in one line, each amount in a form such as ``<code>{}</code>``."""
+        text = plural(self.calls, "call")
+        if self.sources:
+            text += f" ({', '.join(f'{number:,} {where}' for number, where in self.sources)})"
+        text += f", spent {self.spent.written(code)}"
+        if self.listed.text != self.spent.text:
+            text += f", list cost {self.listed.written(code)}"
+        if self.unpriced and self.listed.usd:
+            text += f" (price unknown for {plural(self.unpriced, 'answer')})"
+        return text
+
+    def auxiliary_lines(self) -> Iterator[str]:
+        """Yield what runtimes were asked besides."""
+        for calls, name, cost in self.auxiliary:
+            priced = "price unknown" if cost.known_usd is None else f"list cost {cost.text}"
+            yield f"of these {plural(calls, 'auxiliary call')} to {name}, {priced}"
+
+
+def money_of(totals: Totals, *, estimated: bool) -> Money:
+    """Return what a run asked for, and what that cost."""
+    unanswered = totals.calls - totals.live - totals.cached - totals.recorded
+    counts = {
+        "live": totals.live,
+        "cached": totals.cached,
+        "recorded": totals.recorded,
+        "without an answer": max(0, unanswered),
+    }
+    return Money(
+        calls=totals.calls,
+        sources=tuple((number, where) for where, number in counts.items() if number),
+        # Of unknown price may be what was paid for now, or what was paid for long ago.
+        spent=Amount(totals.spent_usd, estimated, at_least=bool(totals.unpriced and totals.live)),
+        listed=Amount(totals.list_usd, estimated, at_least=bool(totals.unpriced)),
+        unpriced=totals.unpriced,
+        auxiliary=tuple(
+            (part.calls, name, Amount(part.list_usd, estimated, at_least=bool(part.unpriced)))
+            for name, part in totals.auxiliary.items()
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,10 +231,10 @@ class Delay:
     @property
     def slow_end(self) -> str:
         """The 95th percentile, for which the maximum stands where there are few; empty without any."""
-        found = self.figures
-        if found.p95 is not None:
-            return f"p95 {seconds(found.p95)} (n {found.n})"
-        return f"max {seconds(found.max)} (n {found.n})" if found.n else ""
+        figures = self.figures
+        if figures.p95 is not None:
+            return f"p95 {seconds(figures.p95)} (n {figures.n})"
+        return f"max {seconds(figures.max)} (n {figures.n})" if figures.n else ""
 
 
 def needs_text(needs: Needs | None) -> str | None:

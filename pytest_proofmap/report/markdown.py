@@ -231,10 +231,10 @@ def _chain(names: Sequence[str]) -> str:
 
 def _notes(view: View) -> Section:
     rows = [prose(clip(text, REASON_LIMIT)) for text, _ in view.baseline_failures()]
-    for found in view.unavailable:
-        message, times = found.reasons[0]
-        more = f" and {plural(len(found.reasons) - 1, 'other reason')}" if len(found.reasons) > 1 else ""
-        rows.append(f"{_reason(found.text)}: {times:,}× {code(clip(message, MESSAGE_LIMIT))}{more}")
+    for outage in view.unavailable:
+        message, times = outage.reasons[0]
+        more = f" and {plural(len(outage.reasons) - 1, 'other reason')}" if len(outage.reasons) > 1 else ""
+        rows.append(f"{_reason(outage.text)}: {times:,}× {code(clip(message, MESSAGE_LIMIT))}{more}")
     for warning, routes in view.route_warnings().items():
         named = ", ".join(map(_name, routes[:_ROUTES_SHOWN]))
         rest = f" and {len(routes) - _ROUTES_SHOWN} more" if len(routes) > _ROUTES_SHOWN else ""
@@ -271,13 +271,13 @@ def _missing(view: View) -> Section:
     rows = [
         _row(
             [
-                _name(each.label) + (f" {_name(each.slice)}" if each.slice else ""),
-                _name(each.runtime),
-                each.needs,
-                _reason(each.reason),
+                _name(cell.label) + (f" {_name(cell.slice)}" if cell.slice else ""),
+                _name(cell.runtime),
+                cell.needs_text,
+                _reason(cell.reason),
             ]
         )
-        for each in view.missing
+        for cell in view.missing
     ]
     return Section(
         f"Evidence that is missing: {plural(len(rows), 'open verdict')}",
@@ -372,8 +372,8 @@ def shown(text: str) -> str:
         return " ".join(text.split())
     line = " ".join(text.split())
     return "".join(
-        _escape(each) if _is_invisible(each, line[index - 1] if index else "") else each
-        for index, each in enumerate(line)
+        _escape(character) if _is_invisible(character, line[index - 1] if index else "") else character
+        for index, character in enumerate(line)
     )
 
 
@@ -431,6 +431,6 @@ def _escaped(text: str) -> str:
     return _MEANINGFUL.sub(_entity, text)
 
 
-def _entity(found: re.Match[str]) -> str:
+def _entity(mark: re.Match[str]) -> str:
     # An address is looked for when entities have become characters; a comment keeps its halves apart.
-    return "&#64;<!-- -->" if found[0] == "@" else f"&#{ord(found[0])};"
+    return "&#64;<!-- -->" if mark[0] == "@" else f"&#{ord(mark[0])};"

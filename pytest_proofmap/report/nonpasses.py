@@ -192,12 +192,12 @@ def compare_cases(
                 improved = pair(view, baseline, runtime).improved
                 kinds.update(((criterion.id, case, runtime), "improvement") for case in improved)
             for group in view.groups(baseline, runtime) if runtime != baseline else view.groups(baseline):
-                found = [sample for case in group for sample in failed.get(case, ())]
+                samples_of = [sample for case in group for sample in failed.get(case, ())]
                 kinds.update(((criterion.id, case, runtime), "repeated") for case in group[1:])
-                if found:
+                if samples_of:
                     unit = view.unit(group, runtime)
                     kind = kinds[criterion.id, group[0], runtime] = _kind(view, group, unit, runtime, baseline)
-                    cases.append(_case(found, labels[criterion.id], group[0], kind, len(unit.rows)))
+                    cases.append(_case(samples_of, labels[criterion.id], group[0], kind, len(unit.rows)))
     return _in_turns(cases), kinds
 
 
@@ -214,8 +214,8 @@ def _kind(view: View, group: tuple[str, ...], unit: CaseTally, runtime: str, bas
     return "partly" if before == 1.0 else "both"
 
 
-def _case(found: Sequence[Miss], label: str, case: str, kind: CaseKind, samples: int) -> NonPassCase:
-    first = next((sample for sample in found if sample.outcome == "failed"), found[0])
+def _case(failed: Sequence[Miss], label: str, case: str, kind: CaseKind, samples: int) -> NonPassCase:
+    first = next((sample for sample in failed if sample.outcome == "failed"), failed[0])
     return NonPassCase(
         first.criterion,
         label,
@@ -224,8 +224,8 @@ def _case(found: Sequence[Miss], label: str, case: str, kind: CaseKind, samples:
         first.runtime,
         kind,
         first.message,
-        len(found),
-        max(samples, len(found)),
+        len(failed),
+        max(samples, len(failed)),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pytest_proofmap.decide.whatif import Outage, PriceEffect, Rung, Survivors
 from pytest_proofmap.decide.wording import percent
 from pytest_proofmap.report.figures import SIGNS, WORDS, money, plural, signed_points
-from pytest_proofmap.report.page import GAP, Page, table, width_of
+from pytest_proofmap.report.page import Page, fitted_table
 
 __all__ = ["lost_line", "outage_lines", "outage_table", "price_lines"]
 
@@ -25,31 +25,25 @@ def outage_table(outages: Sequence[Outage], page: Page) -> list[str]:
     headers = ["provider\nthat is down", "loses\na rung", "taken\nover", "fewer\nfallbacks", "nothing\nleft"]
     rows = [
         [
-            page.text(", ".join(outage.down)),
+            ", ".join(outage.down),
             f"{len(outage.routes) - len(outage.with_fate('untouched'))} of {len(outage.routes)}",
             *(str(len(outage.with_fate(fate))) for fate in ("taken_over", "thinner", "nothing_left")),
         ]
         for outage in outages
     ]
-    widths = [
-        max(width_of(text) for text in (*headers[i].split("\n"), *(row[i] for row in rows)))
-        for i in range(len(headers))
+    lines = fitted_table(headers, rows, ["left", *["right"] * (len(headers) - 1)], page, _LEAST_NAME)
+    if lines is not None:
+        return lines
+    names = [" ".join(header.split()) for header in headers[1:]]
+    return [
+        line
+        for provider, *numbers in rows
+        for line in page.wrap(
+            f"{provider}: " + ", ".join(f"{name} {value}" for name, value in zip(names, numbers, strict=True)),
+            "",
+            "  ",
+        )
     ]
-    room = page.columns - sum(widths[1:]) - GAP * (len(widths) - 1)
-    if room < min(widths[0], _LEAST_NAME):
-        names = [" ".join(header.split()) for header in headers[1:]]
-        return [
-            line
-            for row in rows
-            for line in page.wrap(
-                f"{row[0]}: " + ", ".join(f"{name} {value}" for name, value in zip(names, row[1:], strict=True)),
-                "",
-                "  ",
-            )
-        ]
-    widths[0] = min(widths[0], room)
-    rows = [[page.shorten_middle(row[0], room), *row[1:]] for row in rows]
-    return table(headers, rows, widths, ["left", *["right"] * (len(headers) - 1)])
 
 
 def outage_lines(outage: Outage, page: Page, *, everything: bool) -> list[str]:
@@ -139,7 +133,7 @@ def _taken_over(route: Survivors, page: Page) -> list[str]:
     if route.cost_change is not None:
         text += f" ({_signed_money(route.cost_change)}{_times(route)})"
     if len(route.left) > 1:
-        text += f", then {', '.join(each.runtime for each in route.left[1:])}"
+        text += f", then {', '.join(rung.runtime for rung in route.left[1:])}"
     else:
         text += ", and no fallback after it"
     return page.wrap(text, "  → ", "      ")

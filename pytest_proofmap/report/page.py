@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["GAP", "Page", "fit_labels", "table", "width_of"]
+__all__ = ["GAP", "Page", "fit_labels", "fitted_table", "table", "width_of"]
 
 GAP = 2
 """Columns between two columns of a table."""
@@ -37,8 +37,8 @@ def width_of(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(
-        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1
-        for each in text
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
     )
 
 
@@ -169,6 +169,30 @@ def fit_labels(labels: Sequence[str], page: Page, width: int) -> list[str]:
     if all(width_of(label) <= width for label in shown):
         return shown
     return [page.shorten_middle(label.removeprefix("test_"), width) for label in shown]
+
+
+def fitted_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str], page: Page, least: int = 12
+) -> list[str] | None:
+    """Return a table whose first column gives way to the others; None where the page has no room for that.
+
+    Args:
+        headers: Header of each column, of one line or more.
+        rows: The cells.
+        align: ``left`` or ``right`` for each column.
+        page: Where to show it.
+        least: Columns that names in the first column need, where they are that long.
+    """
+    rows = [[page.text(cell) for cell in row] for row in rows]
+    widths = [
+        max(map(width_of, [*header.split("\n"), *(row[place] for row in rows)]))
+        for place, header in enumerate(headers)
+    ]
+    room = page.columns - sum(widths[1:]) - GAP * (len(widths) - 1)
+    if room < min(widths[0], least):
+        return None
+    widths[0] = min(widths[0], room)
+    return table(headers, [[page.shorten_middle(name, room), *cells] for name, *cells in rows], widths, align)
 
 
 def table(

@@ -15,7 +15,7 @@ from pytest_proofmap.evidence.models import Status
 from pytest_proofmap.report.costs import RuntimeFigures
 from pytest_proofmap.report.figures import SIGNS, WORDS, distance, plural
 from pytest_proofmap.report.nonpasses import CaseKind, NonPassCase
-from pytest_proofmap.report.page import GAP, Page, fit_labels, table, width_of
+from pytest_proofmap.report.page import GAP, Page, fit_labels, fitted_table, table, width_of
 from pytest_proofmap.report.view import (
     OWN_BAR,
     CellView,
@@ -43,7 +43,6 @@ _ROWS_OF_SLICES_SHOWN = 6
 _ROUTES_OF_SLICES_SHOWN = 8
 _KEPT_IN_FULL = 4
 _LEAST_LABEL = 16
-_LEAST_NAME = 12
 
 _KINDS: Mapping[CaseKind, str] = {
     "regression": "regression",
@@ -228,7 +227,9 @@ def _broken(name: str, width: int) -> list[str]:
 def _legend(rows: Sequence[_Row], view: View, page: Page) -> list[str]:
     """Return what the signs mean, but for those that do not occur."""
     cells = [cell for row in rows for cell in row.cells.values()]
-    statuses = {cell.status for cell in cells} | {each.status for row in rows for each in row.verdicts.values()}
+    statuses = {cell.status for cell in cells} | {
+        standing.status for row in rows for standing in row.verdicts.values()
+    }
     parts = [f"{SIGNS[status]} {WORDS[status]}" for status in SIGNS if status in statuses]
     if any(cell.misses_own_bar for cell in cells):
         parts.append(f"{OWN_BAR[0]} the baseline {OWN_BAR[1]}")
@@ -281,27 +282,14 @@ def _runtimes(view: View, page: Page) -> list[str]:
     columns = [column for column in _FIGURES if any(map(column.is_known, view.runtimes))]
     if not columns:
         return []
-    rows = [[page.text(column.value(runtime)) for column in columns] for runtime in view.runtimes]
-    names = [page.text(runtime.runtime) for runtime in view.runtimes]
-    widest = max(map(width_of, ["runtime", *names]))
-    shown = [*range(len(columns))]
     for dropped in (None, *_DROPPED):
-        shown = [i for i in shown if columns[i].header != dropped]
-        widths = [max(map(width_of, [*columns[i].header.split("\n"), *(row[i] for row in rows)])) for i in shown]
-        room = page.columns - sum(widths) - GAP * len(widths)
-        if room >= min(widest, _LEAST_NAME):
-            break
-    else:
-        return [line for runtime in view.runtimes for line in _runtime_lines(runtime, page)]
-    body = [
-        [page.shorten_middle(name, room), *(row[i] for i in shown)] for name, row in zip(names, rows, strict=True)
-    ]
-    return table(
-        ["runtime", *(columns[i].header for i in shown)],
-        body,
-        [min(widest, room), *widths],
-        ["left", *(columns[i].align for i in shown)],
-    )
+        columns = [column for column in columns if column.header != dropped]
+        rows = [[runtime.runtime, *(column.value(runtime) for column in columns)] for runtime in view.runtimes]
+        headers = ["runtime", *(column.header for column in columns)]
+        lines = fitted_table(headers, rows, ["left", *(column.align for column in columns)], page)
+        if lines is not None:
+            return lines
+    return [line for runtime in view.runtimes for line in _runtime_lines(runtime, page)]
 
 
 def _runtime_lines(runtime: RuntimeFigures, page: Page) -> list[str]:
@@ -334,7 +322,7 @@ def _baseline_failures(view: View, page: Page) -> list[str]:
 
 
 def _challenger_failures(view: View, page: Page, verbosity: int) -> Iterator[list[str]]:
-    unavailable = {each.runtime: each for each in view.unavailable}
+    unavailable = {outage.runtime: outage for outage in view.unavailable}
     challengers = dict.fromkeys(name for objective in view.objectives for name in objective.challengers)
     for name in dict.fromkeys((*challengers, *view.baselines)):
         failed = [
@@ -376,14 +364,14 @@ def _compared(kinds: Mapping[CaseKind, int]) -> str:
     return " that the baseline fails too" if "both" in kinds else " without an outcome of the baseline"
 
 
-def _unavailable(found: Unavailable | None, page: Page) -> list[str]:
-    if found is None:
+def _unavailable(outage: Unavailable | None, page: Page) -> list[str]:
+    if outage is None:
         return []
-    lines = page.paint_all(page.wrap(found.text), "bold")
-    for message, number in found.reasons[:_REASONS_SHOWN]:
+    lines = page.paint_all(page.wrap(outage.text), "bold")
+    for message, number in outage.reasons[:_REASONS_SHOWN]:
         lines.append(page.shorten(f"  {number:,}× {message}", page.columns))
-    if len(found.reasons) > _REASONS_SHOWN:
-        lines += page.wrap(f"and {plural(len(found.reasons) - _REASONS_SHOWN, 'other reason')}", "  ", "  ")
+    if len(outage.reasons) > _REASONS_SHOWN:
+        lines += page.wrap(f"and {plural(len(outage.reasons) - _REASONS_SHOWN, 'other reason')}", "  ", "  ")
     return lines
 
 
@@ -394,29 +382,25 @@ def _one_line(message: str) -> str:
 def _reasons(view: View, page: Page) -> list[str]:
     """Return each verdict's reason in words."""
     lines: list[str] = []
-    for criterion in view.criteria:
-        for row in criterion.rows:
-            for cell in row.cells.values():
-                if cell.status is not None:
-                    where = criterion.label + (f" {row.slice}" if row.slice else "")
-                    text = f"{where}, {cell.runtime}: {cell.word}: {cell.reason}"
-                    lines += page.wrap(text, f"{cell.sign} ", "    ")
+    for cell in (cell for criterion in view.criteria for cell in criterion.cells if cell.status is not None):
+        where = cell.label + (f" {cell.slice}" if cell.slice else "")
+        lines += page.wrap(f"{where}, {cell.runtime}: {cell.word}: {cell.reason}", f"{cell.sign} ", "    ")
     return [page.paint("Why", "bold"), *lines] if lines else []
 
 
 def _attribution(view: View, page: Page, *, everything: bool) -> list[str]:
     """Return whether a difference is the prompt's or the model's, where the runtimes can tell."""
-    known = [each for each in view.attribution if each.slice is None or everything]
+    known = [difference for difference in view.attribution if difference.slice is None or everything]
     # Where no two runtimes differ in the prompt, the table says all that there is to say.
-    if not known or (not everything and all(each.axis == "model" for each in known)):
+    if not known or (not everything and all(difference.axis == "model" for difference in known)):
         return []
     shown = known if everything else known[:_DIFFERENCES_SHOWN]
     text = "Prompt or model? Difference in pass rate between runtimes that differ in one alone"
     lines = page.paint_all(page.wrap(text), "bold")
-    for each in shown:
-        where = each.label + (f" {each.slice}" if each.slice else "")
-        runtimes = f"{each.from_runtime} → {each.to_runtime}"
-        text = f"{where}: {each.axis}, {runtimes}: {each.points} in {plural(each.pairs, 'case')}"
+    for difference in shown:
+        where = difference.label + (f" {difference.slice}" if difference.slice else "")
+        runtimes = f"{difference.from_runtime} → {difference.to_runtime}"
+        text = f"{where}: {difference.axis}, {runtimes}: {difference.points} in {plural(difference.pairs, 'case')}"
         lines += page.wrap(text, "  ", "    ")
     if len(known) > len(shown):
         lines += page.wrap(f"and {len(known) - len(shown)} more (-v shows them)", "  ", "  ")
@@ -481,7 +465,8 @@ def _route(route: RouteView, page: Page, *, in_full: bool) -> list[str]:
     first = f"→ {primary} (baseline kept):"
     if not in_full:
         return page.wrap(f"{first} {_nearest(route.standings)}", f"{route.name} ", "    ")
-    parts = [f"{each.sign} {each.runtime} {each.needs_text or ''}".rstrip() for each in route.standings]
+    standings = route.standings
+    parts = [f"{standing.sign} {standing.runtime} {standing.needs_text or ''}".rstrip() for standing in standings]
     return _with_coloured_signs(page.flow(parts, f"{route.name} {first} ", "    "), page)
 
 

@@ -25,13 +25,19 @@ from pytest_proofmap.evidence.models import (
     Recommendation,
     RunInfo,
     Status,
-    Totals,
 )
-from pytest_proofmap.report.costs import RuntimeFigures, charts, names_of_runtimes, runtime_figures, saving
+from pytest_proofmap.report.costs import (
+    Money,
+    RuntimeFigures,
+    charts,
+    money_of,
+    names_of_runtimes,
+    runtime_figures,
+    saving,
+)
 from pytest_proofmap.report.figures import (
     SIGNS,
     WORDS,
-    Amount,
     Errors,
     Gain,
     PassRate,
@@ -53,8 +59,6 @@ __all__ = [
     "CellView",
     "CriterionView",
     "Headline",
-    "MissingView",
-    "Money",
     "ObjectiveView",
     "RouteView",
     "RowView",
@@ -70,45 +74,12 @@ OWN_BAR = ("!", "misses its own bar")
 
 
 @dataclass(frozen=True, slots=True)
-class Money:
-    """What a run asked for, and what that cost."""
-
-    calls: int
-    sources: tuple[tuple[int, str], ...]
-    """How many answers came from where."""
-    spent: Amount
-    """What this run paid."""
-    listed: Amount
-    """What the same answers cost when they were made."""
-    unpriced: int
-    """Answers of unknown price."""
-    auxiliary: tuple[tuple[int, str, Amount], ...]
-    """By runtime how many of the calls were auxiliary, and what these cost."""
-
-    def line(self, code: str = "{}") -> str:
-        """Return all of it in one line, each amount in a form such as ``<code>{}</code>``."""
-        text = plural(self.calls, "call")
-        if self.sources:
-            text += f" ({', '.join(f'{number:,} {where}' for number, where in self.sources)})"
-        text += f", spent {self.spent.written(code)}"
-        if self.listed.text != self.spent.text:
-            text += f", list cost {self.listed.written(code)}"
-        if self.unpriced and self.listed.usd:
-            text += f" (price unknown for {plural(self.unpriced, 'answer')})"
-        return text
-
-    def auxiliary_lines(self) -> Iterator[str]:
-        """Yield what runtimes were asked besides."""
-        for calls, name, cost in self.auxiliary:
-            priced = "price unknown" if cost.known_usd is None else f"list cost {cost.text}"
-            yield f"of these {plural(calls, 'auxiliary call')} to {name}, {priced}"
-
-
-@dataclass(frozen=True, slots=True)
 class CellView:
     """One runtime on one criterion or one of its slices."""
 
     criterion: str
+    label: str
+    """Short name of the criterion."""
     runtime: str
     slice: str | None
     is_baseline: bool
@@ -130,6 +101,11 @@ class CellView:
     def counts(self) -> str:
         """Passed cases of those that ran."""
         return self.rate.counts if self.rate else "not run"
+
+    @property
+    def needs_text(self) -> str:
+        """What would settle an open verdict."""
+        return needs_text(self.needs) or "not a question of cases"
 
     @property
     def misses_own_bar(self) -> bool:
@@ -190,6 +166,11 @@ class CriterionView:
     def rows(self) -> tuple[RowView, ...]:
         """All cases, then each slice."""
         return (self.whole, *self.slices)
+
+    @property
+    def cells(self) -> list[CellView]:
+        """The cells of all rows."""
+        return [cell for row in self.rows for cell in row.cells.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,11 +246,7 @@ class ObjectiveView:
     @property
     def verdicts(self) -> dict[str, StandingView]:
         """On all cases together, by runtime."""
-        return self.on(None)
-
-    def on(self, slice_name: str | None) -> dict[str, StandingView]:
-        """Return the verdicts on a slice, by runtime."""
-        return {runtime: standing for (where, runtime), standing in self.standings.items() if where == slice_name}
+        return {runtime: standing for (where, runtime), standing in self.standings.items() if where is None}
 
     @property
     def moves(self) -> bool:
@@ -285,19 +262,6 @@ class ObjectiveView:
     def promoted(self) -> list[RouteView]:
         """Those of them that leave the baseline."""
         return [route for route in self.traffic if route.is_promoted]
-
-
-@dataclass(frozen=True, slots=True)
-class MissingView:
-    """A verdict that is open, and what would settle it."""
-
-    objective: str
-    criterion: str
-    label: str
-    slice: str | None
-    runtime: str
-    needs: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,10 +366,9 @@ class View:
     @property
     def interval_note(self) -> str:
         """What the intervals of pass rates are; empty where there are none."""
-        rated = [
-            each for each in self.criteria if any(cell.rate for row in each.rows for cell in row.cells.values())
-        ]
-        return interval_note({criterion.confidence for criterion in rated}) if rated else ""
+        rated = (criterion for criterion in self.criteria if any(cell.rate for cell in criterion.cells))
+        confidences = {criterion.confidence for criterion in rated}
+        return interval_note(confidences) if confidences else ""
 
     @property
     def shares_requests(self) -> bool:
@@ -435,41 +398,20 @@ class View:
     def movement(self) -> str:
         """How many objectives can move, counted by the traffic that does."""
         decided = self.decided
-        whole = sum(bool(each.promoted) and len(each.promoted) == len(each.traffic) for each in decided)
+        whole = sum(0 < len(objective.promoted) == len(objective.traffic) for objective in decided)
         text = f"{whole} of {plural(len(decided), 'objective')} can move to a challenger"
-        partial = [each for each in decided if 0 < len(each.promoted) < len(each.traffic)]
+        partial = [objective for objective in decided if 0 < len(objective.promoted) < len(objective.traffic)]
         if partial:
-            promoted, traffic = (
-                sum(len(each.promoted) for each in partial),
-                sum(len(each.traffic) for each in partial),
-            )
-            more = "more " if whole else ""
-            text += f", {len(partial)} {more}on some slices ({promoted} of {traffic})"
+            promoted = sum(len(objective.promoted) for objective in partial)
+            traffic = sum(len(objective.traffic) for objective in partial)
+            text += f", {len(partial)} {'more ' if whole else ''}on some slices ({promoted} of {traffic})"
         return text
 
     @property
-    def missing(self) -> list[MissingView]:
-        """The verdicts that are open, the whole before slices, the nearest first."""
-        cells = [
-            (criterion, cell)
-            for criterion in self.criteria
-            for row in criterion.rows
-            for cell in row.cells.values()
-            if cell.status == "insufficient"
-        ]
-        cells.sort(key=lambda found: (found[1].slice is not None, distance(found[1].needs)))
-        return [
-            MissingView(
-                criterion.objective,
-                criterion.id,
-                criterion.label,
-                cell.slice,
-                cell.runtime,
-                needs_text(cell.needs) or "not a question of cases",
-                cell.reason,
-            )
-            for criterion, cell in cells
-        ]
+    def missing(self) -> list[CellView]:
+        """The cells whose verdict is open, the whole before slices, the nearest first."""
+        cells = [cell for criterion in self.criteria for cell in criterion.cells if cell.status == "insufficient"]
+        return sorted(cells, key=lambda cell: (cell.slice is not None, distance(cell.needs)))
 
     @property
     def regressions(self) -> list[NonPassCase]:
@@ -478,20 +420,21 @@ class View:
 
     @property
     def unavailable(self) -> list[Unavailable]:
-        """The challengers that gave no usable answer, with the reasons."""
+        """The runtimes that gave no usable answer, with the reasons."""
         reasons: dict[str, Counter[str]] = {}
         for case in self.nonpasses:
             if case.kind == "unavailable":
                 reasons.setdefault(case.runtime, Counter())[without_ids(cause_of(case.message))] += 1
         return [
-            Unavailable(name, sum(found.values()), tuple(found.most_common())) for name, found in reasons.items()
+            Unavailable(name, sum(counts.values()), tuple(counts.most_common()))
+            for name, counts in reasons.items()
         ]
 
     @property
     def attribution(self) -> list[AttributionView]:
         """What the prompt and what the model changed, what is certain first."""
-        known = [each for criterion in self.criteria for each in criterion.attribution]
-        return sorted(known, key=lambda each: not each.is_certain)
+        differences = [difference for criterion in self.criteria for difference in criterion.attribution]
+        return sorted(differences, key=lambda difference: not difference.is_certain)
 
     def baseline_failures(self) -> Iterator[tuple[str, list[tuple[str, int]]]]:
         """Yield the baselines that fail cases of their own, with the criteria and how many of each.
@@ -502,7 +445,7 @@ class View:
         for name in self.baselines:
             by_criterion = Counter(case.label for case in failed if case.runtime == name)
             if by_criterion:
-                cells = [each.whole.cells.get(name) for each in self.criteria]
+                cells = [criterion.whole.cells.get(name) for criterion in self.criteria]
                 cases = sum(cell.rate.ran for cell in cells if cell and cell.is_baseline and cell.rate)
                 number = sum(by_criterion.values())
                 text = f"the baseline {name} itself fails {number} of {plural(cases, 'case')}"
@@ -510,13 +453,13 @@ class View:
 
     def unusable_references(self) -> Iterator[str]:
         """Yield the baselines that pass too little to be compared with."""
+        labels = {criterion.id: criterion.label for criterion in self.criteria}
         for criterion in self.result.criteria:
             for cell in criterion.cells:
                 unusable = cell.pass_rate is not None and cell.pass_rate < LEAST_BASELINE_RATE
                 if cell.role == "baseline" and cell.slice is None and has_margin(criterion.bar) and unusable:
-                    label = next(each.label for each in self.criteria if each.id == criterion.id)
                     yield (
-                        f"the baseline {cell.runtime} is not a usable reference on {label}: "
+                        f"the baseline {cell.runtime} is not a usable reference on {labels[criterion.id]}: "
                         f"{cell.passed} of {plural(cell.cases - cell.skipped, 'case')} passed"
                     )
 
@@ -536,13 +479,13 @@ class View:
 
     def saving(self) -> str | None:
         """Return what the cases would cost on the recommended primaries; None when a price is unknown."""
-        found = self.result
-        return saving(found.observations, found.criteria, found.objectives, estimated=self.is_estimated)
+        result = self.result
+        return saving(result.observations, result.criteria, result.objectives, estimated=self.is_estimated)
 
     def charts(self) -> list[dict[str, Any]]:
         """Return what charts show of each objective."""
-        found = self.result
-        return charts(found.observations, found.criteria, found.objectives, found.estimated)
+        result = self.result
+        return charts(result.observations, result.criteria, result.objectives, result.estimated)
 
 
 def view_of_evidence(evidence: Evidence) -> View:
@@ -570,7 +513,7 @@ def view_of(result: Result, *, excluded: Collection[str] = (), next_steps: Itera
     estimated = any(runtime.cost.estimated for runtime in figures)
     return View(
         run=result.run,
-        money=_money(result.totals, estimated=estimated),
+        money=money_of(result.totals, estimated=estimated),
         objectives=tuple(
             _objective(
                 objective,
@@ -597,33 +540,11 @@ def view_of(result: Result, *, excluded: Collection[str] = (), next_steps: Itera
     )
 
 
-def _money(totals: Totals, *, estimated: bool) -> Money:
-    unanswered = totals.calls - totals.live - totals.cached - totals.recorded
-    counts = {
-        "live": totals.live,
-        "cached": totals.cached,
-        "recorded": totals.recorded,
-        "without an answer": max(0, unanswered),
-    }
-    return Money(
-        calls=totals.calls,
-        sources=tuple((number, where) for where, number in counts.items() if number),
-        # Of unknown price may be what was paid for now, or what was paid for long ago.
-        spent=Amount(totals.spent_usd, estimated, at_least=bool(totals.unpriced and totals.live)),
-        listed=Amount(totals.list_usd, estimated, at_least=bool(totals.unpriced)),
-        unpriced=totals.unpriced,
-        auxiliary=tuple(
-            (part.calls, name, Amount(part.list_usd, estimated, at_least=bool(part.unpriced)))
-            for name, part in totals.auxiliary.items()
-        ),
-    )
-
-
 def _criterion(criterion: Criterion, label: str, excluded: Collection[str]) -> CriterionView:
     rows: dict[str | None, dict[str, CellView]] = {None: {}}
     for cell in criterion.cells:
         if cell.runtime not in excluded:
-            rows.setdefault(cell.slice, {})[cell.runtime] = _cell(criterion, cell)
+            rows.setdefault(cell.slice, {})[cell.runtime] = _cell(criterion, label, cell)
     slices = sorted(name for name in rows if name is not None)
     return CriterionView(
         id=criterion.id,
@@ -634,14 +555,14 @@ def _criterion(criterion: Criterion, label: str, excluded: Collection[str]) -> C
         whole=RowView(None, rows[None]),
         slices=tuple(RowView(name, rows[name]) for name in slices),
         attribution=tuple(
-            _attributed(each, label)
-            for each in criterion.attribution
-            if each.from_runtime not in excluded and each.to_runtime not in excluded
+            _attributed(difference, label)
+            for difference in criterion.attribution
+            if difference.from_runtime not in excluded and difference.to_runtime not in excluded
         ),
     )
 
 
-def _cell(criterion: Criterion, cell: Cell) -> CellView:
+def _cell(criterion: Criterion, label: str, cell: Cell) -> CellView:
     ran = cell.passed + cell.failed + cell.errors
     if cell.status is not None:
         sign, word = SIGNS[cell.status], WORDS[cell.status]
@@ -652,6 +573,7 @@ def _cell(criterion: Criterion, cell: Cell) -> CellView:
         sign, word = "", "baseline"
     return CellView(
         criterion=criterion.id,
+        label=label,
         runtime=cell.runtime,
         slice=cell.slice,
         is_baseline=cell.role == "baseline",
@@ -746,12 +668,12 @@ def _needs(criteria: Iterable[Criterion], slice_name: str | None, runtime: str) 
                 needs.append(cell.needs)
     if not needs:
         return None
-    best = [each.best for each in needs]
-    typical = [each.typical for each in needs]
+    best = [need.best for need in needs]
+    typical = [need.typical for need in needs]
     return Needs(
         best=None if None in best else max(number for number in best if number is not None),
         typical=None if None in typical else max(number for number in typical if number is not None),
-        rerun=max((each.rerun or 0 for each in needs), default=0) or None,
+        rerun=max((need.rerun or 0 for need in needs), default=0) or None,
     )
 
 
@@ -759,7 +681,7 @@ def _rescues(route: Recommendation) -> str | None:
     failures = route.fallbacks[0].primary_failures if route.fallbacks else 0
     if not failures:
         return None
-    rescued = ", ".join(f"{each.runtime} passes {each.rescued}" for each in route.fallbacks)
+    rescued = ", ".join(f"{fallback.runtime} passes {fallback.rescued}" for fallback in route.fallbacks)
     text = f"on its {plural(failures, 'miss', 'misses')} {rescued}"
     if route.joint_pass_rate is not None:
         # Never 100 for less.

@@ -111,13 +111,12 @@ class _CriterionCases:
 
     def is_flipped(self, case: _Case) -> bool:
         """Return whether runtimes, or the two runs, differ."""
-        return (
-            len({bool(_NONPASSES & set(letters)) for each in self.columns if (letters := case.letters(each))}) > 1
-        )
+        letters = filter(None, map(case.letters, self.columns))
+        return len({bool(_NONPASSES & set(outcomes)) for outcomes in letters}) > 1
 
     def is_failed(self, case: _Case) -> bool:
         """Return whether any runtime does not pass the case."""
-        return any(_NONPASSES & set(case.letters(each)) for each in self.columns)
+        return any(_NONPASSES & set(case.letters(column)) for column in self.columns)
 
     def tiers(self) -> tuple[list[_Case], ...]:
         """Return the cases by how informative they are: flipped, failed by all, passed by all."""
@@ -147,7 +146,7 @@ def embed_cases(evidence: Evidence, kinds: CaseKinds, before: Evidence | None, r
     criteria = _criteria(evidence, before)
     requests = (evidence.requests, before.requests if before else {})
     # The numbers of the blocks come into the indexes at the end.
-    reserved = sum(len(pack(_index(each, kinds))) * 11 // 10 + 200 for each in criteria)
+    reserved = sum(len(pack(_index(known, kinds))) * 11 // 10 + 200 for known in criteria)
     blocks: list[Element] = []
     used, truncated, passing = reserved, 0, 0
     full = False
@@ -163,29 +162,29 @@ def embed_cases(evidence: Evidence, kinds: CaseKinds, before: Evidence | None, r
         for case in block.cases:
             case.block = len(blocks)
         blocks.append(element)
-    return EmbeddedCases([pack(_index(each, kinds)) for each in criteria], blocks, truncated, passing)
+    return EmbeddedCases([pack(_index(known, kinds)) for known in criteria], blocks, truncated, passing)
 
 
 def _criteria(evidence: Evidence, before: Evidence | None) -> list[_CriterionCases]:
     baselines = {objective.name: objective.baseline for objective in evidence.objectives}
-    found: dict[str, _CriterionCases] = {}
+    criteria: dict[str, _CriterionCases] = {}
     for criterion in evidence.criteria:
         runtimes = dict.fromkeys(cell.runtime for cell in criterion.cells)
         columns = [_Column(name, False) for name in runtimes]
         if before is not None:
             columns += [_Column(name, True) for name in runtimes]
         baseline = baselines.get(criterion.objective, "")
-        found[criterion.id] = _CriterionCases(criterion, columns, baseline)
+        criteria[criterion.id] = _CriterionCases(criterion, columns, baseline)
     for samples, is_before in ((evidence.samples, False), (before.samples if before else (), True)):
         for sample in samples:
-            known = found.get(sample.criterion)
+            known = criteria.get(sample.criterion)
             if known is None or (is_before and sample.case not in known.cases):
                 continue
             case = known.cases.get(sample.case)
             if case is None:
                 case = known.cases[sample.case] = _Case(sample.case, sample.slice)
             case.samples.setdefault(_Column(sample.runtime, is_before), []).append(sample)
-    return list(found.values())
+    return list(criteria.values())
 
 
 def _index(known: _CriterionCases, kinds: CaseKinds) -> dict[str, Any]:
@@ -265,7 +264,7 @@ def _by_interest(criteria: Sequence[_CriterionCases], requests: Requests) -> Ite
     tiers = [known.tiers() for known in criteria]
     for tier in range(_PASSED + 1):
         waiting = deque(
-            _blocks(known, tier, own[tier], requests) for known, own in zip(criteria, tiers, strict=True)
+            _blocks(known, tier, cases[tier], requests) for known, cases in zip(criteria, tiers, strict=True)
         )
         while waiting:
             blocks = waiting.popleft()
