@@ -327,7 +327,7 @@ def _rates_of_length_tier(row: Mapping[str, Any], entry: Mapping[str, Any]) -> _
 
 
 def _special_conditions(price: Price, listed: Mapping[str, Any], billed: Billed) -> Iterator[str]:
-    """Yield what makes an answer dearer or cheaper by more than counts, where the map prices that."""
+    """Yield what makes an answer costlier or cheaper by more than counts, where the map prices that."""
     if price.source == "declared":
         return
     if listed.get("off_peak_pricing"):

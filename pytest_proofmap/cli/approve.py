@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_proofmap.config import Configuration
     from pytest_proofmap.evidence.models import Evidence
     from pytest_proofmap.lock.models import Approval, Lock
-    from pytest_proofmap.lock.propose import Wish
+    from pytest_proofmap.lock.propose import ApprovalRequest
     from pytest_proofmap.report.page import Page
 
 __all__ = ["approve"]
@@ -102,7 +102,7 @@ def approve(
     from pytest_proofmap.cli.inputs import last_whole_run
     from pytest_proofmap.evidence.artifact import artifact_sha256, read_evidence
     from pytest_proofmap.lock.propose import (
-        Wish,
+        ApprovalRequest,
         approved_routes,
         chosen_objectives,
         reasons_of_unseen,
@@ -119,11 +119,11 @@ def approve(
     chosen = [name for name, reasons in unseen.items() if not reasons]
     if not chosen:
         _refuse(left_out)
-    wish = Wish(tuple(chosen), chain, allow_sensitive)
+    wanted = ApprovalRequest(tuple(chosen), chain, allow_sensitive)
     present = _present(path, chosen)
-    _refuse(_objections(stored, wish, require_clean=require_clean))
+    _refuse(_objections(stored, wanted, require_clean=require_clean))
     approval = _approval(by, reason, expires, configuration)
-    approved = approved_routes(stored, wish, approval, artifact_sha256(source))
+    approved = approved_routes(stored, wanted, approval, artifact_sha256(source))
     _refuse(_changes(approved, configuration))
     lock = replace_objectives(present, approved, chosen)
     _show(present, lock, stored, chosen)
@@ -169,11 +169,11 @@ def _refuse_approval(given: Mapping[str, object]) -> None:
             raise click.UsageError(f"--resolve joins what was approved, and takes no {name}.")
 
 
-def _objections(stored: Evidence, wish: Wish, *, require_clean: bool) -> Iterator[str]:
-    """Yield why the evidence bears no approval."""
+def _objections(stored: Evidence, wanted: ApprovalRequest, *, require_clean: bool) -> Iterator[str]:
+    """Yield why the evidence supports no approval."""
     from pytest_proofmap.lock.propose import objections
 
-    yield from objections(stored, wish)
+    yield from objections(stored, wanted)
     git = stored.run.git
     if require_clean and (git is None or git.dirty):
         state = "is not known" if git is None else "was dirty"
@@ -182,7 +182,7 @@ def _objections(stored: Evidence, wish: Wish, *, require_clean: bool) -> Iterato
 
 def _changes(approved: Lock, configuration: Configuration) -> Iterator[str]:
     """Yield what the routes rest on that is no longer so."""
-    from pytest_proofmap.lock.staleness import Project, changes, claims_of_route
+    from pytest_proofmap.lock.staleness import Project, changes, fingerprints_of_route
 
     from_hooks = None
     if any(route.from_hooks for route in approved.routes.values()):
@@ -191,7 +191,7 @@ def _changes(approved: Lock, configuration: Configuration) -> Iterator[str]:
         from_hooks = collect(configuration.rootdir).runtimes
     project = Project(configuration, from_hooks=from_hooks)
     for route in approved.routes.values():
-        for change in changes(claims_of_route(route, approved), project):
+        for change in changes(fingerprints_of_route(route, approved), project):
             yield f"the code is no longer what was evaluated: {change.text}"
 
 

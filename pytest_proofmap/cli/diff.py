@@ -99,7 +99,7 @@ def _compare(old: Evidence, new: Evidence, paths: tuple[Path, Path]) -> Compared
     from pytest_proofmap.decide.compare import named_as_in
     from pytest_proofmap.decide.drift import compare_evidence
     from pytest_proofmap.errors import EvidenceError
-    from pytest_proofmap.lock.staleness import EvidenceFingerprints, changes, claims_of_evidence
+    from pytest_proofmap.lock.staleness import EvidenceFingerprints, changes, fingerprints_of_evidence
     from pytest_proofmap.report.difference import Compared
 
     # Whoever reads the comparison has the cases of NEW at hand.
@@ -111,9 +111,9 @@ def _compare(old: Evidence, new: Evidence, paths: tuple[Path, Path]) -> Compared
             f"{str(paths[0])!r} and {str(paths[1])!r} have no answered case in common: nothing can be compared. "
             "Give the evidence of two runs of the same tests."
         )
-    claims = claims_of_evidence(old, [objective.name for objective in old.objectives])
+    fingerprints = fingerprints_of_evidence(old, [objective.name for objective in old.objectives])
     # What is gone altogether is lost coverage, and named there.
-    changed = tuple(each for each in changes(claims, EvidenceFingerprints(new)) if each.new is not None)
+    changed = tuple(each for each in changes(fingerprints, EvidenceFingerprints(new)) if each.new is not None)
     return Compared(old, new, drift, changed)
 
 

@@ -93,17 +93,17 @@ def export(
 
     _check_options(form, model_list, api_keys, timeout_s, retries)
     lock = read_lock(lock_file or load_configuration(rootdir).lock_path)
-    wish = exporting.Wish(form, objectives, prompts, model_list, api_keys)
+    wanted = exporting.ExportRequest(form, objectives, prompts, model_list, api_keys)
     if timeout_s is not None:
-        wish = wish._replace(timeout_s=timeout_s)
+        wanted = wanted._replace(timeout_s=timeout_s)
     if retries is not None:
-        wish = wish._replace(retries=retries)
-    problems = list(exporting.objections(lock, wish))
+        wanted = wanted._replace(retries=retries)
+    problems = list(exporting.objections(lock, wanted))
     if problems:
         for problem in problems:
             say(f"Not exported: {problem}", err=True)
         raise click.exceptions.Exit(EXIT_FINDING)
-    text = exporting.export(lock, wish)
+    text = exporting.export(lock, wanted)
     if output is None:
         click.echo(text, nl=False)
         return

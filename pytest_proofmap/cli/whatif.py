@@ -10,7 +10,7 @@ import click
 from pytest_proofmap.cli.inputs import PriceOption, price_option, prices_by_runtime
 
 if TYPE_CHECKING:
-    from pytest_proofmap.decide.whatif import Outage, PriceEffect, RouteRungs, Survivors
+    from pytest_proofmap.decide.whatif import Outage, PriceEffect, RouteChain, Survivors
     from pytest_proofmap.evidence.models import Evidence
     from pytest_proofmap.lock.models import Lock
 
@@ -42,7 +42,7 @@ def whatif(
     from pytest_proofmap.cli.inputs import last_whole_run, read_evidence_or_lock
     from pytest_proofmap.decide.whatif import Outage, outages, price_effects, routes_of, survivors
     from pytest_proofmap.evidence.models import Evidence
-    from pytest_proofmap.lock.models import approved_rungs
+    from pytest_proofmap.lock.models import approved_chains
     from pytest_proofmap.report.difference import has_estimates
 
     file = file or last_whole_run()
@@ -52,7 +52,7 @@ def whatif(
         effects = price_effects(_evidence_for_prices(stored, file), prices_by_runtime(prices))
         routes = [effect.new for effect in effects]
     else:
-        routes = routes_of(stored) if isinstance(stored, Evidence) else approved_rungs(stored)
+        routes = routes_of(stored) if isinstance(stored, Evidence) else approved_chains(stored)
     found: list[Outage] = []
     if down:
         names = tuple(dict.fromkeys(down))
@@ -90,7 +90,7 @@ def _evidence_for_prices(stored: Evidence | Lock, file: Path) -> Evidence:
 
 
 def _print_json(
-    file: Path, routes: list[RouteRungs], found: list[Outage], effects: list[PriceEffect], source: str
+    file: Path, routes: list[RouteChain], found: list[Outage], effects: list[PriceEffect], source: str
 ) -> None:
     from pytest_proofmap.cli.output import print_json
 
@@ -121,7 +121,7 @@ def _route_record(route: Survivors) -> dict[str, Any]:
 
 def _print_page(
     file: Path,
-    routes: list[RouteRungs],
+    routes: list[RouteChain],
     found: list[Outage],
     effects: list[PriceEffect],
     *,

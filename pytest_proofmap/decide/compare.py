@@ -87,7 +87,7 @@ class RatioDrift(NamedTuple):
 
     runtime: str
     ratio: float | None
-    """New divided by old: above 1 is dearer or slower; None when it is unknown."""
+    """New divided by old: above 1 is costlier or slower; None when it is unknown."""
     interval: Interval | None
     confidence: float
     cases: int

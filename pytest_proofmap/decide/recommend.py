@@ -230,8 +230,8 @@ def _gains(objective: Objective, candidate: _Candidate) -> str:
     elif cost is not None and _even(cost):
         parts.append("at the same cost")
     elif cost is not None:
-        dearer = f"{_figure(1.0 / cost.estimate)}× the cost"
-        parts.append(_times(cost, "cheaper") if cost.estimate > 1.0 else dearer)
+        costlier = f"{_figure(1.0 / cost.estimate)}× the cost"
+        parts.append(_times(cost, "cheaper") if cost.estimate > 1.0 else costlier)
     if speed is not None and _even(speed):
         parts.append("as fast")
     elif speed is not None:

@@ -19,10 +19,10 @@ from pytest_proofmap.evidence.models import Bar, BarKind, Call, Cell, Criterion,
 
 __all__ = [
     "BarChanges",
+    "ChainEntry",
     "Outage",
     "PriceEffect",
-    "RouteRungs",
-    "Rung",
+    "RouteChain",
     "Survivors",
     "outages",
     "price_effects",
@@ -41,7 +41,7 @@ Standing = Literal["baseline", "qualified", "not_qualified", "insufficient", "ap
 Fate = Literal["untouched", "thinner", "taken_over", "nothing_left"]
 
 
-class Rung(NamedTuple):
+class ChainEntry(NamedTuple):
     """A runtime that may serve a route."""
 
     runtime: str
@@ -53,13 +53,13 @@ class Rung(NamedTuple):
     """Cost of 1,000 cases; None when it is unknown."""
 
 
-class RouteRungs(NamedTuple):
+class RouteChain(NamedTuple):
     """A route with what is known of its rungs."""
 
     objective: str
     slice: str | None
-    chain: tuple[Rung, ...]
-    others: tuple[Rung, ...] = ()
+    chain: tuple[ChainEntry, ...]
+    others: tuple[ChainEntry, ...] = ()
     """Runtimes that were evaluated and are not in the chain."""
 
 
@@ -68,10 +68,10 @@ class Survivors(NamedTuple):
 
     objective: str
     slice: str | None
-    chain: tuple[Rung, ...]
-    left: tuple[Rung, ...]
+    chain: tuple[ChainEntry, ...]
+    left: tuple[ChainEntry, ...]
     """The rungs that still stand; empty: nothing serves the route."""
-    others: tuple[Rung, ...]
+    others: tuple[ChainEntry, ...]
     """Runtimes outside of the chain that still stand: nobody approved them for the route."""
 
     @property
@@ -109,7 +109,7 @@ class Outage(NamedTuple):
         return [route for route in self.routes if route.fate == fate]
 
 
-def routes_of(evidence: Evidence) -> list[RouteRungs]:
+def routes_of(evidence: Evidence) -> list[RouteChain]:
     """Return the recommended routes of decided evidence."""
     by_id = {criterion.id: criterion for criterion in evidence.criteria}
     costs = RouteCosts(evidence)
@@ -117,39 +117,39 @@ def routes_of(evidence: Evidence) -> list[RouteRungs]:
     for objective in evidence.objectives:
         criteria = [by_id[name] for name in objective.criteria if name in by_id]
         for found in objective.recommendations:
-            rungs = {
-                name: _rung(name, objective, found.slice, criteria, evidence, costs)
+            entries = {
+                name: _entry(name, objective, found.slice, criteria, evidence, costs)
                 for name in (objective.baseline, *objective.challengers)
             }
             routes.append(
-                RouteRungs(
+                RouteChain(
                     objective.name,
                     found.slice,
-                    tuple(rungs[name] for name in found.chain),
-                    tuple(rung for name, rung in rungs.items() if name not in found.chain),
+                    tuple(entries[name] for name in found.chain),
+                    tuple(entry for name, entry in entries.items() if name not in found.chain),
                 )
             )
     return routes
 
 
-def providers(routes: Iterable[RouteRungs]) -> list[str]:
-    """Return the providers that serve any rung of the routes."""
-    return sorted({rung.provider for route in routes for rung in route.chain})
+def providers(routes: Iterable[RouteChain]) -> list[str]:
+    """Return the providers that serve any entry of the routes' chains."""
+    return sorted({entry.provider for route in routes for entry in route.chain})
 
 
-def outages(routes: Sequence[RouteRungs]) -> list[Outage]:
+def outages(routes: Sequence[RouteChain]) -> list[Outage]:
     """Return what is left of the routes for each provider that goes down alone."""
     return [Outage((provider,), survivors(routes, [provider])) for provider in providers(routes)]
 
 
-def survivors(routes: Sequence[RouteRungs], down: Collection[str]) -> list[Survivors]:
+def survivors(routes: Sequence[RouteChain], down: Collection[str]) -> list[Survivors]:
     """Return what is left of each route when providers or runtimes are down, all of them at once.
 
     Raises:
         EvidenceError: No route has such a provider or runtime.
     """
-    rungs = [rung for route in routes for rung in (*route.chain, *route.others)]
-    known = sorted({name for rung in rungs for name in (rung.runtime, rung.provider)})
+    entries = [entry for route in routes for entry in (*route.chain, *route.others)]
+    known = sorted({name for entry in entries for name in (entry.runtime, entry.provider)})
     for name in down:
         if name not in known:
             raise EvidenceError(
@@ -157,8 +157,8 @@ def survivors(routes: Sequence[RouteRungs], down: Collection[str]) -> list[Survi
                 f"There are: {', '.join(known) or 'none'}."
             )
 
-    def standing(rungs: Iterable[Rung]) -> tuple[Rung, ...]:
-        return tuple(rung for rung in rungs if rung.runtime not in down and rung.provider not in down)
+    def standing(entries: Iterable[ChainEntry]) -> tuple[ChainEntry, ...]:
+        return tuple(entry for entry in entries if entry.runtime not in down and entry.provider not in down)
 
     return [
         Survivors(route.objective, route.slice, route.chain, standing(route.chain), standing(route.others))
@@ -166,14 +166,14 @@ def survivors(routes: Sequence[RouteRungs], down: Collection[str]) -> list[Survi
     ]
 
 
-def _rung(
+def _entry(
     name: str,
     objective: Objective,
     slice_name: str | None,
     criteria: Sequence[Criterion],
     evidence: Evidence,
     costs: RouteCosts,
-) -> Rung:
+) -> ChainEntry:
     standings: dict[str, Standing] = {
         verdict.runtime: verdict.status for verdict in objective.verdicts if verdict.slice == slice_name
     }
@@ -182,7 +182,7 @@ def _rung(
         passed += cell.passed
         answered += cell.cases - cell.skipped
     info = evidence.runtimes.get(name)
-    return Rung(
+    return ChainEntry(
         name,
         # A runtime that the artifact does not describe may be anyone's.
         info.provider if info else "unknown",
@@ -304,15 +304,15 @@ def _completed(price: Price, before: Price | None) -> Price:
 class PriceEffect(NamedTuple):
     """What other prices do to a recommended route."""
 
-    old: RouteRungs
-    new: RouteRungs
+    old: RouteChain
+    new: RouteChain
     reason: str
     """Why the new chain is recommended."""
 
     @property
     def is_moved(self) -> bool:
         """Whether another chain is recommended."""
-        return [rung.runtime for rung in self.old.chain] != [rung.runtime for rung in self.new.chain]
+        return [entry.runtime for entry in self.old.chain] != [entry.runtime for entry in self.new.chain]
 
 
 def price_effects(evidence: Evidence, prices: Mapping[str, Price]) -> list[PriceEffect]:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from pytest_proofmap.lock.models import Approval, Lock, LockedRuntime, Route, RouteDecision
-from pytest_proofmap.lock.staleness import Change, changes, claims_of_route
+from pytest_proofmap.lock.staleness import Change, changes, fingerprints_of_route
 
 __all__ = ["LockDifference", "RouteDifference", "compare_locks"]
 
@@ -102,15 +102,17 @@ class _Present:
     """The fingerprints that a route holds."""
 
     def __init__(self, route: Route, lock: Lock) -> None:
-        self.claims = claims_of_route(route, lock)
+        self.fingerprints = fingerprints_of_route(route, lock)
 
     def runtime(self, name: str) -> str | None:
         """Return a runtime's fingerprint."""
-        return self.claims.runtimes.get(name) or self.claims.auxiliary_runtimes.get(name)
+        return self.fingerprints.runtimes.get(name) or self.fingerprints.auxiliary_runtimes.get(name)
 
     def prompt(self, name: str, variant: str) -> str | None:
         """Return the first digits of a prompt variant's hash."""
-        return self.claims.prompts.get((name, variant)) or self.claims.auxiliary_prompts.get((name, variant))
+        return self.fingerprints.prompts.get((name, variant)) or self.fingerprints.auxiliary_prompts.get(
+            (name, variant)
+        )
 
     knows_all = True
     knows_hooks = True
@@ -120,7 +122,7 @@ class _Present:
 
     def criterion(self, name: str, was: str) -> str | None:
         """Return a criterion's fingerprint."""
-        return self.claims.criteria.get(name)
+        return self.fingerprints.criteria.get(name)
 
 
 def _difference(name: str, before: Route | None, old: Lock, after: Route | None, new: Lock) -> RouteDifference:
@@ -134,7 +136,7 @@ def _difference(name: str, before: Route | None, old: Lock, after: Route | None,
             old_approval=before.approval if before else None,
             new_approval=after.approval if after else None,
         )
-    then, now = claims_of_route(before, old), _Present(after, new)
+    then, now = fingerprints_of_route(before, old), _Present(after, new)
     variants = {(old.prompts[key].name, old.prompts[key].variant) for key in before.prompts}
     return RouteDifference(
         name,

@@ -14,7 +14,7 @@ from pytest_proofmap.lock.models import Lock, LockedRuntime, Route, route_parts
 from pytest_proofmap.lock.propose import packages, prompt_of, renders_alike
 from pytest_proofmap.parameters import problem_with_params
 
-__all__ = ["FORMS", "PROMPT_MANAGER", "Form", "Wish", "chosen_routes", "export", "objections"]
+__all__ = ["FORMS", "PROMPT_MANAGER", "ExportRequest", "Form", "chosen_routes", "export", "objections"]
 
 Form = Literal["litellm", "litellm-proxy", "json"]
 FORMS: tuple[Form, ...] = ("litellm", "litellm-proxy", "json")
@@ -30,7 +30,7 @@ _ROUTER_SETTINGS = (
 )
 
 
-class Wish(NamedTuple):
+class ExportRequest(NamedTuple):
     """What somebody asks to export."""
 
     form: Form
@@ -73,50 +73,50 @@ def chosen_routes(lock: Lock, objectives: tuple[str, ...]) -> dict[str, Route]:
     }
 
 
-def objections(lock: Lock, wish: Wish) -> Iterator[str]:
+def objections(lock: Lock, wanted: ExportRequest) -> Iterator[str]:
     """Yield why the form cannot carry what was approved.
 
     Raises:
         LockError: There is no such objective or runtime.
     """
-    routes = chosen_routes(lock, wish.objectives)
+    routes = chosen_routes(lock, wanted.objectives)
     runtimes = {key: lock.runtimes[key] for route in routes.values() for key in route.chain}
     known = sorted({runtime.name for runtime in runtimes.values()})
-    for name in wish.api_keys:
+    for name in wanted.api_keys:
         if name not in known:
             raise LockError(
                 f"--api-key {name}: no such runtime.{did_you_mean(name, known)} It has: {', '.join(known)}."
             )
     for runtime in runtimes.values():
-        yield from _unwritable(runtime, wish.form)
-    if wish.with_prompts:
+        yield from _unwritable(runtime, wanted.form)
+    if wanted.with_prompts:
         return
     for name, route in routes.items():
         if not renders_alike(lock, route):
             yield (
                 f"{name}: its rungs render different prompts ({_prompts_in_words(lock, route)}), and whoever "
-                f"sends one prompt to all of them leaves what was approved. {_remedy(wish.form)}"
+                f"sends one prompt to all of them leaves what was approved. {_remedy(wanted.form)}"
             )
 
 
-def export(lock: Lock, wish: Wish) -> str:
+def export(lock: Lock, wanted: ExportRequest) -> str:
     """Return the routes in a form, to which there are no :func:`objections`.
 
     Raises:
         LockError: The lock does not hold what the form needs.
     """
-    routes = chosen_routes(lock, wish.objectives)
-    if wish.form == "json":
-        return _json({name: _rungs(lock, route, wish.with_prompts) for name, route in routes.items()})
+    routes = chosen_routes(lock, wanted.objectives)
+    if wanted.form == "json":
+        return _json({name: _rungs(lock, route, wanted.with_prompts) for name, route in routes.items()})
     arguments = router_arguments(
         lock,
         routes,
-        with_prompts=wish.with_prompts,
-        transport={name: {"api_key": reference} for name, reference in wish.api_keys.items()},
-        timeout_s=wish.timeout_s,
-        retries=wish.retries,
+        with_prompts=wanted.with_prompts,
+        transport={name: {"api_key": reference} for name, reference in wanted.api_keys.items()},
+        timeout_s=wanted.timeout_s,
+        retries=wanted.retries,
     )
-    return _json(arguments) if wish.form == "litellm" else _proxy(lock, routes, arguments, wish)
+    return _json(arguments) if wanted.form == "litellm" else _proxy(lock, routes, arguments, wanted)
 
 
 def _unwritable(runtime: LockedRuntime, form: Form) -> Iterator[str]:
@@ -186,21 +186,21 @@ def _rungs(lock: Lock, route: Route, with_prompts: bool) -> list[dict[str, Any]]
     return rungs
 
 
-def _proxy(lock: Lock, routes: Mapping[str, Route], arguments: Mapping[str, Any], wish: Wish) -> str:
+def _proxy(lock: Lock, routes: Mapping[str, Route], arguments: Mapping[str, Any], wanted: ExportRequest) -> str:
     """Return a configuration of LiteLLM's proxy, or the list of its models alone."""
     settings: dict[str, Any] = {"router_settings": {name: arguments[name] for name in _ROUTER_SETTINGS}}
     # A parameter that a model rejects is an error in a qualification, and the next rung's turn here.
     settings["litellm_settings"] = {"drop_params": False}
-    if wish.with_prompts and any(route.prompts for route in routes.values()):
+    if wanted.with_prompts and any(route.prompts for route in routes.values()):
         settings["litellm_settings"]["callbacks"] = [PROMPT_MANAGER]
     head = "# Made by: proofmap export litellm-proxy. Not to be edited: approve, then export anew.\n"
     models = _yaml({"model_list": arguments["model_list"]})
-    if not wish.model_list:
+    if not wanted.model_list:
         return f"{head}{models}{_yaml(settings)}"
     # `include` joins lists and replaces everything else, so that settings here would replace the including file's.
-    wanted = "".join(f"#   {line}\n" for line in _yaml(settings).splitlines())
+    settings_lines = "".join(f"#   {line}\n" for line in _yaml(settings).splitlines())
     note = "# The file that includes it needs these settings; without them there are no fallbacks:\n"
-    return f"{head}{note}{wanted}{models}"
+    return f"{head}{note}{settings_lines}{models}"
 
 
 def _json(content: object) -> str:

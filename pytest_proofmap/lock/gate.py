@@ -1,4 +1,4 @@
-"""Whether new evidence still bears the approved routes."""
+"""Whether new evidence still supports the approved routes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pytest_proofmap.lock.staleness import (
     Change,
     Fingerprints,
     changes,
-    claims_of_route,
     fingerprinted_by_older,
+    fingerprints_of_route,
     replaced_entries,
     way_out,
 )
@@ -70,7 +70,7 @@ def check_routes(
         objective = by_name.get(objective_name)
         moved = [
             change
-            for change in changes(claims_of_route(route, lock), present)
+            for change in changes(fingerprints_of_route(route, lock), present)
             if change.part != "cases" or change.name in whole
         ]
         gone = [each.name for each in moved if each.kind == "criterion" and each.new is None]

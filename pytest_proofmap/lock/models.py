@@ -18,7 +18,7 @@ from pydantic import (
     model_serializer,
 )
 
-from pytest_proofmap.decide.whatif import RouteRungs, Rung
+from pytest_proofmap.decide.whatif import ChainEntry, RouteChain
 from pytest_proofmap.evidence.models import Price
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "Route",
     "RouteDecision",
     "RouteEvidence",
-    "approved_rungs",
+    "approved_chains",
     "route_name",
     "route_parts",
 ]
@@ -186,17 +186,17 @@ def route_parts(name: str) -> tuple[str, str | None]:
     return (objective, slice_name) if objective and "=" in slice_name else (name, None)
 
 
-def approved_rungs(lock: Lock) -> list[RouteRungs]:
+def approved_chains(lock: Lock) -> list[RouteChain]:
     """Return the routes of a lock with the figures that they were approved on."""
     return [
-        RouteRungs(*route_parts(name), tuple(_rung(key, route, lock) for key in route.chain))
+        RouteChain(*route_parts(name), tuple(_entry(key, route, lock) for key in route.chain))
         for name, route in sorted(lock.routes.items())
     ]
 
 
-def _rung(key: str, route: Route, lock: Lock) -> Rung:
+def _entry(key: str, route: Route, lock: Lock) -> ChainEntry:
     runtime = lock.runtimes[key]
-    return Rung(
+    return ChainEntry(
         runtime.name,
         runtime.provider,
         "approved",

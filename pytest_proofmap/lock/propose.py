@@ -31,7 +31,7 @@ from pytest_proofmap.lock.models import (
 from pytest_proofmap.lock.staleness import auxiliary_claims
 
 __all__ = [
-    "Wish",
+    "ApprovalRequest",
     "approved_routes",
     "baseline_of",
     "chosen_objectives",
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 
-class Wish(NamedTuple):
+class ApprovalRequest(NamedTuple):
     """What somebody asks to approve."""
 
     objectives: tuple[str, ...] = ()
@@ -97,8 +97,8 @@ def reasons_of_unseen(evidence: Evidence, objective: Objective) -> Iterator[str]
             )
 
 
-def objections(evidence: Evidence, wish: Wish) -> Iterator[str]:
-    """Yield why the evidence bears no approval, whatever it says of the code.
+def objections(evidence: Evidence, wanted: ApprovalRequest) -> Iterator[str]:
+    """Yield why the evidence supports no approval, whatever it says of the code.
 
     Raises:
         ApprovalError: The evidence has no such objective or runtime.
@@ -107,28 +107,28 @@ def objections(evidence: Evidence, wish: Wish) -> Iterator[str]:
         yield "it is one shard of a run: join all of them first, with proofmap merge"
     elif not evidence.run.complete:
         yield f"it is incomplete: {'; '.join(evidence.run.incomplete_reasons) or 'some marked tests did not run'}"
-    for objective in chosen_objectives(evidence, wish.objectives):
-        if objective.baseline in wish.chain[1:-1] or len(set(wish.chain)) < len(wish.chain):
+    for objective in chosen_objectives(evidence, wanted.objectives):
+        if objective.baseline in wanted.chain[1:-1] or len(set(wanted.chain)) < len(wanted.chain):
             yield (
-                f"the chain {', '.join(wish.chain)} has the baseline {objective.baseline} in its middle, "
+                f"the chain {', '.join(wanted.chain)} has the baseline {objective.baseline} in its middle, "
                 "or a runtime twice"
             )
-        if objective.sensitive and not wish.allow_sensitive and wish.chain not in ((), (objective.baseline,)):
+        if objective.sensitive and not wanted.allow_sensitive and wanted.chain not in ((), (objective.baseline,)):
             yield (
                 f"{objective.name} is sensitive: the baseline {objective.baseline} alone may serve it, unless "
                 "--allow-sensitive --reason=... allows more"
             )
-        yield from _unqualified(evidence, objective, wish.chain)
+        yield from _unqualified(evidence, objective, wanted.chain)
 
 
-def approved_routes(evidence: Evidence, wish: Wish, approval: Approval, sha256: str) -> Lock:
+def approved_routes(evidence: Evidence, wanted: ApprovalRequest, approval: Approval, sha256: str) -> Lock:
     """Return a lock with the routes of the objectives that are approved, and of nothing else.
 
     What qualifies is decided anew from the samples, so that nothing hangs on what the artifact says of itself.
 
     Args:
         evidence: The evidence, to which there are no :func:`objections`.
-        wish: What is approved.
+        wanted: What is approved.
         approval: Who approves, when and why.
         sha256: Of the artifact's file.
 
@@ -136,19 +136,19 @@ def approved_routes(evidence: Evidence, wish: Wish, approval: Approval, sha256: 
         ApprovalError: A runtime of a chain was not evaluated on a criterion of its route, or the evidence lacks a
             prompt variant that was rendered.
     """
-    if wish.allow_sensitive:
+    if wanted.allow_sensitive:
         insensitive = [each.model_copy(update={"sensitive": False}) for each in evidence.objectives]
         evidence = evidence.model_copy(update={"objectives": insensitive})
     decided = decide_evidence(evidence)
     costs = RouteCosts(decided)
     lock = Lock()
-    for objective in chosen_objectives(decided, wish.objectives):
+    for objective in chosen_objectives(decided, wanted.objectives):
         if objective.decision_error is not None:
             raise ApprovalError(
                 f"{objective.name!r} could not be decided, so there is nothing to approve: "
                 f"{objective.decision_error}. Every answer is in the evidence: report this with it."
             )
-        chosen = _chosen_chain(wish, objective)
+        chosen = _chosen_chain(wanted, objective)
         chains = {each.slice: chosen or each.chain for each in objective.recommendations}
         promoted = any(chain[0] != objective.baseline for chain in chains.values())
         for recommendation in objective.recommendations:
@@ -190,11 +190,11 @@ def _unlike(one: LockedRuntime, other: LockedRuntime) -> bool:
     return one != other.model_copy(update={"price": one.price})
 
 
-def _chosen_chain(wish: Wish, objective: Objective) -> list[str]:
+def _chosen_chain(wanted: ApprovalRequest, objective: Objective) -> list[str]:
     """Return the chain that was asked for on an objective; empty: none was."""
-    if not wish.chain or objective.baseline in wish.chain:
-        return list(wish.chain)
-    return [*wish.chain, objective.baseline]
+    if not wanted.chain or objective.baseline in wanted.chain:
+        return list(wanted.chain)
+    return [*wanted.chain, objective.baseline]
 
 
 def _unqualified(evidence: Evidence, objective: Objective, chain: Sequence[str]) -> Iterator[str]:

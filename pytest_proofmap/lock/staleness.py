@@ -38,9 +38,9 @@ __all__ = [
     "Project",
     "auxiliary_claims",
     "changes",
-    "claims_of_evidence",
-    "claims_of_route",
     "fingerprinted_by_older",
+    "fingerprints_of_evidence",
+    "fingerprints_of_route",
     "replaced_entries",
     "verify",
     "way_out",
@@ -69,7 +69,7 @@ class Change(NamedTuple):
         return f"{what} changed{part}: {self.old} → {self.new}"
 
 
-class Claims(NamedTuple):
+class FingerprintSet(NamedTuple):
     """What some evidence or approval was about, by fingerprint."""
 
     runtimes: Mapping[str, str]
@@ -216,13 +216,13 @@ class Project:
         return self._known[name, was]
 
 
-def claims_of_evidence(evidence: Evidence, objectives: Iterable[str]) -> Claims:
+def fingerprints_of_evidence(evidence: Evidence, objectives: Iterable[str]) -> FingerprintSet:
     """Return what the evidence on some objectives is about."""
     chosen = [each for each in evidence.objectives if each.name in set(objectives)]
     criteria = {each.id: each.fingerprint for each in evidence.criteria if each.objective in set(objectives)}
     runtimes = {name for each in chosen for name in (each.baseline, *each.challengers)}
     asked, rendered = auxiliary_claims(evidence, criteria)
-    return Claims(
+    return FingerprintSet(
         {name: info.fingerprint for name, info in evidence.runtimes.items() if name in runtimes},
         {
             (name, variant): found.sha256[:12]
@@ -261,7 +261,7 @@ def auxiliary_claims(
     )
 
 
-def claims_of_route(route: Route, lock: Lock) -> Claims:
+def fingerprints_of_route(route: Route, lock: Lock) -> FingerprintSet:
     """Return what a route was approved on."""
     prompts = {
         (lock.prompts[key].name, lock.prompts[key].variant): key.rpartition("@")[2] for key in route.prompts
@@ -272,24 +272,24 @@ def claims_of_route(route: Route, lock: Lock) -> Claims:
         package, _, variant = title.rpartition(".")
         rendered[package, variant] = digits
     from_hooks = frozenset(route.from_hooks)
-    return Claims(runtimes, prompts, route.criteria, route.auxiliary_runtimes, rendered, from_hooks)
+    return FingerprintSet(runtimes, prompts, route.criteria, route.auxiliary_runtimes, rendered, from_hooks)
 
 
-def changes(claims: Claims, present: Fingerprints) -> Iterator[Change]:
+def changes(fingerprints: FingerprintSet, present: Fingerprints) -> Iterator[Change]:
     """Yield every fingerprint that is no longer what was claimed."""
-    for runtimes, is_auxiliary in ((claims.runtimes, False), (claims.auxiliary_runtimes, True)):
+    for runtimes, is_auxiliary in ((fingerprints.runtimes, False), (fingerprints.auxiliary_runtimes, True)):
         for name, old in runtimes.items():
             new = present.runtime(name)
-            if new is None and name in claims.from_hooks and not present.knows_hooks:
+            if new is None and name in fingerprints.from_hooks and not present.knows_hooks:
                 continue
             if new != old and _counts(new, present, is_auxiliary=is_auxiliary):
                 yield Change("runtime", name, old, new)
-    for prompts, is_auxiliary in ((claims.prompts, False), (claims.auxiliary_prompts, True)):
+    for prompts, is_auxiliary in ((fingerprints.prompts, False), (fingerprints.auxiliary_prompts, True)):
         for (name, variant), old in prompts.items():
             new = present.prompt(name, variant)
             if new != old and _counts(new, present, is_auxiliary=is_auxiliary):
                 yield Change("prompt", name if variant == "default" else f"{name}.{variant}", old, new)
-    for name, old in claims.criteria.items():
+    for name, old in fingerprints.criteria.items():
         new = present.criterion(name, old)
         if new is None:
             yield Change("criterion", name, old, None)
@@ -428,7 +428,7 @@ def verify(
                 "did not follow imported tests, nor code on pytest's pythonpath"
             )
             yield Problem(name, "older", text, again, False)
-        for change in changes(claims_of_route(route, lock), present):
+        for change in changes(fingerprints_of_route(route, lock), present):
             yield Problem(name, "stale", change.text, again, True)
         yield from _expiry(name, route, now, again)
         for key in route.chain:

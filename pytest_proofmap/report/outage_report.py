@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pytest_proofmap.decide.whatif import Outage, PriceEffect, Rung, Survivors
+from pytest_proofmap.decide.whatif import ChainEntry, Outage, PriceEffect, Survivors
 from pytest_proofmap.decide.wording import percent
 from pytest_proofmap.report.figures import SIGNS, WORDS, money, plural, signed_points
 from pytest_proofmap.report.page import Page, fitted_table
@@ -118,18 +118,18 @@ def _nothing(route: Survivors, page: Page) -> list[str]:
     )
     lines = [page.paint(line, "red") for line in lines]
     if route.others:
-        others = "; ".join(_described(rung) for rung in sorted(route.others, key=_rank))
+        others = "; ".join(_described(entry) for entry in sorted(route.others, key=_rank))
         lines += page.wrap(f"still up, but not in the chain: {others}", "      ", "      ")
     return lines
 
 
 def _taken_over(route: Survivors, page: Page) -> list[str]:
-    rung = route.left[0]
-    text = f"{_name(route)}: {route.chain[0].runtime} → {rung.runtime} ({_standing(rung)}), "
-    text += "pass rate unknown" if rung.pass_rate is None else f"passes {percent(rung.pass_rate)}"
+    entry = route.left[0]
+    text = f"{_name(route)}: {route.chain[0].runtime} → {entry.runtime} ({_standing(entry)}), "
+    text += "pass rate unknown" if entry.pass_rate is None else f"passes {percent(entry.pass_rate)}"
     if route.pass_rate_change is not None:
         text += f" ({_changed_points(route.pass_rate_change)})"
-    text += f", {_cost(rung.cost_per_1k_usd)}"
+    text += f", {_cost(entry.cost_per_1k_usd)}"
     if route.cost_change is not None:
         text += f" ({_signed_money(route.cost_change)}{_times(route)})"
     if len(route.left) > 1:
@@ -140,24 +140,24 @@ def _taken_over(route: Survivors, page: Page) -> list[str]:
 
 
 def _thinner(route: Survivors) -> str:
-    gone = [rung.runtime for rung in route.chain if rung not in route.left]
+    gone = [entry.runtime for entry in route.chain if entry not in route.left]
     return f"{route.left[0].runtime} stays, without {', '.join(gone)}"
 
 
-def _described(rung: Rung) -> str:
-    passed = "" if rung.pass_rate is None else f", passes {percent(rung.pass_rate)}"
-    return f"{rung.runtime} ({_standing(rung)}{passed})"
+def _described(entry: ChainEntry) -> str:
+    passed = "" if entry.pass_rate is None else f", passes {percent(entry.pass_rate)}"
+    return f"{entry.runtime} ({_standing(entry)}{passed})"
 
 
-def _rank(rung: Rung) -> int:
+def _rank(entry: ChainEntry) -> int:
     """Return where a runtime stands among those that might be approved."""
-    return ("baseline", "approved", "qualified", "insufficient", "not_qualified").index(rung.standing)
+    return ("baseline", "approved", "qualified", "insufficient", "not_qualified").index(entry.standing)
 
 
-def _standing(rung: Rung) -> str:
-    if rung.standing == "baseline" or rung.standing == "approved":
-        return rung.standing
-    return WORDS[rung.standing]
+def _standing(entry: ChainEntry) -> str:
+    if entry.standing == "baseline" or entry.standing == "approved":
+        return entry.standing
+    return WORDS[entry.standing]
 
 
 def _cost(usd: float | None) -> str:
@@ -187,8 +187,8 @@ def _signed_money(difference: float) -> str:
     return f"{'−' if difference < 0 else '+'}{money(abs(difference))}"
 
 
-def _then(rungs: Iterable[Rung]) -> str:
-    primary, *rest = (rung.runtime for rung in rungs)
+def _then(entries: Iterable[ChainEntry]) -> str:
+    primary, *rest = (entry.runtime for entry in entries)
     return f"{primary} (then {', '.join(rest)})" if rest else primary
 
 

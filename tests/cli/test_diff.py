@@ -17,7 +17,7 @@ from stored_evidence import decided, undecided
 from pytest_proofmap.evidence.models import Evidence, Price
 from pytest_proofmap.lock.file import write_lock
 from pytest_proofmap.lock.models import Approval, Lock
-from pytest_proofmap.lock.propose import Wish, approved_routes, replace_objectives
+from pytest_proofmap.lock.propose import ApprovalRequest, approved_routes, replace_objectives
 
 X, Y = "t.py::test_x", "t.py::test_y"
 GOOD = {"base": "P" * 60, "mini": "P" * 60, "haiku": "P" * 60}
@@ -30,10 +30,12 @@ def run(outcomes: Mapping[str, Mapping[str, str]], name: str = "r1", **settings:
     return decided(outcomes, run={"id": name}, **{"source": "live", **settings})
 
 
-def lock_of(evidence: Evidence, approval: Approval = APPROVAL, **wish: Any) -> Lock:
+def lock_of(evidence: Evidence, approval: Approval = APPROVAL, **wanted: Any) -> Lock:
     """Return a lock with the routes that evidence recommends."""
     names = [objective.name for objective in evidence.objectives]
-    return replace_objectives(Lock(), approved_routes(evidence, Wish(**wish), approval, "0" * 64), names)
+    return replace_objectives(
+        Lock(), approved_routes(evidence, ApprovalRequest(**wanted), approval, "0" * 64), names
+    )
 
 
 def lock_file(lock: Lock, path: Path) -> Path:

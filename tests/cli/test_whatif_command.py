@@ -15,7 +15,7 @@ from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.lock.file import write_lock
 from pytest_proofmap.lock.models import Approval, Lock
-from pytest_proofmap.lock.propose import Wish, approved_routes, replace_objectives
+from pytest_proofmap.lock.propose import ApprovalRequest, approved_routes, replace_objectives
 
 X, Y = "t.py::test_x", "t.py::test_y"
 GOOD = {"base": "P" * 60, "mini": "P" * 59 + "F", "haiku": "P" * 60}
@@ -49,7 +49,9 @@ def lock_of(found: Evidence, path: Path) -> Path:
     """Write a lock with the routes that evidence recommends."""
     approval = Approval(by="ada", at="2026-01-02T00:00:00Z", reason="", expires_at=None)
     names = [objective.name for objective in found.objectives]
-    write_lock(path, replace_objectives(Lock(), approved_routes(found, Wish(), approval, "0" * 64), names))
+    write_lock(
+        path, replace_objectives(Lock(), approved_routes(found, ApprovalRequest(), approval, "0" * 64), names)
+    )
     return path
 
 

@@ -11,7 +11,7 @@ from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.decide.whatif import routes_of
 from pytest_proofmap.evidence.models import Outcome
 from pytest_proofmap.lock.models import Approval
-from pytest_proofmap.lock.propose import Wish, approved_routes
+from pytest_proofmap.lock.propose import ApprovalRequest, approved_routes
 from pytest_proofmap.report.costs import runtime_figures
 
 CRITERION = "t.py::test_x"
@@ -62,6 +62,6 @@ def test_lock_whatif_and_summary_say_the_same() -> None:
     (route,) = routes_of(evidence)
     assert {rung.runtime: rung.cost_per_1k_usd for rung in (*route.chain, *route.others)} == pytest.approx(summary)
     approval = Approval(by="ada", at="2026-01-02T00:00:00Z", reason="", expires_at=None)
-    (approved,) = approved_routes(evidence, Wish(), approval, "0" * 64).routes.values()
+    (approved,) = approved_routes(evidence, ApprovalRequest(), approval, "0" * 64).routes.values()
     locked = approved.evidence.cost_per_1k_usd
     assert locked == pytest.approx({name: summary[name] for name in locked})

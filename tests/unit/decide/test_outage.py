@@ -12,8 +12,8 @@ from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.decide.whatif import Survivors, outages, price_effects, providers, routes_of, survivors
 from pytest_proofmap.errors import EvidenceError
 from pytest_proofmap.evidence.models import Evidence, Price
-from pytest_proofmap.lock.models import Approval, Lock, approved_rungs
-from pytest_proofmap.lock.propose import Wish, approved_routes
+from pytest_proofmap.lock.models import Approval, Lock, approved_chains
+from pytest_proofmap.lock.propose import ApprovalRequest, approved_routes
 
 X, Y = "t.py::test_x", "t.py::test_y"
 GOOD = {"base": "P" * 60, "mini": "P" * 59 + "F", "haiku": "P" * 60}
@@ -133,8 +133,8 @@ def test_a_lock_has_the_figures_of_its_evidence() -> None:
     """The routes of a lock show what the evidence showed when they were approved."""
     found = evidence({X: GOOD, Y: GOOD}, objective="job", slices=["lang=de", "lang=fr"])
     approval = Approval(by="ada", at="2026-01-02T00:00:00Z", reason="", expires_at=None)
-    lock: Lock = approved_routes(found, Wish(), approval, "0" * 64)
-    for approved, recommended in zip(approved_rungs(lock), routes_of(found), strict=True):
+    lock: Lock = approved_routes(found, ApprovalRequest(), approval, "0" * 64)
+    for approved, recommended in zip(approved_chains(lock), routes_of(found), strict=True):
         assert approved[:2] == recommended[:2]
         assert {rung.standing for rung in approved.chain} == {"approved"}
         assert [
