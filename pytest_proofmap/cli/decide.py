@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["decide"]
 
-EXIT_FINDING = 1
-
 
 def _number(rule: Callable[[float], bool], allowed: str, *, can_be_off: bool = False) -> Callable[..., Any]:
     """Return a callback that reads a number that meets a rule, or ``none`` where that switches it off."""
@@ -161,13 +159,12 @@ def decide(
         _print_json(stored, result)
     else:
         _print_summary(result, left_out, output, -1 if quiet else verbose)
-    if result.findings:
-        raise click.exceptions.Exit(EXIT_FINDING)
+    if result.exit_status:
+        raise click.exceptions.Exit(result.exit_status)
 
 
 def _result(stored: Evidence, left_out: tuple[str, ...], *, strict: bool, complete: bool) -> Result:
-    from pytest_proofmap.report.findings import Finding
-    from pytest_proofmap.report.result import result_of_evidence
+    from pytest_proofmap.report.result import Finding, result_of_evidence
 
     result = result_of_evidence(stored, strict="--strict" if strict else None, excluded=left_out)
     # Challengers that --without leaves out on purpose are not what strictness is about.

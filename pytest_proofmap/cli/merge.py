@@ -17,13 +17,11 @@ if TYPE_CHECKING:
     from pytest_proofmap.evidence.merge import ShardMerger
     from pytest_proofmap.evidence.models import Evidence, RunInfo, Sample
     from pytest_proofmap.lock.history import LookBook
-    from pytest_proofmap.report.findings import Finding
-    from pytest_proofmap.report.nonpasses import Miss
+    from pytest_proofmap.report.nonpasses import NonPass
+    from pytest_proofmap.report.result import Finding
     from pytest_proofmap.report.view import View
 
 __all__ = ["merge"]
-
-EXIT_FINDING = 1
 
 
 @click.command()
@@ -76,8 +74,8 @@ def merge(
             book.keep()
     view = rows.view(merger, run, decision, output, lock_file)
     _print(view, merger, -1 if quiet else verbose)
-    if view.findings:
-        raise click.exceptions.Exit(EXIT_FINDING)
+    if view.result.exit_status:
+        raise click.exceptions.Exit(view.result.exit_status)
 
 
 def _look_book() -> LookBook:
@@ -96,7 +94,7 @@ class _Rows:
         from pytest_proofmap.decide.observation import Observation
 
         self.observations: list[Observation] = []
-        self.misses: list[Miss] = []
+        self.nonpasses: list[NonPass] = []
         self.estimated: set[str] = set()
         self.foreign: list[ForeignAnswers] = []
 
@@ -108,7 +106,7 @@ class _Rows:
             repeated: Whether its case may have several.
         """
         from pytest_proofmap.decide.observation import observe
-        from pytest_proofmap.report.nonpasses import Miss
+        from pytest_proofmap.report.nonpasses import NonPass
 
         row = observe([sample], [sample.criterion] if repeated else [])[0]
         # Each was read from text of its own: millions of rows must not hold millions of equal names.
@@ -121,9 +119,9 @@ class _Rows:
                 served=row.served and sys.intern(row.served),
             )
         )
-        miss = Miss.of(sample)
-        if miss is not None:
-            self.misses.append(miss)
+        nonpass = NonPass.of(sample)
+        if nonpass is not None:
+            self.nonpasses.append(nonpass)
         if any(call.usage_estimated for call in sample.calls if call.runtime is None):
             self.estimated.add(sample.runtime)
 
@@ -156,10 +154,10 @@ class _Rows:
             criteria=decision.criteria,
             objectives=decision.objectives,
             observations=self.observations,
-            nonpasses=self.misses,
+            nonpasses=self.nonpasses,
             estimated=frozenset(self.estimated),
             warnings=(*merger.warnings, *told_of_run(merger.ages(), run), *warnings),
-            findings=(*_findings(run, decision, self.misses, self.foreign), *against),
+            findings=(*_findings(run, decision, self.nonpasses, self.foreign), *against),
         )
         return view_of(result, next_steps=[command("proofmap", "report", "--text", "-v", output)])
 
@@ -179,12 +177,12 @@ class _Rows:
 
 
 def _findings(
-    run: RunInfo, decision: Decision, misses: list[Miss], foreign: list[ForeignAnswers]
+    run: RunInfo, decision: Decision, nonpasses: list[NonPass], foreign: list[ForeignAnswers]
 ) -> tuple[Finding, ...]:
-    from pytest_proofmap.report.findings import Finding, findings_of
+    from pytest_proofmap.report.result import Finding, findings_of
 
     strict = "--strict" if run.strict else None
-    findings = findings_of(decision.criteria, decision.objectives, misses, foreign, strict=strict)
+    findings = findings_of(decision.criteria, decision.objectives, nonpasses, foreign, strict=strict)
     if not run.complete:
         findings.append(
             Finding(

@@ -45,7 +45,7 @@ from pytest_proofmap.plugin.recorder import Recorder, unused_calls
 from pytest_proofmap.plugin.session import QualificationSession
 from pytest_proofmap.prefetch.plan import PLAN
 from pytest_proofmap.prompts.library import PromptLibrary
-from pytest_proofmap.report.findings import Finding, findings_of, not_kept
+from pytest_proofmap.report.result import Finding, findings_of, not_kept
 
 if TYPE_CHECKING:
     from pytest_proofmap.plugin.session import QualificationSession
@@ -404,7 +404,7 @@ def _find(run: QualificationSession, result: RunResult) -> list[Finding]:
     """Return why the run fails at its end."""
     strict = "--proofmap-strict" if run.config.option.proofmap_strict else None
     findings = findings_of(
-        result.criteria, result.objectives, result.recorder.misses, result.foreign, strict=strict
+        result.criteria, result.objectives, result.recorder.nonpasses, result.foreign, strict=strict
     )
     kept = result.recorder.unkept
     if kept is not None and not any(finding.text == kept for finding in findings):

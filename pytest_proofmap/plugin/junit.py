@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_proofmap.plugin.sample import SampleRecord
     from pytest_proofmap.plugin.session import QualificationSession
 
-__all__ = ["add_suite_properties", "add_test_properties", "describes_tests", "is_wanted"]
+__all__ = ["add_suite_properties", "add_test_properties", "describes_tests", "is_wanted", "suite_properties"]
 
 FAMILY = "junit_family"
 Property = tuple[str, object]
@@ -75,7 +75,7 @@ def add_suite_properties(config: pytest.Config) -> None:
 
     file = config.stash.get(xml_key, None)
     if file is not None:
-        for name, value in _of_run(view_of_run(result)):
+        for name, value in suite_properties(view_of_run(result)):
             file.add_global_property(_in_xml(name), value)
 
 
@@ -104,7 +104,8 @@ def _of_sample(record: SampleRecord, objective: str, *, repeated: bool) -> Itera
         yield "proofmap.cost_usd", _plain(math.fsum(known))
 
 
-def _of_run(view: View) -> Iterator[Property]:
+def suite_properties(view: View) -> Iterator[Property]:
+    """Yield what the file says of a run."""
     money = view.money
     yield "proofmap.run", view.run.id
     yield "proofmap.complete", _yes(view.run.complete)

@@ -42,7 +42,7 @@ from pytest_proofmap.evidence.models import Bar
 from pytest_proofmap.plugin.marks import MissRules
 from pytest_proofmap.plugin.sample import Ending, SampleRecord
 from pytest_proofmap.redaction import Redactor
-from pytest_proofmap.report.findings import NEVER_ASKED
+from pytest_proofmap.report.result import NEVER_ASKED
 from pytest_proofmap.text import visible, visible_lines
 
 __all__ = [

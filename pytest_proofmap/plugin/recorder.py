@@ -29,7 +29,7 @@ from pytest_proofmap.evidence.artifact import SOURCE_RANK, Charge, total
 from pytest_proofmap.evidence.models import Outcome, Totals
 from pytest_proofmap.plugin.sample import CallRecord, PaidCall, SampleRecord, messages_left_out
 from pytest_proofmap.redaction import Redactor
-from pytest_proofmap.report.nonpasses import Miss
+from pytest_proofmap.report.nonpasses import NonPass
 
 if TYPE_CHECKING:
     from pytest_proofmap.plugin.session import QualificationSession
@@ -52,7 +52,7 @@ class SamplePayload:
     requests: dict[str, str]
     """JSON of the requests that this process has not sent before, by key."""
     prompts: list[tuple[str, str | None]]
-    miss: Miss | None
+    nonpass: NonPass | None
     over_budget: bool
     """True when it was skipped because the budget was used up."""
     shortfall: str | None
@@ -90,10 +90,10 @@ class SamplePayload:
         id, content = record.id, record.content(texts=texts)
         identity = (id.criterion, id.case, id.slice, id.runtime, id.sample)
         outcome: Outcome = content["outcome"]
-        miss = None
+        nonpass = None
         if outcome in ("failed", "error"):
             answer = " ".join(record.calls[-1].text.split())[:ANSWER_LIMIT] if record.calls and texts else ""
-            miss = Miss(
+            nonpass = NonPass(
                 id.criterion,
                 id.case,
                 id.slice,
@@ -123,7 +123,7 @@ class SamplePayload:
             charges=[_charge(call, id.runtime) for call in record.calls],
             requests=requests,
             prompts=[(call.prompt.name, call.prompt.variant) for call in record.calls if call.prompt is not None],
-            miss=miss,
+            nonpass=nonpass,
             over_budget=isinstance(record.error, BudgetError),
             shortfall=record.error.message if isinstance(record.error, ShortfallError) else None,
             unkept=record.unkept,
@@ -131,20 +131,20 @@ class SamplePayload:
 
     def to_json(self) -> str:
         """Return the payload as one JSON string of plain values."""
-        parts = [self.sample, self.observation, self.charges, self.requests, self.prompts, self.miss]
+        parts = [self.sample, self.observation, self.charges, self.requests, self.prompts, self.nonpass]
         return json.dumps([*parts, self.over_budget, self.shortfall, self.unkept])
 
     @classmethod
     def from_json(cls, text: str) -> SamplePayload:
         """Read what :meth:`to_json` wrote."""
-        sample, observation, charges, requests, prompts, miss, over_budget, shortfall, unkept = json.loads(text)
+        sample, observation, charges, requests, prompts, nonpass, over_budget, shortfall, unkept = json.loads(text)
         return cls(
             sample=sample,
             observation=Observation(*observation),
             charges=[Charge(*charge) for charge in charges],
             requests=requests,
             prompts=[(name, variant) for name, variant in prompts],
-            miss=Miss(*miss) if miss else None,
+            nonpass=NonPass(*nonpass) if nonpass else None,
             over_budget=over_budget,
             shortfall=shortfall,
             unkept=unkept,
@@ -166,7 +166,7 @@ class Recorder:
     folder: Path
     """Where the samples are kept until the artifact is written; the artifact's own folder."""
     observations: list[Observation] = field(default_factory=list)
-    misses: list[Miss] = field(default_factory=list)
+    nonpasses: list[NonPass] = field(default_factory=list)
     charges: dict[str, Charge] = field(default_factory=dict)
     prompts: set[tuple[str, str | None]] = field(default_factory=set)
     auxiliary: set[str] = field(default_factory=set)
@@ -200,8 +200,8 @@ class Recorder:
         self.over_budget += payload.over_budget
         self.shortfall = self.shortfall or payload.shortfall
         self.unkept = self.unkept or payload.unkept
-        if payload.miss is not None:
-            self.misses.append(payload.miss)
+        if payload.nonpass is not None:
+            self.nonpasses.append(payload.nonpass)
         for charge in payload.charges:
             if charge.auxiliary is not None:
                 self.auxiliary.add(charge.auxiliary)

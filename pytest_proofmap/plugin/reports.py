@@ -18,8 +18,7 @@ from pytest_proofmap.errors import LockError, RecordingsError
 from pytest_proofmap.evidence.artifact import artifact_sha256, read_evidence
 from pytest_proofmap.files import write_whole
 from pytest_proofmap.report.figures import command
-from pytest_proofmap.report.findings import Finding
-from pytest_proofmap.report.result import Result
+from pytest_proofmap.report.result import Finding, Result
 from pytest_proofmap.report.view import View, view_of, view_of_evidence
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def view_of_run(result: RunResult) -> View:
             criteria=result.criteria,
             objectives=result.objectives,
             observations=rows,
-            nonpasses=recorder.misses,
+            nonpasses=recorder.nonpasses,
             estimated=estimated_in(samples, {row.runtime for row in rows}),
             warnings=result.warnings,
             findings=result.findings,
@@ -96,7 +95,9 @@ def _again(run: QualificationSession, result: RunResult) -> list[str]:
     from pytest_proofmap.plugin.finish import INTERRUPTED
 
     cut_short = any(reason.startswith(INTERRUPTED) for reason in result.run.incomplete_reasons)
-    unanswered = run.mode != "replay" and any(miss.error_kind == "unavailable" for miss in result.recorder.misses)
+    unanswered = run.mode != "replay" and any(
+        sample.error_kind == "unavailable" for sample in result.recorder.nonpasses
+    )
     return [run_again(run.config)] if cut_short or unanswered else []
 
 

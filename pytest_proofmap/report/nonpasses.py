@@ -19,14 +19,23 @@ from pytest_proofmap.decide.pairing import pair
 from pytest_proofmap.decide.tally import CaseTally, View, tally
 from pytest_proofmap.evidence.models import Criterion, ErrorKind, Objective, Outcome, Role, Sample
 
-__all__ = ["CaseKind", "CaseKinds", "Miss", "NonPassCase", "by_cause", "cause_of", "compare_cases", "without_ids"]
+__all__ = [
+    "CaseKind",
+    "CaseKinds",
+    "NonPass",
+    "NonPassCase",
+    "by_cause",
+    "cause_of",
+    "compare_cases",
+    "without_ids",
+]
 
 
 # Ids that providers and ProofMap put into messages would tell apart what has one reason.
 _VARYING = re.compile(r"\b(?:[a-z]+_)?(?=[0-9a-zA-Z-]*[0-9])[0-9a-zA-Z-]{12,}\b")
 
 
-class Miss(NamedTuple):
+class NonPass(NamedTuple):
     """A sample that did not pass, as tables show it."""
 
     criterion: str
@@ -48,8 +57,8 @@ class Miss(NamedTuple):
     """Beginning of the last answer, in one line."""
 
     @classmethod
-    def of(cls, sample: Sample) -> Miss | None:
-        """Return what is shown of a sample of an artifact, or None when it has nothing to miss.
+    def of(cls, sample: Sample) -> NonPass | None:
+        """Return what is shown of a sample of an artifact, or None when it passed or was skipped.
 
         Artifacts from before errors had kinds told a model's unavailability alone by an error.
         """
@@ -88,17 +97,17 @@ def cause_of(message: str) -> str:
     return message.rpartition(LAST_FAILURE)[2]
 
 
-def by_cause(misses: Iterable[Miss]) -> list[list[Miss]]:
+def by_cause(nonpasses: Iterable[NonPass]) -> list[list[NonPass]]:
     """Return samples in groups that have one cause, the largest first.
 
     One cause is one message, or one class of exception raised at one line, whatever it then says.
     """
-    groups: dict[tuple[str | None, str], list[Miss]] = {}
-    for miss in misses:
-        said = (None, without_ids(cause_of(miss.message)))
-        raised = said if miss.raised_at is None else (miss.exception, miss.raised_at)
+    groups: dict[tuple[str | None, str], list[NonPass]] = {}
+    for sample in nonpasses:
+        said = (None, without_ids(cause_of(sample.message)))
+        raised = said if sample.raised_at is None else (sample.exception, sample.raised_at)
         group = groups.get(raised) or groups.get(said) or []
-        group.append(miss)
+        group.append(sample)
         groups.setdefault(raised, group)
         groups.setdefault(said, group)
     distinct = {id(group): group for group in groups.values()}
@@ -152,7 +161,7 @@ class NonPassCase:
 
 
 def compare_cases(
-    nonpasses: Iterable[Miss],
+    nonpasses: Iterable[NonPass],
     observations: Iterable[Observation],
     criteria: Sequence[Criterion],
     objectives: Iterable[Objective],
@@ -170,7 +179,7 @@ def compare_cases(
         objectives: Its objectives, which say who the baselines are.
         labels: Short names of the criteria.
     """
-    samples: defaultdict[str, defaultdict[str, defaultdict[str, list[Miss]]]] = defaultdict(
+    samples: defaultdict[str, defaultdict[str, defaultdict[str, list[NonPass]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
     for sample in nonpasses:
@@ -214,7 +223,7 @@ def _kind(view: View, group: tuple[str, ...], unit: CaseTally, runtime: str, bas
     return "partly" if before == 1.0 else "both"
 
 
-def _case(failed: Sequence[Miss], label: str, case: str, kind: CaseKind, samples: int) -> NonPassCase:
+def _case(failed: Sequence[NonPass], label: str, case: str, kind: CaseKind, samples: int) -> NonPassCase:
     first = next((sample for sample in failed if sample.outcome == "failed"), failed[0])
     return NonPassCase(
         first.criterion,

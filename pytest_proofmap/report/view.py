@@ -50,9 +50,8 @@ from pytest_proofmap.report.figures import (
     short_labels,
     signed_points,
 )
-from pytest_proofmap.report.findings import Finding
 from pytest_proofmap.report.nonpasses import CaseKinds, NonPassCase, cause_of, compare_cases, without_ids
-from pytest_proofmap.report.result import Result, result_of_evidence
+from pytest_proofmap.report.result import Finding, Result, result_of_evidence
 
 __all__ = [
     "AttributionView",

@@ -87,7 +87,7 @@ def test_a_miss_is_kept_for_the_tables(recorder: Recorder) -> None:
     """A sample that did not pass is kept with its reason and the beginning of the answer in one line."""
     recorder.add(payload("a", text="one\n two " + "x" * 500))
     recorder.add(payload("b", outcome="passed"))
-    [miss] = recorder.misses
+    [miss] = recorder.nonpasses
     assert (miss.case, miss.outcome, miss.message, miss.exception) == ("a", "failed", "no", None)
     assert miss.answer.startswith("one two xxx")
     assert len(miss.answer) == 200

@@ -11,9 +11,8 @@ from rendered_markdown import Rendered, render
 from stored_evidence import decided, undecided
 
 from pytest_proofmap.evidence.models import Evidence
-from pytest_proofmap.report.findings import Finding
 from pytest_proofmap.report.markdown import COMMENT_BYTES, MARKER, STEP_SUMMARY_BYTES, markdown_report
-from pytest_proofmap.report.result import result_of_evidence
+from pytest_proofmap.report.result import Finding, result_of_evidence
 from pytest_proofmap.report.view import view_of, view_of_evidence
 
 ALL = {"tests/test_a.py::test_x": {"base": "P" * 60, "mini": "P" * 60, "haiku": "P" * 40 + "F" * 20}}

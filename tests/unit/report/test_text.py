@@ -10,9 +10,8 @@ from stored_evidence import decided
 
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.evidence.models import Evidence, Recommendation
-from pytest_proofmap.report.findings import Finding
 from pytest_proofmap.report.page import Page, width_of
-from pytest_proofmap.report.result import result_of_evidence
+from pytest_proofmap.report.result import Finding, result_of_evidence
 from pytest_proofmap.report.text import render
 from pytest_proofmap.report.view import view_of, view_of_evidence
 

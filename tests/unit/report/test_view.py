@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pages_of_view import State, states
 from rendered_markdown import render as render_markdown
 
 from pytest_proofmap.decide.decision import decide_evidence
+from pytest_proofmap.plugin.junit import suite_properties
 from pytest_proofmap.report.html.document import html_report
 from pytest_proofmap.report.markdown import markdown_report
 from pytest_proofmap.report.page import Page
@@ -150,6 +152,21 @@ def test_headline_findings_and_incompleteness_are_one(pages: Pages) -> None:
         assert all(one_line(finding.text) in page for page in pages.all.values())
     if pages.view.incomplete is not None:
         assert all(pages.view.incomplete in page for page in pages.all.values())
+
+
+def test_a_junit_file_has_the_same_figures(pages: Pages) -> None:
+    """What a JUnit file says of a run is what the pages say, as plain numbers."""
+    told = {name: str(value) for name, value in suite_properties(pages.view)}
+    assert told["proofmap.findings"] == str(len(pages.view.findings))
+    assert pages.text.startswith(f"{int(told['proofmap.calls']):,} call")
+    for name, amount in (("spent", pages.view.money.spent), ("list", pages.view.money.listed)):
+        usd = told.get(f"proofmap.{name}_usd")
+        assert amount.text == ("unknown" if usd is None else replace(amount, usd=float(usd)).text)
+    for objective in pages.view.objectives:
+        for (slice_name, runtime), standing in objective.standings.items():
+            where = objective.name if slice_name is None else f"{objective.name}/{slice_name}"
+            assert told[f"proofmap.verdict[{where}][{runtime}]"] == standing.status
+            assert f"{standing.sign} {standing.word} {runtime} : {one_line(standing.reason)}" in pages.html
 
 
 def test_verdicts_and_chains_are_those_of_the_evidence(pages: Pages) -> None:
