@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from pytest_proofmap.calls.answer import Answer, Usage
 from pytest_proofmap.calls.billed import NOT_BILLED, Billed
-from pytest_proofmap.evidence.models import Price
+from pytest_proofmap.evidence.models import Call, Price
 
-__all__ = ["MTOK", "OWN_ARITHMETIC", "Bill", "answer_bill", "answer_cost", "bill", "cost_usd"]
+__all__ = ["MTOK", "OWN_ARITHMETIC", "Bill", "answer_bill", "answer_cost", "bill", "call_cost", "cost_usd"]
 
 MTOK = 1_000_000
 
@@ -85,6 +85,12 @@ class Bill(NamedTuple):
 def cost_usd(usage: Usage, price: Price | None, billed: Billed = NOT_BILLED) -> float | None:
     """Return what an answer costs, or None when the price, the usage or a part of the bill is unknown."""
     return bill(usage, price, billed).usd
+
+
+def call_cost(call: Call, price: Price) -> float | None:
+    """Return what a call of the evidence costs at a price, by its counts, or None when that is unknown."""
+    usage = Usage(call.input_tokens, call.output_tokens, call.cached_input_tokens)
+    return cost_usd(usage, price, Billed(counts=call.billed or {}))
 
 
 def answer_cost(answer: Answer, price: Price | None) -> float | None:

@@ -122,6 +122,7 @@ def decide(
     runtime, with --strict a challenger is not qualified or the evidence is incomplete, or with --lock an approved
     route is stale or has regressed; 2 bad input.
     """
+    from pytest_proofmap.calls.costs import call_cost
     from pytest_proofmap.cli.inputs import (
         last_whole_run,
         mark_left_out,
@@ -138,9 +139,8 @@ def decide(
     changes = BarChanges(margin, min_pass_rate, max_failure_rate, confidence)
     if changes != BarChanges():
         stored = refingerprinted(rebar(stored, changes))
-    stored = mark_left_out(
-        without_runtimes(reprice(stored, prices_by_runtime(prices)), left_out), left_out, "--without"
-    )
+    stored = reprice(stored, prices_by_runtime(prices), call_cost)
+    stored = mark_left_out(without_runtimes(stored, left_out), left_out, "--without")
     if objectives or prices or left_out:
         stored = recounted(stored)
     if optimize is not None:

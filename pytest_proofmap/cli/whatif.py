@@ -39,6 +39,7 @@ def whatif(
 
     Exit status: 0 it holds; 1 a route would be left with nothing; 2 bad input.
     """
+    from pytest_proofmap.calls.costs import call_cost
     from pytest_proofmap.cli.inputs import last_whole_run, read_evidence_or_lock
     from pytest_proofmap.decide.whatif import Outage, outages, price_effects, routes_of, survivors
     from pytest_proofmap.evidence.models import Evidence
@@ -49,7 +50,7 @@ def whatif(
     stored = read_evidence_or_lock(file)
     effects: list[PriceEffect] = []
     if prices:
-        effects = price_effects(_evidence_for_prices(stored, file), prices_by_runtime(prices))
+        effects = price_effects(_evidence_for_prices(stored, file), prices_by_runtime(prices), call_cost)
         routes = [effect.new for effect in effects]
     else:
         routes = routes_of(stored) if isinstance(stored, Evidence) else approved_chains(stored)

@@ -5,14 +5,12 @@ Is it the prompt or the model? Paired differences between runtimes that differ i
 
 from __future__ import annotations
 
-import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from pytest_proofmap.collector import no_collection
 from pytest_proofmap.decide.adaptive import order_of
 from pytest_proofmap.decide.looks import (
     History,
@@ -147,22 +145,6 @@ def decide(
         The criteria with cells and attribution, and the objectives with verdicts and recommendations, in the
         order they came in.
     """
-    with no_collection():
-        # The counts are gone again before collections go on: they hold every sample.
-        return _decide(criteria, objectives, runtimes, observations, memo, blocks, history, seen)
-
-
-def _decide(
-    criteria: Sequence[Criterion],
-    objectives: Sequence[Objective],
-    runtimes: Mapping[str, RuntimeInfo],
-    observations: Iterable[Observation],
-    memo: Memo | None,
-    blocks: Sequence[Block],
-    history: History | None,
-    seen: History,
-) -> Decision:
-    """Count what was observed, and decide on each objective."""
     try:
         tallies = tally(observations, {criterion.id: criterion.collected for criterion in criteria})
     except Exception as error:
@@ -170,25 +152,25 @@ def _decide(
             [_undecided_criterion(criterion) for criterion in criteria],
             [_undecided_objective(objective, error) for objective in objectives],
         )
-    decided: dict[str, Criterion] = {}
-    judged: list[Objective] = []
+    criteria_decided: dict[str, Criterion] = {}
+    objectives_decided: list[Objective] = []
     taken: dict[LookKey, LookState] = {}
-    members: defaultdict[str, list[Criterion]] = defaultdict(list)
+    by_objective: defaultdict[str, list[Criterion]] = defaultdict(list)
     for criterion in criteria:
-        members[criterion.objective].append(criterion)
+        by_objective[criterion.objective].append(criterion)
     for objective in objectives:
-        own = members[objective.name]
+        members = by_objective[objective.name]
         try:
-            found = _decide_objective(objective, own, tallies, runtimes, memo, blocks, history, seen)
+            decision = _decide_objective(objective, members, tallies, runtimes, memo, blocks, history, seen)
         except Exception as error:
-            found = Decision(
-                [_undecided_criterion(criterion) for criterion in own],
+            decision = Decision(
+                [_undecided_criterion(criterion) for criterion in members],
                 [_undecided_objective(objective, error)],
             )
-        decided.update({criterion.id: criterion for criterion in found.criteria})
-        judged += found.objectives
-        taken.update(found.history)
-    return Decision([decided[criterion.id] for criterion in criteria], judged, taken)
+        criteria_decided.update({criterion.id: criterion for criterion in decision.criteria})
+        objectives_decided += decision.objectives
+        taken.update(decision.history)
+    return Decision([criteria_decided[criterion.id] for criterion in criteria], objectives_decided, taken)
 
 
 def decide_evidence(evidence: Evidence, *, memo: Memo | None = None, blocks: Sequence[Block] = ()) -> Evidence:
@@ -225,10 +207,14 @@ def _tests_broken(broken: str | None) -> list[Reason]:
 def _undecided_objective(objective: Objective, error: Exception) -> Objective:
     """Return an objective that could not be decided, with what went wrong and where."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
-    if frames:
-        name = frames[-1].filename.replace("\\", "/").rpartition("/")[2]
-        text += f" ({name}, line {frames[-1].lineno}, in {frames[-1].name})"
+    # Not by the module traceback: it reads source files for their lines.
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is not None:
+        code = frame.tb_frame.f_code
+        name = code.co_filename.replace("\\", "/").rpartition("/")[2]
+        text += f" ({name}, line {frame.tb_lineno}, in {code.co_name})"
     return objective.model_copy(update={"verdicts": [], "recommendations": [], "decision_error": text})
 
 

@@ -6,12 +6,9 @@ providers are down, what is left of each route says who takes over, how good and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from pytest_proofmap.calls.answer import Usage
-from pytest_proofmap.calls.billed import Billed
-from pytest_proofmap.calls.costs import cost_usd
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.decide.economics import RouteCosts
 from pytest_proofmap.errors import EvidenceError, did_you_mean
@@ -19,6 +16,7 @@ from pytest_proofmap.evidence.models import Bar, BarKind, Call, Cell, Criterion,
 
 __all__ = [
     "BarChanges",
+    "CallCost",
     "ChainEntry",
     "Outage",
     "PriceEffect",
@@ -203,6 +201,9 @@ def _cells(runtime: str, slice_name: str | None, criteria: Sequence[Criterion]) 
 
 Unset = Literal["unset"]
 
+CallCost = Callable[[Call, Price], "float | None"]
+"""What a call costs at a price, in USD; None when that is unknown. The arithmetic of bills is the caller's."""
+
 
 class BarChanges(NamedTuple):
     """What to change in a bar; ``"unset"`` keeps what there is, None switches an argument off."""
@@ -263,8 +264,13 @@ def rebar(evidence: Evidence, changes: BarChanges, objectives: Collection[str] =
     return evidence.model_copy(update={"criteria": criteria})
 
 
-def reprice(evidence: Evidence, prices: Mapping[str, Price]) -> Evidence:
+def reprice(evidence: Evidence, prices: Mapping[str, Price], call_cost: CallCost) -> Evidence:
     """Return the evidence with the cost of every call of some runtimes computed anew from its tokens.
+
+    Args:
+        evidence: The evidence.
+        prices: The new price of each of these runtimes.
+        call_cost: Makes the bill of a call.
 
     Raises:
         EvidenceError: The evidence has no such runtime.
@@ -276,12 +282,7 @@ def reprice(evidence: Evidence, prices: Mapping[str, Price]) -> Evidence:
         price = prices.get(call.runtime or sample.runtime)
         if price is None or call.input_tokens is None:
             return call
-        usage = Usage(
-            input_tokens=call.input_tokens,
-            output_tokens=call.output_tokens,
-            cached_input_tokens=call.cached_input_tokens,
-        )
-        return call.model_copy(update={"cost_usd": cost_usd(usage, price, Billed(counts=call.billed or {}))})
+        return call.model_copy(update={"cost_usd": call_cost(call, price)})
 
     samples = [
         sample.model_copy(update={"calls": [priced(sample, call) for call in sample.calls]})
@@ -315,14 +316,19 @@ class PriceEffect(NamedTuple):
         return [entry.runtime for entry in self.old.chain] != [entry.runtime for entry in self.new.chain]
 
 
-def price_effects(evidence: Evidence, prices: Mapping[str, Price]) -> list[PriceEffect]:
+def price_effects(evidence: Evidence, prices: Mapping[str, Price], call_cost: CallCost) -> list[PriceEffect]:
     """Return each route as recommended at the prices of the evidence and at other prices.
+
+    Args:
+        evidence: The evidence.
+        prices: The other price of each of these runtimes.
+        call_cost: Makes the bill of a call.
 
     Raises:
         EvidenceError: The evidence has no such runtime.
     """
     # Both are decided anew, so that nothing but the prices can make a difference.
-    after = decide_evidence(reprice(evidence, prices))
+    after = decide_evidence(reprice(evidence, prices, call_cost))
     before = decide_evidence(evidence)
     reasons = [found.reason for objective in after.objectives for found in objective.recommendations]
     return [

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from stored_evidence import decided
 
+from pytest_proofmap.calls.costs import call_cost
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.decide.whatif import Survivors, outages, price_effects, providers, routes_of, survivors
 from pytest_proofmap.errors import EvidenceError
@@ -145,11 +146,11 @@ def test_a_lock_has_the_figures_of_its_evidence() -> None:
 def test_other_prices() -> None:
     """A price decides anew who is cheapest, and every other route stays."""
     found = evidence({X: GOOD, Y: {"base": "P" * 60, "haiku": "P" * 60}})
-    effects = price_effects(found, {"mini": Price(input_per_mtok=3, output_per_mtok=3)})
+    effects = price_effects(found, {"mini": Price(input_per_mtok=3, output_per_mtok=3)}, call_cost)
     moved, kept = effects
     assert (moved.is_moved, kept.is_moved) == (True, False)
     assert names(moved.old.chain) == ["mini", "haiku", "base"]
     assert names(moved.new.chain) == ["haiku", "mini", "base"]
     assert moved.reason.startswith("5.0× cheaper")
     with pytest.raises(EvidenceError, match="no runtime 'maxi'"):
-        price_effects(found, {"maxi": Price(input_per_mtok=1, output_per_mtok=1)})
+        price_effects(found, {"maxi": Price(input_per_mtok=1, output_per_mtok=1)}, call_cost)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from artifacts import artifact, sample
 
+from pytest_proofmap.calls.costs import call_cost
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.decide.whatif import BarChanges, rebar, reprice, without_runtimes
 from pytest_proofmap.errors import EvidenceError
@@ -65,13 +66,13 @@ def test_rebar() -> None:
 
 def test_reprice() -> None:
     """Prices are applied to the tokens that were used, and decide who is cheaper."""
-    dear = reprice(evidence(), {"mini": Price(input_per_mtok=1e6, output_per_mtok=2e6)})
+    dear = reprice(evidence(), {"mini": Price(input_per_mtok=1e6, output_per_mtok=2e6)}, call_cost)
     assert dear.samples[-1].calls[0].cost_usd == 3
     assert dear.samples[0].calls[0].cost_usd == 1
     assert dear.runtimes["mini"].price is not None
     assert decide_evidence(dear).objectives[0].recommendations[0].chain == ["base", "mini"]
     with pytest.raises(EvidenceError, match="no runtime 'maxi'"):
-        reprice(evidence(), {"maxi": Price(input_per_mtok=1, output_per_mtok=1)})
+        reprice(evidence(), {"maxi": Price(input_per_mtok=1, output_per_mtok=1)}, call_cost)
 
 
 def test_without_runtimes() -> None:
