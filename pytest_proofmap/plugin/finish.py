@@ -93,7 +93,6 @@ def finish(
     Does nothing in a worker, and in a run without marked tests.
     """
     recorder = run.recorder
-    run.take_finished()
     run.hand_over_the_rest()
     if recorder is not None:
         recorder.note_paid(run.paid_calls())

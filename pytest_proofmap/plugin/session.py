@@ -120,9 +120,6 @@ SHOWS_SETUP = ("setupshow", "setuponly", "setupplan", "trace")
 PAYLOAD_ATTRIBUTE = "proofmap_evidence"
 PAID_OUTPUT = "proofmap_paid"
 
-TAKEN_TOGETHER = 64
-"""How many finished samples are recorded at once: what that needs leaves the processor's caches between tests."""
-
 
 class QualificationSession:
     """The run as one process sees it: the only process, the controller of xdist, or a worker.
@@ -166,7 +163,6 @@ class QualificationSession:
         self.notice: str | None = None
         """What to say at the end in place of a summary."""
         self._sent: set[str] = set()
-        self._finished: list[SampleRecord] = []
         self._announced = False
         self._services = CallServices(config, self.redactor, self._service_settings, self.notify)
 
@@ -444,9 +440,7 @@ class QualificationSession:
         if self.adaptive is not None:
             self.adaptive.take(record)
         if self.recorder is not None:
-            self._finished.append(record)
-            if len(self._finished) == TAKEN_TOGETHER:
-                self.take_finished()
+            self._take(self._payload(record))
             return
         extra: dict[str, Any] = {"criteria": [], "selection": None, "warnings": list(self.warnings)}
         if not self._announced:
@@ -454,12 +448,6 @@ class QualificationSession:
             extra["criteria"] = [facts.model_dump_json() for facts in self.collected_facts().values()]
             extra["selection"] = self.selection.to_json()
         setattr(report, PAYLOAD_ATTRIBUTE, json.dumps([self._payload(record).to_json(), extra]))
-
-    def take_finished(self) -> None:
-        """Record the samples that are finished and were not recorded yet."""
-        finished, self._finished = self._finished, []
-        for record in finished:
-            self._take(self._payload(record))
 
     def _payload(self, record: SampleRecord) -> SamplePayload:
         repeated = self.registry.plan_of(record.id).bar.samples > 1
