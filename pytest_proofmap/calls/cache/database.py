@@ -11,7 +11,7 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,10 +32,7 @@ __all__ = [
 DATABASE_NAME = "cache.db"
 
 _MODE_TEXT_IN_ROW = 1
-_SELECT = "SELECT rowid, mode, filename, value FROM Cache WHERE key = ? AND raw = 1"
-_SELECT_AFTER = "SELECT key, mode, filename, value FROM Cache WHERE rowid > ? AND raw = 1 ORDER BY rowid LIMIT ?"
-_READ_AHEAD = 64
-"""Answers are read about in the order in which they were written, and many at once cost a tenth each."""
+_SELECT = "SELECT mode, filename, value FROM Cache WHERE key = ? AND raw = 1"
 _COLUMNS = "rowid, key, raw, mode, filename, value, store_time"
 _KNOWN_OBJECTS = frozenset(
     {
@@ -132,10 +129,6 @@ class CacheDatabase:
         self._reader_pid = 0
         self._writer: Any = None
         self._writer_inode: int | None = None
-        self._last_row = 0
-        """The last row that was asked for by its key."""
-        self._ahead: dict[bytes, tuple[Any, ...]] = {}
-        """Rows that follow it, by key; those of a transaction that may be over by now."""
 
     def read(self, key: str) -> bytes | None:
         """Return the text of a key, or None.
@@ -145,7 +138,7 @@ class CacheDatabase:
             DamagedDatabaseError: The database cannot be read here.
         """
         with self._lock:
-            row = self._ahead.pop(key.encode(), None) or self._read_row(key)
+            row = self._read_row(key)
         if row is None:
             return None
         mode, filename, value = row
@@ -182,7 +175,6 @@ class CacheDatabase:
         """
         with self._writing() as writer:
             writer.set(key, text)
-        self._forget([key])
 
     def delete(self, keys: Collection[str]) -> None:
         """Delete entries, in one transaction.
@@ -194,7 +186,6 @@ class CacheDatabase:
         with self._writing() as writer, writer.transact():
             for key in keys:
                 writer.delete(key)
-        self._forget(keys)
 
     def open_writer(self) -> None:
         """Open the database for writing, and create it where it is missing.
@@ -210,7 +201,6 @@ class CacheDatabase:
         """Close the reader, and the calling thread's connection for writing."""
         with self._lock:
             reader, self._reader = self._reader, None
-            self._ahead = {}
             # A connection taken over by a fork belongs to the parent.
             if reader is not None and self._reader_pid == os.getpid():
                 reader.close()
@@ -223,32 +213,15 @@ class CacheDatabase:
         return sum(path.stat().st_size for name in names if (path := self.directory / name).is_file())
 
     def _read_row(self, key: str) -> tuple[Any, ...] | None:
-        """Return mode, file name and value of a key, and read ahead where keys are asked for in order."""
+        """Return mode, file name and value of a key."""
         reader = self._reader_now()
         if reader is None:
             return None
         try:
-            found = reader.execute(_SELECT, (key,)).fetchone()
+            row: tuple[Any, ...] | None = reader.execute(_SELECT, (key,)).fetchone()
         except sqlite3.DatabaseError as error:
             raise DamagedDatabaseError(str(error)) from error
-        if found is None:
-            return None
-        rowid, *row = found
-        in_order = 0 < rowid - self._last_row <= _READ_AHEAD
-        self._last_row = rowid
-        if in_order:
-            # What cannot be read together may still be read one by one.
-            with contextlib.suppress(sqlite3.DatabaseError):
-                following = reader.execute(_SELECT_AFTER, (rowid, _READ_AHEAD)).fetchall()
-                self._ahead = {each[0]: each[1:] for each in following}
-                self._last_row += len(following)
-        return tuple(row)
-
-    def _forget(self, keys: Iterable[str]) -> None:
-        """Drop what was read ahead of keys that were changed here."""
-        with self._lock:
-            for key in keys:
-                self._ahead.pop(key.encode(), None)
+        return row
 
     def _reader_now(self) -> sqlite3.Connection | None:
         if self._reader is not None and self._reader_pid == os.getpid():

@@ -69,25 +69,8 @@ def test_a_new_answer_replaces_the_old_one(store: DiskStore) -> None:
     assert [entry.answer.text for entry in store.entries()] == ["new"]
 
 
-def test_answers_in_their_order_are_read_many_at_once(folder: Path, store: DiskStore) -> None:
-    """Reading keys in the order of writing asks the database once for many, and skips none."""
-    requests = [request_of(str(number)) for number in range(300)]
-    for request in requests:
-        store.put(request.key(), answer_of(request))
-    reader = DiskStore(folder, pytest.fail, readonly=True)
-    statements: list[str] = []
-    assert reader.get(requests[0].key()) == answer_of(requests[0])
-    connection = reader._databases[0]._reader
-    assert connection is not None
-    connection.set_trace_callback(statements.append)
-    assert [reader.get(request.key()) for request in requests[1:]] == [answer_of(each) for each in requests[1:]]
-    assert 0 < len(statements) < 20
-    connection.set_trace_callback(None)
-    reader.close()
-
-
 def test_answers_in_any_order_are_found(folder: Path, store: DiskStore) -> None:
-    """Reading ahead is no more than that: other orders, and answers that came later, are found as well."""
+    """The order of asking does not matter, and answers that came later are found as well."""
     requests = [request_of(str(number)) for number in range(200)]
     for request in requests[:150]:
         store.put(request.key(), answer_of(request))
@@ -101,7 +84,7 @@ def test_answers_in_any_order_are_found(folder: Path, store: DiskStore) -> None:
     reader.close()
 
 
-def test_what_was_read_ahead_is_dropped_when_it_changes(store: DiskStore) -> None:
+def test_an_answer_that_changed_is_not_given_again(store: DiskStore) -> None:
     """An answer that was replaced or deleted after its neighbours were read is never given again."""
     requests = [request_of(str(number)) for number in range(20)]
     for request in requests:
