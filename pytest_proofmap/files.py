@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, read within a stated size, and the folder that ProofMap keeps for itself.
+"""Files: written whole or not at all, read within a stated size, our own folder, and what git knows of them.
 
 The folder is never committed and never backed up. What may be somebody else's file is read to a stated limit only,
 and a test that works on the files of pyfakefs does not hide the disk's own.
@@ -12,6 +12,7 @@ import glob
 import hashlib
 import os
 import stat
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ __all__ = [
     "MOST_DEPTH",
     "PARTIAL_FILE",
     "FileTooLargeError",
+    "ask_git",
     "check_depth",
     "create_folder",
     "is_closed",
@@ -306,3 +308,23 @@ def _paused(patcher: Any) -> Iterator[None]:
         yield
     finally:
         patcher.resume()
+
+
+GIT_TIMEOUT_S = 5.0
+
+
+def ask_git(folder: Path, *arguments: str) -> str | None:
+    """Return what git answers in a folder; None when it has no answer, or is not there."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=GIT_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from pytest_proofmap.cli.inputs import as_typed, ask_git, load_configuration, rootdir_option
+from pytest_proofmap.cli.inputs import as_typed, load_configuration, rootdir_option
 from pytest_proofmap.cli.output import say
 from pytest_proofmap.errors import LockError
+from pytest_proofmap.files import ask_git
 from pytest_proofmap.lock.file import broken_digests, join, parse_lock, read_text, sides, write_lock
 from pytest_proofmap.lock.models import Lock
 

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytest_proofmap.cli.inputs import PriceOption, price_option, prices_by_runtime
+from pytest_proofmap.cli.inputs import (
+    PriceOption,
+    lock_option,
+    price_option,
+    prices_by_runtime,
+    verbosity_options,
+)
 
 if TYPE_CHECKING:
     from pytest_proofmap.evidence.models import Evidence
@@ -86,15 +92,9 @@ def _is_confidence(number: float) -> bool:
 @click.option("--objective", "objectives", multiple=True, metavar="NAME", help="Decide on this objective only.")
 @click.option("--optimize", type=click.Choice(["cost", "latency"]), help="Choose by cost or by latency.")
 @click.option("--strict", is_flag=True, help="Demand complete evidence and that every challenger qualifies.")
-@click.option(
-    "--lock",
-    "lock_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also check these approved routes against the evidence.",
-)
+@lock_option
 @click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON in place of the summary.")
-@click.option("-v", "--verbose", count=True, help="More cases, all slices and reasons; -vv: every case.")
-@click.option("-q", "--quiet", is_flag=True, help="Totals, recommendations and findings only.")
+@verbosity_options
 def decide(
     evidence: Path | None,
     output: Path | None,

@@ -10,7 +10,6 @@ import glob
 import json
 import math
 import re
-import subprocess
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -36,11 +35,11 @@ if TYPE_CHECKING:
 __all__ = [
     "PriceOption",
     "as_typed",
-    "ask_git",
     "count_answers",
     "last_run",
     "last_whole_run",
     "load_configuration",
+    "lock_option",
     "made_by",
     "mark_left_out",
     "only_objectives",
@@ -54,6 +53,7 @@ __all__ = [
     "refingerprinted",
     "require_runtimes",
     "rootdir_option",
+    "verbosity_options",
 ]
 
 
@@ -349,26 +349,6 @@ def _totals(evidence: Evidence) -> Totals:
     return total(charges.values())
 
 
-GIT_TIMEOUT_S = 5.0
-
-
-def ask_git(folder: Path, *arguments: str) -> str | None:
-    """Return what git answers in a folder; None when it has no answer, or is not there."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=folder,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=GIT_TIMEOUT_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout
-
-
 EXAMPLE_PRICE = "gpt-4o-mini=0.15,0.60"
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -380,6 +360,24 @@ class PriceOption(NamedTuple):
     runtime: str
     rates: tuple[float, ...]
     """Of input, output and, where given, cached input."""
+
+
+def lock_option(command: Decorated) -> Decorated:
+    """Add ``--lock`` to a command, which gets it as ``lock_file``: approved routes to hold evidence against."""
+    option = click.option(
+        "--lock",
+        "lock_file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Also check these approved routes against the evidence.",
+    )
+    return option(command)
+
+
+def verbosity_options(command: Decorated) -> Decorated:
+    """Add ``-v`` and ``-q`` to a command that shows a summary, which gets them as ``verbose`` and ``quiet``."""
+    more = click.option("-v", "--verbose", count=True, help="More cases, all slices and reasons; -vv: every case.")
+    less = click.option("-q", "--quiet", is_flag=True, help="Totals, recommendations and findings only.")
+    return more(less(command))
 
 
 def price_option(command: Decorated) -> Decorated:

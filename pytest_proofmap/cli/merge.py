@@ -11,6 +11,8 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from pytest_proofmap.cli.inputs import lock_option, verbosity_options
+
 if TYPE_CHECKING:
     from pytest_proofmap.decide.decision import Decision
     from pytest_proofmap.decide.served import ForeignAnswers
@@ -34,14 +36,8 @@ __all__ = ["merge"]
     help="Write the joined artifact here.",
 )
 @click.option("--strict", is_flag=True, help="Demand that every challenger qualifies.")
-@click.option(
-    "--lock",
-    "lock_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also check these approved routes against the evidence.",
-)
-@click.option("-v", "--verbose", count=True, help="More cases, all slices and reasons; -vv: every case.")
-@click.option("-q", "--quiet", is_flag=True, help="Totals, recommendations and findings only.")
+@lock_option
+@verbosity_options
 def merge(
     shards: tuple[Path, ...], output: Path, strict: bool, lock_file: Path | None, verbose: int, quiet: bool
 ) -> None:

@@ -1,7 +1,7 @@
 """LiteLLM in production: its Router, and the prompt manager by which each deployment renders its own prompt.
 
-Beside ``calls/lanes/litellm.py`` the only file that imports LiteLLM. That one runs in a process of its own; this one is
-a guest in the application's, so that it leaves alone what LiteLLM holds for the whole process.
+Beside ``calls/lanes/litellm.py`` the only file that imports LiteLLM. That one runs in a process of its own; this
+one is a guest in the application's, so that it leaves alone what LiteLLM holds for the whole process.
 
 The lock in LiteLLM's terms: deployments, and fallbacks that lead from rung to rung and nowhere else.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -26,7 +26,7 @@ from pytest_proofmap.decide.served import ForeignAnswers, foreign_answers
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.errors import EvidenceError, HistoryError, LockError, ProofmapError
 from pytest_proofmap.evidence.ages import AnswerAge, told_of_run
-from pytest_proofmap.evidence.artifact import ArtifactParts, criteria_of_whole_run, write_evidence
+from pytest_proofmap.evidence.artifact import ArtifactParts, criteria_of_whole_run, total, write_evidence
 from pytest_proofmap.evidence.fingerprints import configured_fingerprint
 from pytest_proofmap.evidence.models import (
     Criterion,
@@ -38,19 +38,22 @@ from pytest_proofmap.evidence.models import (
     Totals,
     Versions,
 )
-from pytest_proofmap.files import EVIDENCE_FILE, write_whole
+from pytest_proofmap.files import EVIDENCE_FILE, ask_git, write_whole
 from pytest_proofmap.lock.history import LookBook
 from pytest_proofmap.plugin.criteria import CriterionFacts, objectives_of
-from pytest_proofmap.plugin.recorder import Recorder, unused_calls
+from pytest_proofmap.plugin.recorder import Recorder, describe_calls_ahead, describe_unused_calls
 from pytest_proofmap.plugin.session import QualificationSession
 from pytest_proofmap.prefetch.plan import PLAN
 from pytest_proofmap.prompts.library import PromptLibrary
 from pytest_proofmap.report.result import Finding, findings_of, not_kept
 
-if TYPE_CHECKING:
-    from pytest_proofmap.plugin.session import QualificationSession
-
 __all__ = ["INTERRUPTED", "RESULT", "RunResult", "finish"]
+
+INTERRUPTED = "the run was interrupted"
+"""How the reason begins that the evidence of an interrupted run is incomplete."""
+
+WAIT_S = 2.0
+"""How long an interrupted run waits for the call service to say what is under way."""
 
 
 @dataclass(slots=True)
@@ -103,11 +106,11 @@ def finish(
     has_samples = bool(recorder.samples_count) or bool(config.option.proofmap_shard)
     if not has_samples and (config.option.collectonly or exitstatus != pytest.ExitCode.OK):
         # It ended before the first test.
-        run.notice = unused_calls(run, recorder, interrupted=True)
+        run.notice = _unused_calls(run, recorder, interrupted=True)
         return
     result = _result(run, recorder, list(facts.values()), interrupted=_interrupted(exitstatus))
     try:
-        result.findings = [*_find(run, result), *gate(run, result)]
+        result.findings = [*_find(run, result), *_gate(run, result)]
     except Exception as error:
         # Whatever goes wrong in telling what fails the run, the evidence that was paid for is written.
         result.findings = [
@@ -178,7 +181,7 @@ def _result(
         max_age_days=configuration.max_age_days,
     )
     warnings += told_of_run((AnswerAge(*charge.age) for charge in recorder.charges.values() if charge.age), info)
-    unused = unused_calls(run, recorder, interrupted=interrupted)
+    unused = _unused_calls(run, recorder, interrupted=interrupted)
     if unused is not None:
         warnings.append(unused)
     return RunResult(
@@ -374,25 +377,9 @@ def _versions(recorder: Recorder, *, has_hook: bool) -> Versions:
 
 
 def _git(folder: Path) -> GitState | None:
-    commit = _ask_git(folder, "rev-parse", "HEAD")
-    status = _ask_git(folder, "status", "--porcelain", "--untracked-files=no") if commit else None
-    return GitState(commit=commit, dirty=bool(status)) if commit and status is not None else None
-
-
-def _ask_git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=folder,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=GIT_TIMEOUT_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    commit = (ask_git(folder, "rev-parse", "HEAD") or "").strip()
+    status = ask_git(folder, "status", "--porcelain", "--untracked-files=no") if commit else None
+    return GitState(commit=commit, dirty=bool(status.strip())) if commit and status is not None else None
 
 
 def _timestamp(moment: datetime) -> str:
@@ -429,7 +416,7 @@ def _over_budget(run: QualificationSession, result: RunResult) -> Iterator[Findi
         )
 
 
-def gate(run: QualificationSession, result: RunResult) -> list[Finding]:
+def _gate(run: QualificationSession, result: RunResult) -> list[Finding]:
     """Return what fails the run because of the lock; what only warns is added to the result's warnings.
 
     A project without a lock has no gate, nor has a shard: it decides nothing.
@@ -470,7 +457,26 @@ def gate(run: QualificationSession, result: RunResult) -> list[Finding]:
     return findings
 
 
-INTERRUPTED = "the run was interrupted"
-"""How the reason begins that the evidence of an interrupted run is incomplete."""
+def _unused_calls(run: QualificationSession, recorder: Recorder, *, interrupted: bool) -> str | None:
+    """Say which calls no sample came to use, or None when there are none.
 
-GIT_TIMEOUT_S = 5.0
+    Args:
+        run: The run.
+        recorder: What came in.
+        interrupted: Whether calls may still be under way, of which the call service alone knows.
+    """
+    kept = run.mode != "off"
+    if not interrupted:
+        calls = recorder.unused_calls()
+        cases = recorder.cases()
+        ran = sum((call.criterion, call.case, call.runtime) in cases for call in calls)
+        return describe_unused_calls(calls, ran=ran, kept=kept)
+    asked = run.service_status()
+    if asked is None:
+        return None
+    try:
+        status = asked.result(WAIT_S)
+    except (FutureTimeoutError, KeyboardInterrupt):
+        return None
+    used = sum(charge.source == "live" for charge in recorder.charges.values())
+    return describe_calls_ahead(status, used, total(recorder.charges.values()).spent_usd, kept=kept)

@@ -16,6 +16,7 @@ from pytest_proofmap.plugin.finish import finish
 from pytest_proofmap.plugin.junit import add_suite_properties, add_test_properties, describes_tests
 from pytest_proofmap.plugin.lookahead import LookAhead, make_plan
 from pytest_proofmap.plugin.outcomes import SHOWN_ATTRIBUTE, put_plain_skips_first, status
+from pytest_proofmap.plugin.preflight import check_before_spending
 from pytest_proofmap.plugin.reports import write_report_files
 from pytest_proofmap.plugin.session import RECORD, SESSION, QualificationSession
 from pytest_proofmap.plugin.terminal import foreseen_lines, write_plan, write_summary
@@ -214,7 +215,7 @@ class RunHooks:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Check what can be checked before anything is spent."""
         try:
-            self.run.check_before_spending(session)
+            check_before_spending(self.run, session)
         except ProofmapError as error:
             refuse(session, str(error))
 

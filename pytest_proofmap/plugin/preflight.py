@@ -30,7 +30,7 @@ from pytest_proofmap.prompts.library import PromptLibrary
 if TYPE_CHECKING:
     from pytest_proofmap.plugin.session import QualificationSession
 
-__all__ = ["preflight", "refuse_reruns", "refuse_without_asserts"]
+__all__ = ["check_before_spending", "preflight", "refuse_reruns", "refuse_without_asserts"]
 
 
 KEYS = {
@@ -63,6 +63,29 @@ INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 ANSWERS_LOOKED_AT = 20_000
 """How many stored answers are searched for one of a runtime that cannot be called."""
+
+
+def check_before_spending(run: QualificationSession, session: pytest.Session) -> None:
+    """Check, before the first test runs, what would waste what is spent, and make the run ready.
+
+    Raises:
+        ConfigurationError: A plugin would run marked tests again, assert statements do nothing, or a budget or a
+            plan cannot be kept.
+        MarkerError: A marked test would not be qualified.
+        RecordingsError: A recordings file cannot be read.
+        StoreError: Answers could not be kept.
+    """
+    run.selection.collect_left_out()
+    run.registry.refuse_unqualified(session.items)
+    marked = [item for item in session.items if run.registry.identify(item) is not None]
+    if not marked or run.config.option.collectonly:
+        return
+    refuse_without_asserts()
+    refuse_reruns(run.config, marked)
+    _check_plan(run)
+    _check_budget(run)
+    preflight(run, session.items)
+    run.prepare(session.items)
 
 
 def preflight(run: QualificationSession, items: Iterable[pytest.Item]) -> None:
@@ -339,4 +362,27 @@ def refuse_without_asserts(*, enabled: bool = __debug__) -> None:
         raise ConfigurationError(
             "Python runs with -O or PYTHONOPTIMIZE, which removes assert statements: what checks nothing passes "
             "on every runtime, and would be taken for evidence. Run pytest --proofmap without it."
+        )
+
+
+def _check_plan(run: QualificationSession) -> None:
+    if run.config.option.proofmap_plan and run.is_worker:
+        raise ConfigurationError(
+            "--proofmap-plan runs all tests dry in one process, which workers of pytest-xdist are not. Add -n 0."
+        )
+
+
+def _check_budget(run: QualificationSession) -> None:
+    if run.budget_usd is None or run.mode == "replay":
+        return
+    names = {
+        name for criterion in run.registry.criteria.values() for name in run.registry.runtimes_of(criterion.plan)
+    }
+    prices = {name: run.engine.price(run.configuration.runtime(name)) for name in sorted(names)}
+    unpriced = [name for name, price in prices.items() if price is None]
+    if unpriced:
+        raise ConfigurationError(
+            f"a budget of ${run.budget_usd:g} cannot be kept: the price of {', '.join(unpriced)} is unknown. "
+            "Declare it: price = { input_per_mtok = ..., output_per_mtok = ... } in the runtime's table, or "
+            "leave the budget out."
         )

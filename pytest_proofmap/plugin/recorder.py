@@ -14,7 +14,6 @@ import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -32,9 +31,9 @@ from pytest_proofmap.redaction import Redactor
 from pytest_proofmap.report.nonpasses import NonPass
 
 if TYPE_CHECKING:
-    from pytest_proofmap.plugin.session import QualificationSession
+    pass
 
-__all__ = ["Recorder", "SamplePayload", "describe_calls_ahead", "describe_unused_calls", "unused_calls"]
+__all__ = ["Recorder", "SamplePayload", "describe_calls_ahead", "describe_unused_calls"]
 
 
 ANSWER_LIMIT = 200
@@ -305,33 +304,7 @@ def _lines(file: IO[str] | None) -> Iterator[str]:
     file.seek(0, 2)
 
 
-WAIT_S = 2.0
 NAMED_AT_MOST = 3
-
-
-def unused_calls(run: QualificationSession, recorder: Recorder, *, interrupted: bool) -> str | None:
-    """Say which calls no sample came to use, or None when there are none.
-
-    Args:
-        run: The run.
-        recorder: What came in.
-        interrupted: Whether calls may still be under way, of which the call service alone knows.
-    """
-    kept = run.mode != "off"
-    if not interrupted:
-        calls = recorder.unused_calls()
-        cases = recorder.cases()
-        ran = sum((call.criterion, call.case, call.runtime) in cases for call in calls)
-        return describe_unused_calls(calls, ran=ran, kept=kept)
-    asked = run.service_status()
-    if asked is None:
-        return None
-    try:
-        status = asked.result(WAIT_S)
-    except (FutureTimeoutError, KeyboardInterrupt):
-        return None
-    used = sum(charge.source == "live" for charge in recorder.charges.values())
-    return describe_calls_ahead(status, used, total(recorder.charges.values()).spent_usd, kept=kept)
 
 
 def describe_unused_calls(calls: Sequence[PaidCall], *, ran: int, kept: bool) -> str | None:

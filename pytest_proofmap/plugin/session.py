@@ -33,7 +33,6 @@ from pytest_proofmap.plugin.criteria import RUNTIME_FIXTURE, CriteriaRegistry, C
 from pytest_proofmap.plugin.engine import CacheMode, Engine
 from pytest_proofmap.plugin.handles import Runtime, Runtimes
 from pytest_proofmap.plugin.outcomes import Wording, make_visible, observe_call, observe_setup, show
-from pytest_proofmap.plugin.preflight import preflight, refuse_reruns, refuse_without_asserts
 from pytest_proofmap.plugin.recorder import Recorder, SamplePayload
 from pytest_proofmap.plugin.sample import PaidCall, SampleId, SampleRecord
 from pytest_proofmap.plugin.selection import Selection
@@ -235,30 +234,22 @@ class QualificationSession:
             reporter.write_line(f"proofmap: {text}")
             reporter.flush()
 
-    def check_before_spending(self, session: pytest.Session) -> None:
-        """Check, before the first test runs, what would waste what is spent.
+    def prepare(self, items: list[pytest.Item]) -> None:
+        """Make ready for the first test: what cannot be read ends the run before it has spent anything.
+
+        Args:
+            items: The tests that run.
 
         Raises:
-            ConfigurationError: A plugin would run marked tests again, or assert statements do nothing.
-            MarkerError: A marked test would not be qualified.
             RecordingsError: A recordings file cannot be read.
             StoreError: Answers could not be kept.
         """
-        self.selection.collect_left_out()
-        self.registry.refuse_unqualified(session.items)
-        marked = [item for item in session.items if self.registry.identify(item) is not None]
-        if marked and not self.config.option.collectonly:
-            refuse_without_asserts()
-            refuse_reruns(self.config, marked)
-            self._check_plan()
-            self._check_budget()
-            preflight(self, session.items)
-            self._open_engine()
-            self._pair_up(session.items)
-            if self.mode != "replay" and not self.config.option.proofmap_plan:
-                self._services.prepare()
-            if self.adaptive is not None:
-                self.adaptive.arrange(session.items)
+        self._open_engine()
+        self._pair_up(items)
+        if self.mode != "replay" and not self.config.option.proofmap_plan:
+            self._services.prepare()
+        if self.adaptive is not None:
+            self.adaptive.arrange(items)
 
     def stored_requests(self) -> Iterator[Mapping[str, Any]]:
         """Yield the requests that recordings and the cache hold answers to.
@@ -276,26 +267,6 @@ class QualificationSession:
     def _open_engine(self) -> Engine:
         """Open recordings and cache: where they cannot be read, the run ends before it has spent anything."""
         return self.engine
-
-    def _check_plan(self) -> None:
-        if self.config.option.proofmap_plan and self.is_worker:
-            raise ConfigurationError(
-                "--proofmap-plan runs all tests dry in one process, which workers of pytest-xdist are not. "
-                "Add -n 0."
-            )
-
-    def _check_budget(self) -> None:
-        if self.budget_usd is None or self.mode == "replay":
-            return
-        names = {name for each in self.registry.criteria.values() for name in self.registry.runtimes_of(each.plan)}
-        prices = {name: self.engine.price(self.configuration.runtime(name)) for name in sorted(names)}
-        unpriced = [name for name, price in prices.items() if price is None]
-        if unpriced:
-            raise ConfigurationError(
-                f"a budget of ${self.budget_usd:g} cannot be kept: the price of {', '.join(unpriced)} is unknown. "
-                "Declare it: price = { input_per_mtok = ..., output_per_mtok = ... } in the runtime's table, or "
-                "leave the budget out."
-            )
 
     def _pair_up(self, items: Iterable[pytest.Item]) -> None:
         """Tell the engine which samples share a case, so that a budget is spent on all of them or on none."""
