@@ -225,13 +225,13 @@ def _print_locks(
     old: Lock, new: Lock, found: LockDifference, paths: tuple[Path, Path], fail_on: str | None
 ) -> None:
     from pytest_proofmap.cli.output import this_page
+    from pytest_proofmap.decide.wording import count
     from pytest_proofmap.report.difference import lock_difference_lines
-    from pytest_proofmap.report.figures import plural
 
     page = this_page()
     lines = [page.rule(TITLE)]
     for name, path, lock in zip(("OLD", "NEW"), paths, (old, new), strict=True):
-        lines += page.wrap(f"{path}, {plural(len(lock.routes), 'route')}", f"{name} ", "    ")
+        lines += page.wrap(f"{path}, {count(len(lock.routes), 'route')}", f"{name} ", "    ")
     lines += ["", *(lock_difference_lines(old, new, found, page) or ["no route differs"])]
     if _fails(found, fail_on):
         lines += ["", *page.wrap(f"this fails: --fail-on {fail_on}")]

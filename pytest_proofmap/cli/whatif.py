@@ -131,11 +131,11 @@ def _print_page(
     estimated: bool,
 ) -> None:
     from pytest_proofmap.cli.output import this_page
-    from pytest_proofmap.report.figures import plural
+    from pytest_proofmap.decide.wording import count
     from pytest_proofmap.report.outage_report import lost_line, outage_lines, outage_table, price_lines
 
     page = this_page()
-    lines = [page.rule(TITLE), *page.wrap(f"{file}: {plural(len(routes), 'route')}")]
+    lines = [page.rule(TITLE), *page.wrap(f"{file}: {count(len(routes), 'route')}")]
     if estimated:
         lines += page.wrap("token counts are estimated, and so are the costs", "! ", "  ")
     if effects:

@@ -10,7 +10,7 @@ from pytest_proofmap.decide.economics import CASES_FOR_P95, Economics, OwnFigure
 from pytest_proofmap.decide.reasons import Reason, ReasonCode
 from pytest_proofmap.decide.tally import View
 from pytest_proofmap.decide.verdict import CriterionVerdicts, ObjectiveVerdicts
-from pytest_proofmap.decide.wording import count, observed_loss, put_back_text, restarts_text
+from pytest_proofmap.decide.wording import count, figure, is_even, observed_loss, put_back_text, restarts_text
 from pytest_proofmap.evidence.models import (
     FallbackFigures,
     Objective,
@@ -204,21 +204,11 @@ def _is_proven(objective: Objective, candidate: _Candidate) -> bool:
 
 def _times(ratio: Ratio, word: str) -> str:
     """Return a ratio in words: ``17× cheaper (14–21×)``."""
-    text = f"{_figure(ratio.estimate)}× {word}"
+    text = f"{figure(ratio.estimate)}× {word}"
     if ratio.interval is None:
         return text
-    low, high = _figure(ratio.interval.low), _figure(ratio.interval.high)
+    low, high = figure(ratio.interval.low), figure(ratio.interval.high)
     return f"{text} ({low}–{high}×)" if low != high else text
-
-
-def _even(ratio: Ratio) -> bool:
-    """Return whether a ratio would be printed as 1."""
-    return 0.95 < ratio.estimate < 1.05
-
-
-def _figure(value: float) -> str:
-    """Return a ratio with two meaningful digits."""
-    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 1.05 else f"{value:.2g}"
 
 
 def _gains(objective: Objective, candidate: _Candidate) -> str:
@@ -227,15 +217,15 @@ def _gains(objective: Objective, candidate: _Candidate) -> str:
     parts = []
     if candidate.economics.free:
         parts.append("free of charge, which the baseline is not")
-    elif cost is not None and _even(cost):
+    elif cost is not None and is_even(cost.estimate):
         parts.append("at the same cost")
     elif cost is not None:
-        costlier = f"{_figure(1.0 / cost.estimate)}× the cost"
+        costlier = f"{figure(1.0 / cost.estimate)}× the cost"
         parts.append(_times(cost, "cheaper") if cost.estimate > 1.0 else costlier)
-    if speed is not None and _even(speed):
+    if speed is not None and is_even(speed.estimate):
         parts.append("as fast")
     elif speed is not None:
-        slower = f"{_figure(1.0 / speed.estimate)}× slower"
+        slower = f"{figure(1.0 / speed.estimate)}× slower"
         parts.append(_times(speed, "faster") if speed.estimate > 1.0 else slower)
     if objective.optimize == "latency":
         parts.reverse()

@@ -15,7 +15,9 @@ __all__ = [
     "Family",
     "assumptions",
     "count",
+    "figure",
     "insufficient_reason",
+    "is_even",
     "look_text",
     "name_cases",
     "not_qualified_reason",
@@ -78,9 +80,23 @@ def points(difference: float) -> str:
     return f"{value:.1f}" if abs(value - round(value, 1)) < 1e-9 else f"{value:.2f}"
 
 
+def figure(ratio: float) -> str:
+    """Return a ratio with the digits that matter."""
+    if not math.isfinite(ratio):
+        return "∞"
+    if ratio >= 9.95:
+        return f"{ratio:,.0f}"
+    return f"{ratio:.1f}" if ratio >= 1.05 else f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
+
+
+def is_even(ratio: float) -> bool:
+    """Return whether a ratio is as good as 1: it would be printed as 1.0."""
+    return 0.95 < ratio < 1.05
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """Return a number with its noun in the right form."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def name_cases(cases: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from pytest_proofmap.decide.planning import PlannedCriterion, shortfalls
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.plugin.reports import next_steps, run_again, view_of_run
 from pytest_proofmap.prefetch.plan import PLAN, Plan, RuntimePlan
-from pytest_proofmap.report.figures import money, plural
+from pytest_proofmap.report.figures import money
 from pytest_proofmap.report.page import Page, fitted_table
 from pytest_proofmap.report.text import TITLE, finding_lines, render
 from pytest_proofmap.text import visible
@@ -259,10 +259,10 @@ def plan_lines(plan: Plan, page: Page, budget_usd: float | None, *, brief: bool 
     """
     lines = [] if brief else [*_table([_row(planned) for planned in plan.sorted()], page), ""]
     calls = plan.total_calls()
-    told = f"{plural(calls, 'call')} would be made; none was.{_total(plan)}"
+    told = f"{count(calls, 'call')} would be made; none was.{_total(plan)}"
     lines += page.wrap(told if calls or plan.unexplored else "0 calls would be made: every answer is there.")
     if plan.open_ended:
-        waiting = plural(len(plan.open_ended), "test waits", "tests wait")
+        waiting = count(len(plan.open_ended), "test waits", "tests wait")
         lines += page.wrap(f"{waiting} for an answer that is not there, and may ask for more after it.")
     if plan.later_calls:
         later = ", ".join(f"{name} {number:,}" for name, number in sorted(plan.later_calls.items()))
@@ -272,7 +272,7 @@ def plan_lines(plan: Plan, page: Page, budget_usd: float | None, *, brief: bool 
         )
     if plan.unexplored:
         lines += page.wrap(
-            f"{plural(plan.unexplored, 'test')} marked prefetch=False cannot be foreseen and "
+            f"{count(plan.unexplored, 'test')} marked prefetch=False cannot be foreseen and "
             f"{'is' if plan.unexplored == 1 else 'are'} not counted."
         )
     if budget_usd is not None:
@@ -313,7 +313,7 @@ def _total(plan: Plan) -> str:
     if not costs:
         return ""
     total = _range((sum(cost[0] for cost in costs), sum(cost[1] for cost in costs)))
-    without = f", without {plural(unknown, 'runtime')} of unknown price" if unknown else ""
+    without = f", without {count(unknown, 'runtime')} of unknown price" if unknown else ""
     return f" They would cost {total}{without}."
 
 

@@ -12,8 +12,9 @@ from pytest_proofmap.decide.economics import CASES_FOR_P95, cost_per_1k_usd, lat
 from pytest_proofmap.decide.observation import Observation
 from pytest_proofmap.decide.stats.binomial import clopper_pearson
 from pytest_proofmap.decide.tally import answered_latencies
+from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import Criterion, Objective, Totals
-from pytest_proofmap.report.figures import SIGNS, WORDS, Amount, Delay, Gain, PassRate, money, plural, seconds
+from pytest_proofmap.report.figures import SIGNS, WORDS, Amount, Delay, Gain, PassRate, money, seconds
 
 __all__ = ["Money", "RuntimeFigures", "charts", "money_of", "names_of_runtimes", "runtime_figures", "saving"]
 
@@ -41,21 +42,21 @@ class Money:
 
     def line(self, code: str = "{}") -> str:
         """Return all of it in one line, each amount in a form such as ``<code>{}</code>``."""
-        text = plural(self.calls, "call")
+        text = count(self.calls, "call")
         if self.sources:
             text += f" ({', '.join(f'{number:,} {where}' for number, where in self.sources)})"
         text += f", spent {self.spent.written(code)}"
         if self.listed.text != self.spent.text:
             text += f", list cost {self.listed.written(code)}"
         if self.unpriced and self.listed.usd:
-            text += f" (price unknown for {plural(self.unpriced, 'answer')})"
+            text += f" (price unknown for {count(self.unpriced, 'answer')})"
         return text
 
     def auxiliary_lines(self) -> Iterator[str]:
         """Yield what runtimes were asked besides."""
         for calls, name, cost in self.auxiliary:
             priced = "price unknown" if cost.known_usd is None else f"list cost {cost.text}"
-            yield f"of these {plural(calls, 'auxiliary call')} to {name}, {priced}"
+            yield f"of these {count(calls, 'auxiliary call')} to {name}, {priced}"
 
 
 def money_of(totals: Totals, *, estimated: bool) -> Money:

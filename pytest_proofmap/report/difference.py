@@ -15,7 +15,7 @@ from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.lock.compare import LockDifference, RouteDifference
 from pytest_proofmap.lock.models import Approval, Lock
 from pytest_proofmap.lock.staleness import Change
-from pytest_proofmap.report.figures import SIGNS, WORDS, money, plural, short_labels, signed_points
+from pytest_proofmap.report.figures import SIGNS, WORDS, money, short_labels, signed_points
 from pytest_proofmap.report.page import Page
 
 __all__ = [
@@ -202,11 +202,11 @@ class _Formatter:
         if gap.kind in ("objective", "criterion"):
             return f"{gap.kind} {gap.name}"
         if gap.kind == "cases":
-            return f"{name}: {plural(len(gap.cases), 'case')}: {self.cases(gap.cases)}"
+            return f"{name}: {count(len(gap.cases), 'case')}: {self.cases(gap.cases)}"
         if gap.kind in ("slice", "runtime"):
             where = f"{self.labels.get(gap.criterion, gap.criterion)}: " if gap.criterion else ""
             return f"{where}{gap.kind} {gap.name}"
-        text = f"{name}: {plural(len(gap.cases), 'answer')} of {gap.runtime}: {self.cases(gap.cases)}"
+        text = f"{name}: {count(len(gap.cases), 'answer')} of {gap.runtime}: {self.cases(gap.cases)}"
         return f"{text} ({gap.unavailable} asked and unavailable)" if gap.unavailable else text
 
     def changes(self, compared: Compared) -> Iterator[str]:
@@ -227,7 +227,7 @@ class _Formatter:
         low, high = map(signed_points, rate.interval)
         text = (
             f"{rate.runtime}{where}: {percent(rate.old)} → {percent(rate.new)} in "
-            f"{plural(rate.cases, 'case')}, {signed_points(rate.difference)} points ({low} to {high})"
+            f"{count(rate.cases, 'case')}, {signed_points(rate.difference)} points ({low} to {high})"
         )
         if rate.regressed or rate.improved:
             text += f": {len(rate.regressed)} changed for the worse, {len(rate.improved)} for the better"
@@ -255,7 +255,7 @@ def _ratio(drift: RatioDrift, words: tuple[str, str]) -> Entry:
     text = f"{drift.runtime}: {_times(drift.ratio)}"
     if drift.interval is not None:
         text += f" ({_times(drift.interval.low)} to {_times(drift.interval.high)})"
-    text += f" in {plural(drift.cases, 'case')}"
+    text += f" in {count(drift.cases, 'case')}"
     if drift.beyond_interval:
         text += f", {words[0] if drift.ratio > 1.0 else words[1]}"
     return _measured(text, drift.beyond_interval, "careful")
@@ -263,7 +263,7 @@ def _ratio(drift: RatioDrift, words: tuple[str, str]) -> Entry:
 
 def _served(served: ServedModels) -> str:
     old, new = (
-        ", ".join(f"{model} ({plural(number, 'answer')})" for model, number in models.items())
+        ", ".join(f"{model} ({count(number, 'answer')})" for model, number in models.items())
         for models in (served.old, served.new)
     )
     return f"{served.runtime}: {old} → {new}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_proofmap.decide.economics import LatencyFigures
-from pytest_proofmap.decide.wording import percent, points
+from pytest_proofmap.decide.wording import count, figure, is_even, percent, points
 from pytest_proofmap.evidence.models import Bar, Cell, Needs, Status
 
 __all__ = [
@@ -28,11 +28,9 @@ __all__ = [
     "bar_text",
     "command",
     "distance",
-    "figure",
     "interval_note",
     "money",
     "needs_text",
-    "plural",
     "seconds",
     "short_labels",
     "signed_points",
@@ -47,11 +45,6 @@ WORDS: dict[Status, str] = {
     "insufficient": "not enough evidence",
 }
 """What each verdict is called."""
-
-
-def plural(number: int, noun: str, plural_noun: str | None = None) -> str:
-    """Return a number with its noun."""
-    return f"{number:,} {noun if number == 1 else plural_noun or noun + 's'}"
 
 
 def money(usd: float | None, *, estimated: bool = False) -> str:
@@ -78,13 +71,6 @@ def seconds(value: float | None) -> str:
     if value < 0.0995:
         return f"{1000 * value:.0f} ms" if value >= 0.0005 else "<1 ms"
     return f"{value:.1f} s" if value >= 9.95 else f"{value:.2f} s"
-
-
-def figure(value: float) -> str:
-    """Return a ratio with the digits that matter."""
-    if not math.isfinite(value):
-        return "∞"
-    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 1.05 else f"{value:.2f}"
 
 
 def signed_points(difference: float) -> str:
@@ -150,7 +136,7 @@ class Errors:
     def text(self) -> str:
         """How many there are, and whose; empty without any."""
         parts = [f"{self.unavailable} unavailable"] if self.unavailable else []
-        return ", ".join([*parts, f"{plural(self.broken, 'test error')}"] if self.broken else parts)
+        return ", ".join([*parts, f"{count(self.broken, 'test error')}"] if self.broken else parts)
 
     @property
     def short(self) -> str:
@@ -194,7 +180,7 @@ class Gain:
 
     ratio: float | None
     interval: tuple[float, float] | None = None
-    words: tuple[str, str] = ("cheaper", "costlier")
+    words: tuple[str, str] = ("cheaper", "the cost")
     """What above 1 is called, and below."""
 
     @property
@@ -202,8 +188,7 @@ class Gain:
         """``10× cheaper``."""
         if self.ratio is None:
             return "unknown"
-        # What would be printed as 1.0 is no difference.
-        if 0.95 < self.ratio < 1.05:
+        if is_even(self.ratio):
             return "the same"
         return f"{figure(max(self.ratio, 1.0 / self.ratio))}× {self.words[self.ratio < 1.0]}"
 
@@ -241,7 +226,7 @@ def needs_text(needs: Needs | None) -> str | None:
     """Return how many more cases a verdict takes; None when cases are not what is missing."""
     if needs is None:
         return None
-    rerun = f"rerun {plural(needs.rerun, 'error')}" if needs.rerun else ""
+    rerun = f"rerun {count(needs.rerun, 'error')}" if needs.rerun else ""
     if needs.typical is None:
         text = "more cases: none at this rate" if needs.best is not None else "no number of cases would do"
     elif needs.typical == 0 and rerun:
@@ -249,7 +234,7 @@ def needs_text(needs: Needs | None) -> str | None:
     else:
         # An estimate of thousands has no more than two digits to it.
         about = needs.typical if needs.typical < 1000 else round(needs.typical, 2 - len(str(needs.typical)))
-        text = f"needs ~{plural(about, 'more case')}"
+        text = f"needs ~{count(about, 'more case')}"
     return f"{rerun}, {text}" if rerun else text
 
 
@@ -285,11 +270,11 @@ def short_labels(criteria: Iterable[str]) -> dict[str, str]:
     depth = 1
     while pending:
         names = {criterion: "::".join(parts[-depth:]) for criterion, parts in pending.items()}
-        count = Counter(names.values())
+        sharing = Counter(names.values())
         unique = {
             criterion: name
             for criterion, name in names.items()
-            if count[name] == 1 or depth >= len(pending[criterion])
+            if sharing[name] == 1 or depth >= len(pending[criterion])
         }
         labels.update(unique)
         pending = {criterion: parts for criterion, parts in pending.items() if criterion not in unique}

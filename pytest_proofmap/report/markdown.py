@@ -12,7 +12,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pytest_proofmap.report.figures import SIGNS, WORDS, Gain, plural
+from pytest_proofmap.decide.wording import count
+from pytest_proofmap.report.figures import SIGNS, WORDS, Gain
 from pytest_proofmap.report.view import OWN_BAR, CellView, ObjectiveView, RouteView, RowView, View
 
 __all__ = [
@@ -78,7 +79,7 @@ class Section:
     def written(self, rows: int) -> str:
         """Return the part with its first rows."""
         rest = self.number - rows
-        more = [f"and {plural(rest, f'more {self.noun}')}"] if rest else []
+        more = [f"and {count(rest, f'more {self.noun}')}"] if rest else []
         text = "\n\n".join(["\n".join([*self.head, *self.rows[:rows]]), *more, *self.tail])
         if self.folded:
             return f"<details><summary>{self.title}</summary>\n\n{text}\n\n</details>"
@@ -87,10 +88,10 @@ class Section:
     def rows_within(self, room: int) -> int:
         """Return how many rows there is room for."""
         room -= _size([self.written(0)])
-        for count, row in enumerate(self.rows):
+        for number, row in enumerate(self.rows):
             room -= len(row.encode()) + 1
             if room < 0:
-                return count
+                return number
         return len(self.rows)
 
 
@@ -132,7 +133,7 @@ def _fit(parts: Sequence[Section], room: int) -> tuple[list[str], list[str]]:
             written.append(part.written(rows))
             room -= _size(written[-1:])
         if rows < len(part.rows):
-            truncated.append(plural(part.number - rows, f"more {part.noun}" if rows else part.noun))
+            truncated.append(count(part.number - rows, f"more {part.noun}" if rows else part.noun))
     return written, truncated
 
 
@@ -233,7 +234,7 @@ def _notes(view: View) -> Section:
     rows = [prose(clip(text, REASON_LIMIT)) for text, _ in view.baseline_failures()]
     for outage in view.unavailable:
         message, times = outage.reasons[0]
-        more = f" and {plural(len(outage.reasons) - 1, 'other reason')}" if len(outage.reasons) > 1 else ""
+        more = f" and {count(len(outage.reasons) - 1, 'other reason')}" if len(outage.reasons) > 1 else ""
         rows.append(f"{_reason(outage.text)}: {times:,}× {code(clip(message, MESSAGE_LIMIT))}{more}")
     for warning, routes in view.route_warnings().items():
         named = ", ".join(map(_name, routes[:_ROUTES_SHOWN]))
@@ -258,7 +259,7 @@ def _regressions(view: View) -> Section:
         for case in cases[:CASES_SHOWN]
     ]
     return Section(
-        f"Regressions: {plural(len(cases), 'case')} that the baseline passes",
+        f"Regressions: {count(len(cases), 'case')} that the baseline passes",
         rows,
         "regression",
         _table("runtime", "case", *(["what the test says"] if has_messages else [])),
@@ -280,7 +281,7 @@ def _missing(view: View) -> Section:
         for cell in view.missing
     ]
     return Section(
-        f"Evidence that is missing: {plural(len(rows), 'open verdict')}",
+        f"Evidence that is missing: {count(len(rows), 'open verdict')}",
         rows,
         "open verdict",
         _table("criterion", "challenger", "what would settle it", "why"),

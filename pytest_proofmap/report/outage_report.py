@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pytest_proofmap.decide.whatif import ChainEntry, Outage, PriceEffect, Survivors
-from pytest_proofmap.decide.wording import percent
-from pytest_proofmap.report.figures import SIGNS, WORDS, money, plural, signed_points
+from pytest_proofmap.decide.wording import count, percent
+from pytest_proofmap.report.figures import SIGNS, WORDS, money, signed_points
 from pytest_proofmap.report.page import Page, fitted_table
 
 __all__ = ["lost_line", "outage_lines", "outage_table", "price_lines"]
@@ -67,7 +67,7 @@ def outage_lines(outage: Outage, page: Page, *, everything: bool) -> list[str]:
             lines += page.wrap(f"{_name(route)}: untouched, {_then(route.chain)}", "    ", "      ")
         return lines
     parts = [
-        f"{plural(len(routes), 'route')} {what}"
+        f"{count(len(routes), 'route')} {what}"
         for routes, what in ((thinner, "with fewer fallbacks"), (untouched, "untouched"))
         if routes
     ]
@@ -81,13 +81,13 @@ def lost_line(outages: Iterable[Outage], *, everything: bool) -> str | None:
         return None
     shown = list(lost) if everything else list(lost)[:_SHOWN]
     more = f" and {len(lost) - len(shown)} more" if len(lost) > len(shown) else ""
-    return f"{plural(len(lost), 'route')} would be left with nothing: {', '.join(shown)}{more}"
+    return f"{count(len(lost), 'route')} would be left with nothing: {', '.join(shown)}{more}"
 
 
 def price_lines(effects: Sequence[PriceEffect], page: Page, *, everything: bool) -> list[str]:
     """Return which routes other prices move, and what their primaries then cost."""
     moved = [effect for effect in effects if effect.is_moved]
-    title = f"At these prices {len(moved)} of {plural(len(effects), 'route')} would change"
+    title = f"At these prices {len(moved)} of {count(len(effects), 'route')} would change"
     lines = [page.paint(line, "bold") for line in page.wrap(title)]
     for effect in moved:
         text = (
@@ -109,7 +109,7 @@ def _some(entries: Sequence[list[str]], page: Page, everything: bool) -> list[st
 
 
 def _more(number: int, page: Page) -> list[str]:
-    return page.wrap(f"and {plural(number, 'more route')} (-v shows them)", "    ", "      ") if number > 0 else []
+    return page.wrap(f"and {count(number, 'more route')} (-v shows them)", "    ", "      ") if number > 0 else []
 
 
 def _nothing(route: Survivors, page: Page) -> list[str]:

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import Status
 from pytest_proofmap.report.costs import RuntimeFigures
-from pytest_proofmap.report.figures import SIGNS, WORDS, distance, plural
+from pytest_proofmap.report.figures import SIGNS, WORDS, distance
 from pytest_proofmap.report.nonpasses import CaseKind, NonPassCase
 from pytest_proofmap.report.page import GAP, Page, fit_labels, fitted_table, table, width_of
 from pytest_proofmap.report.view import (
@@ -314,7 +315,7 @@ def _baseline_failures(view: View, page: Page) -> list[str]:
         shown = criteria[:_CRITERIA_SHOWN]
         named = ", ".join(f"{label} {number}" for label, number in shown) if len(criteria) > 1 else shown[0][0]
         rest = len(criteria) - len(shown)
-        more = f" and {plural(rest, 'more criterion', 'more criteria')}" if rest else ""
+        more = f" and {count(rest, 'more criterion', 'more criteria')}" if rest else ""
         lines += page.wrap(f"{text}: {named}{more}", sign, "  ")
     for text in view.unusable_references():
         lines += page.wrap(text, sign, "  ")
@@ -339,7 +340,7 @@ def _failed_cases(name: str, failed: Sequence[NonPassCase], page: Page, verbosit
     if not failed:
         return []
     kinds = Counter(case.kind for case in failed)
-    lines = page.paint_all(page.wrap(f"{name} fails {plural(len(failed), 'case')}{_compared(kinds)}"), "bold")
+    lines = page.paint_all(page.wrap(f"{name} fails {count(len(failed), 'case')}{_compared(kinds)}"), "bold")
     limit = _CASES_SHOWN.get(verbosity, len(failed))
     for case in failed[:limit]:
         shown = page.shorten_middle(case.name, page.columns // 2)
@@ -371,7 +372,7 @@ def _unavailable(outage: Unavailable | None, page: Page) -> list[str]:
     for message, number in outage.reasons[:_REASONS_SHOWN]:
         lines.append(page.shorten(f"  {number:,}× {message}", page.columns))
     if len(outage.reasons) > _REASONS_SHOWN:
-        lines += page.wrap(f"and {plural(len(outage.reasons) - _REASONS_SHOWN, 'other reason')}", "  ", "  ")
+        lines += page.wrap(f"and {count(len(outage.reasons) - _REASONS_SHOWN, 'other reason')}", "  ", "  ")
     return lines
 
 
@@ -400,7 +401,7 @@ def _attribution(view: View, page: Page, *, everything: bool) -> list[str]:
     for difference in shown:
         where = difference.label + (f" {difference.slice}" if difference.slice else "")
         runtimes = f"{difference.from_runtime} → {difference.to_runtime}"
-        text = f"{where}: {difference.axis}, {runtimes}: {difference.points} in {plural(difference.pairs, 'case')}"
+        text = f"{where}: {difference.axis}, {runtimes}: {difference.points} in {count(difference.pairs, 'case')}"
         lines += page.wrap(text, "  ", "    ")
     if len(known) > len(shown):
         lines += page.wrap(f"and {len(known) - len(shown)} more (-v shows them)", "  ", "  ")
@@ -499,7 +500,7 @@ def finding_lines(view: View, page: Page) -> list[str]:
     """Return what fails the run, each with what to do about it."""
     if not view.findings:
         return []
-    title = f"This does not hold ({plural(len(view.findings), 'finding')}):"
+    title = f"This does not hold ({count(len(view.findings), 'finding')}):"
     lines = page.paint_all(page.wrap(title), "red")
     for finding in view.findings:
         lines += page.paint_all(page.wrap(finding.text, "  - ", "    "), "red")

@@ -14,7 +14,7 @@ from typing import Any
 from pytest_proofmap.decide.bars import LEAST_BASELINE_RATE, has_margin
 from pytest_proofmap.decide.recommend import NOT_OUTAGE_PROOF
 from pytest_proofmap.decide.verdict import baseline_meets_bar
-from pytest_proofmap.decide.wording import assumptions
+from pytest_proofmap.decide.wording import assumptions, count, figure
 from pytest_proofmap.evidence.models import (
     AttributedDifference,
     Cell,
@@ -43,10 +43,8 @@ from pytest_proofmap.report.figures import (
     PassRate,
     bar_text,
     distance,
-    figure,
     interval_note,
     needs_text,
-    plural,
     short_labels,
     signed_points,
 )
@@ -275,7 +273,7 @@ class Unavailable:
     @property
     def text(self) -> str:
         """What happened, in words."""
-        return f"{self.runtime} was unavailable in {plural(self.cases, 'case')} (errors, not failures)"
+        return f"{self.runtime} was unavailable in {count(self.cases, 'case')} (errors, not failures)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,9 +377,10 @@ class View:
     @property
     def headline(self) -> Headline:
         """What can move, what that saves, and what fails."""
-        count = len(self.findings)
-        sign = "✗" if count else ""
-        failing = f"; {plural(count, 'finding')} {'fails' if count == 1 else 'fail'} the run" if count else ""
+        number = len(self.findings)
+        sign = "✗" if number else ""
+        fails = "fails" if number == 1 else "fail"
+        failing = f"; {count(number, 'finding')} {fails} the run" if number else ""
         if self.run.shard:
             return Headline(sign, f"one shard of a run, nothing is decided{failing}")
         if not self.decided:
@@ -398,7 +397,7 @@ class View:
         """How many objectives can move, counted by the traffic that does."""
         decided = self.decided
         whole = sum(0 < len(objective.promoted) == len(objective.traffic) for objective in decided)
-        text = f"{whole} of {plural(len(decided), 'objective')} can move to a challenger"
+        text = f"{whole} of {count(len(decided), 'objective')} can move to a challenger"
         partial = [objective for objective in decided if 0 < len(objective.promoted) < len(objective.traffic)]
         if partial:
             promoted = sum(len(objective.promoted) for objective in partial)
@@ -447,7 +446,7 @@ class View:
                 cells = [criterion.whole.cells.get(name) for criterion in self.criteria]
                 cases = sum(cell.rate.ran for cell in cells if cell and cell.is_baseline and cell.rate)
                 number = sum(by_criterion.values())
-                text = f"the baseline {name} itself fails {number} of {plural(cases, 'case')}"
+                text = f"the baseline {name} itself fails {number} of {count(cases, 'case')}"
                 yield text, by_criterion.most_common()
 
     def unusable_references(self) -> Iterator[str]:
@@ -459,7 +458,7 @@ class View:
                 if cell.role == "baseline" and cell.slice is None and has_margin(criterion.bar) and unusable:
                     yield (
                         f"the baseline {cell.runtime} is not a usable reference on {labels[criterion.id]}: "
-                        f"{cell.passed} of {plural(cell.cases - cell.skipped, 'case')} passed"
+                        f"{cell.passed} of {count(cell.cases - cell.skipped, 'case')} passed"
                     )
 
     def route_warnings(self, *, everything: bool = True) -> dict[str, list[str]]:
@@ -681,7 +680,7 @@ def _rescues(route: Recommendation) -> str | None:
     if not failures:
         return None
     rescued = ", ".join(f"{fallback.runtime} passes {fallback.rescued}" for fallback in route.fallbacks)
-    text = f"on its {plural(failures, 'miss', 'misses')} {rescued}"
+    text = f"on its {count(failures, 'miss', 'misses')} {rescued}"
     if route.joint_pass_rate is not None:
         # Never 100 for less.
         text += f"; together {int(route.joint_pass_rate * 1000 + 1e-9) / 10:g} %"
@@ -706,7 +705,7 @@ def _skipped(criteria: Iterable[Criterion], labels: Mapping[str, str], excluded:
         }
         if not any(skipped > 0 for skipped in counts.values()):
             continue
-        text = f"{labels[criterion.id]}: of {plural(max(cell.cases for cell in cells), 'case')}"
+        text = f"{labels[criterion.id]}: of {count(max(cell.cases for cell in cells), 'case')}"
         numbers = set(counts.values())
         if len(numbers) > 1:
             named = ", ".join(f"{number:,} on {name}" for name, number in counts.items() if number > 0)
@@ -732,7 +731,7 @@ def _sampling(criteria: Iterable[Criterion], excluded: Collection[str]) -> str |
     total = sum(samples * cell.cases for samples, cell in cells)
     spared = total - sum(samples * cell.asked for samples, cell in cells)
     text = (
-        f"adaptive sampling (seed {seeds}): {spared:,} of {plural(total, 'sample')} of challengers were not needed"
+        f"adaptive sampling (seed {seeds}): {spared:,} of {count(total, 'sample')} of challengers were not needed"
     )
     if not all(rule.early for _, rule in rules):
         text += "; where tests ran in no known order nobody qualified early"

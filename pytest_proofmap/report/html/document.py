@@ -16,9 +16,10 @@ import jinja2
 from markupsafe import Markup, escape
 
 from pytest_proofmap.decide.economics import CASES_FOR_P95
+from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import Evidence, Price, PromptVariant, Status
 from pytest_proofmap.report.difference import Compared, evidence_notes, sections, summary_of
-from pytest_proofmap.report.figures import SIGNS, WORDS, plural
+from pytest_proofmap.report.figures import SIGNS, WORDS
 from pytest_proofmap.report.html.cases import EmbeddedCases, embed_cases, shortened, to_json
 from pytest_proofmap.report.view import CellView, View
 from pytest_proofmap.text import visible
@@ -217,7 +218,7 @@ def _notices(view: View, compared: Compared | None) -> list[str]:
 def _truncated(cases: EmbeddedCases) -> str:
     if not cases.truncated:
         return ""
-    what = f"Prompts and answers of {plural(cases.truncated, 'case')}"
+    what = f"Prompts and answers of {count(cases.truncated, 'case')}"
     if cases.passing_truncated == cases.truncated:
         what += ", which every runtime passes,"
     return f"{what} are left out to keep this page below {LIMIT_BYTES // 1_000_000} MB. The artifact has them."
@@ -279,8 +280,8 @@ def _provenance(evidence: Evidence, view: View, artifact_sha256: str | None) -> 
     yield "Evidence", "complete" if view.incomplete is None else f"incomplete: {view.incomplete}"
     if artifact_sha256 is not None:
         yield "SHA-256 of the artifact", artifact_sha256
-    criteria = plural(len(evidence.criteria), "criterion", "criteria")
-    yield "Observed", f"{plural(len(evidence.samples), 'sample')} of {criteria}"
+    criteria = count(len(evidence.criteria), "criterion", "criteria")
+    yield "Observed", f"{count(len(evidence.samples), 'sample')} of {criteria}"
 
 
 def _price(price: Price | None) -> str:
