@@ -46,6 +46,7 @@ from pytest_proofmap.plugin.session import QualificationSession
 from pytest_proofmap.prefetch.plan import PLAN
 from pytest_proofmap.prompts.library import PromptLibrary
 from pytest_proofmap.report.result import Finding, findings_of, not_kept
+from pytest_proofmap.report.view import View
 
 __all__ = ["INTERRUPTED", "RESULT", "RunResult", "finish"]
 
@@ -75,6 +76,8 @@ class RunResult:
     """Where the evidence was written; None when it could not be."""
     history: LookBook | None = None
     """What looks have seen, to be kept once the evidence is written."""
+    view: View | None = None
+    """The figures that its reports show; None until the first of them asks."""
 
 
 RESULT = pytest.StashKey[RunResult]()

@@ -32,24 +32,24 @@ __all__ = ["estimated_in", "next_steps", "run_again", "view_of_run", "write_repo
 
 
 def view_of_run(result: RunResult) -> View:
-    """Return the view of a run that just ended."""
-    recorder = result.recorder
-    rows = recorder.observations
-    # What could not be written cannot be read again either.
-    samples = recorder.samples() if recorder.failure is None else ()
-    return view_of(
-        Result(
-            run=result.run,
-            totals=result.totals,
-            criteria=result.criteria,
-            objectives=result.objectives,
-            observations=rows,
-            nonpasses=recorder.nonpasses,
-            estimated=estimated_in(samples, {row.runtime for row in rows}),
-            warnings=result.warnings,
-            findings=result.findings,
+    """Return the view of a run that just ended, with the findings and warnings that it has by now."""
+    if result.view is None:
+        recorder = result.recorder
+        rows = recorder.observations
+        # What could not be written cannot be read again either.
+        samples = recorder.samples() if recorder.failure is None else ()
+        result.view = view_of(
+            Result(
+                run=result.run,
+                totals=result.totals,
+                criteria=result.criteria,
+                objectives=result.objectives,
+                observations=rows,
+                nonpasses=recorder.nonpasses,
+                estimated=estimated_in(samples, {row.runtime for row in rows}),
+            )
         )
-    )
+    return replace(result.view, warnings=tuple(result.warnings), findings=tuple(result.findings))
 
 
 def estimated_in(samples: Iterable[str], runtimes: set[str]) -> frozenset[str]:

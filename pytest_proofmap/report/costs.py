@@ -10,7 +10,6 @@ from typing import Any
 
 from pytest_proofmap.decide.economics import CASES_FOR_P95, cost_per_1k_usd, latency_figures, order_statistic
 from pytest_proofmap.decide.observation import Observation
-from pytest_proofmap.decide.stats.binomial import clopper_pearson
 from pytest_proofmap.decide.tally import answered_latencies
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import Criterion, Objective, Totals
@@ -266,11 +265,7 @@ def _pooled_rates(criteria: Iterable[Criterion]) -> dict[str, PassRate]:
             if cell.slice is None:
                 passed, ran = counts.get(cell.runtime, (0, 0))
                 counts[cell.runtime] = (passed + cell.passed, ran + cell.cases - cell.skipped)
-    return {
-        name: PassRate(passed, ran, passed / ran, clopper_pearson(passed, ran, confidence))
-        for name, (passed, ran) in counts.items()
-        if ran
-    }
+    return {name: PassRate.of(passed, ran, confidence) for name, (passed, ran) in counts.items() if ran}
 
 
 def _distribution(values: list[float], latency: Delay) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_proofmap.decide.economics import LatencyFigures
+from pytest_proofmap.decide.stats.binomial import clopper_pearson
 from pytest_proofmap.decide.wording import count, figure, is_even, percent, points
 from pytest_proofmap.evidence.models import Bar, Cell, Needs, Status
 
@@ -92,6 +93,11 @@ class PassRate:
     What a verdict's reason says of the pass rate is another statement: a bound on the one side that its test looks
     at.
     """
+
+    @classmethod
+    def of(cls, passed: int, ran: int, confidence: float, interval: tuple[float, float] | None = None) -> PassRate:
+        """Return the rate of some cases; where the evidence has no interval of it, at a bar's confidence."""
+        return cls(passed, ran, passed / ran, interval or clopper_pearson(passed, ran, confidence or 0.95))
 
     @property
     def counts(self) -> str:

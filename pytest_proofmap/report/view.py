@@ -578,7 +578,7 @@ def _cell(criterion: Criterion, label: str, cell: Cell) -> CellView:
         status=cell.status,
         sign=sign,
         word=word,
-        rate=PassRate(cell.passed, ran, cell.passed / ran, cell.interval) if ran and cell.interval else None,
+        rate=PassRate.of(cell.passed, ran, criterion.bar.confidence, cell.interval) if ran else None,
         errors=Errors.of(cell),
         regressions=cell.regressions or 0,
         improvements=cell.improvements or 0,
