@@ -1,5 +1,8 @@
 """A chat-completions server on loopback that costs as little processor time as it can.
 
+Beside the tests' ``fake_provider`` because of that: where the clients are measured that share its cores, one that
+reads JSON and keeps a ledger would be most of what is measured.
+
 ``python benchmarks/wire_server.py --latency 0.2`` prints its address and serves until standard input ends;
 then it prints how many requests it answered and how many it held at once.
 """

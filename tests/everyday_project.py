@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_provider import ReceivedRequest
 from small_project import SmallProject
 
 __all__ = ["PLAIN_SUMMARY", "REQUESTS", "SKIPPED_SUMMARY", "EverydayProject", "answer", "decisions", "needs"]
@@ -178,9 +179,9 @@ def decisions(facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def answer(body: dict[str, Any]) -> str:
-    """Answer the body of a request as the recordings do."""
-    return ANSWERS[body["model"]][body["messages"][-1]["content"]]
+def answer(request: ReceivedRequest) -> str:
+    """Answer a request as the recordings do."""
+    return ANSWERS[request.model][request.prompt]
 
 
 def needs(name: str) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from layout import environment, pytest_command, table
 
-from faulty_provider import CHARGED, FAULTS, HARMLESS, FaultyProvider, InjectedFault, Key, Ledger, chance  # isort: skip
+from fake_provider import CAMPAIGN, CHARGED, HARMLESS, FakeProvider, Fault, Key, Ledger, Script, chance  # isort: skip
 from pytest_proofmap.calls.cache.disk import DiskStore  # isort: skip
 
 __all__ = ["Figures", "campaign"]
@@ -119,7 +119,7 @@ class Campaign:
 
     folder: Path
     cases: int
-    faults: tuple[InjectedFault, ...]
+    faults: tuple[Fault, ...]
     rates: tuple[int, ...]
     seed: int
     figures: dict[tuple[str, int], Figures] = field(default_factory=dict)
@@ -129,14 +129,15 @@ class Campaign:
 
     def run(self) -> None:
         """Run without faults, with them, and without them again, and compare."""
-        with FaultyProvider(lambda *_: None, self._text, latency_s=0.002) as provider:
+        script = Script(text=lambda request: self._text(*request.key), latency_s=0.002)
+        with FakeProvider(default=script, keep_requests=False) as provider:
             self._write(provider.url)
             calm = self._pytest("calm")
-            provider.change(self._plan)
+            provider.follow(self._plan)
             faulty = self._pytest("faulty")
             ledger = provider.ledger
             answers = dict(self._kept("faulty"))
-            provider.change(lambda *_: None)
+            provider.follow(None)
             after = self._pytest("faulty", "after")
             self._compare(calm, faulty, after, ledger, provider.ledger, answers)
 
@@ -184,7 +185,7 @@ class Campaign:
         if warnings:
             raise RuntimeError(f"the cache warns: {warnings}")
 
-    def _plan(self, model: str, prompt: str, attempt: int) -> InjectedFault | None:
+    def _plan(self, model: str, prompt: str, attempt: int) -> Fault | None:
         if model == "today":
             return None
         _, rate, fault = model.split("-", 2)
@@ -310,7 +311,7 @@ def right(prompt: str) -> str:
 def campaign(cases: int, seed: int = 1) -> int:
     """Run the campaign, print its table, and return how many promises were broken."""
     with tempfile.TemporaryDirectory(prefix="proofmap-faults-") as name:
-        each = Campaign(Path(name), cases, FAULTS, RATES, seed)
+        each = Campaign(Path(name), cases, CAMPAIGN, RATES, seed)
         each.run()
     titles = ["fault", "rate", "calls", "attempts", "injected", "lost", "paid twice", "wrong"]
     titles += [
@@ -344,7 +345,7 @@ def _row(fault: str, rate: str, figures: Any) -> list[object]:
 
 
 def _order(fault: str, rate: int) -> tuple[int, int]:
-    return (FAULTS.index(fault) if fault in FAULTS else -1, rate)  # type: ignore[arg-type]  # the name was one
+    return (CAMPAIGN.index(fault) if fault in CAMPAIGN else -1, rate)  # type: ignore[arg-type]  # the name was one
 
 
 def _described(fault: str) -> str:

@@ -18,7 +18,7 @@ from layout import environment, pytest_command, table
 from processes import descendants, end, wait_until_gone
 
 from disk_faults import build, faults  # isort: skip
-from faulty_provider import FaultyProvider, Key, Ledger  # isort: skip
+from fake_provider import FakeProvider, Key, Ledger, echoing  # isort: skip
 from pytest_proofmap.cli.inputs import last_run
 
 from pytest_proofmap.lock.file import read_lock  # isort: skip
@@ -183,7 +183,7 @@ class Project:
 class Campaign:
     """Trials, each a killed run and a rerun."""
 
-    def __init__(self, folder: Path, provider: FaultyProvider) -> None:
+    def __init__(self, folder: Path, provider: FakeProvider) -> None:
         self.figures: dict[str, Figures] = {}
         self.broken: list[str] = []
         self._folder = folder
@@ -193,7 +193,7 @@ class Campaign:
     def project(self, calls: int, *, own_client: bool = False) -> Project:
         """Return a fresh project and a fresh ledger."""
         self._number += 1
-        self._provider.change(lambda *_: None)
+        self._provider.follow(None)
         return Project(self._folder / f"trial-{self._number}", calls, self._provider.url, own_client)
 
     @property
@@ -395,7 +395,7 @@ def campaign(trials: int = 100, calls: int = 2000, seed: int = 1) -> int:
     rng = random.Random(seed)
     with (
         tempfile.TemporaryDirectory(prefix="proofmap-kills-") as name,
-        FaultyProvider(lambda *_: None, lambda _, prompt: f"answer to {prompt}", latency_s=LATENCY_S) as provider,
+        echoing(LATENCY_S) as provider,
     ):
         folder = Path(name)
         each = Campaign(folder, provider)

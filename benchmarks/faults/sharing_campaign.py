@@ -18,7 +18,7 @@ from layout import environment, pytest_command, table
 from processes import descendants, end
 
 from disk_faults import build, faults  # isort: skip
-from faulty_provider import FaultyProvider, Key, Ledger  # isort: skip
+from fake_provider import FakeProvider, Key, Ledger, echoing  # isort: skip
 from pytest_proofmap.cli.inputs import last_run
 
 from pytest_proofmap.evidence.artifact import read_evidence  # isort: skip
@@ -63,7 +63,7 @@ class Shared:
 
 
 def share(
-    folder: Path, provider: FaultyProvider, calls: int, *, kill: bool = False, processes: int = PROCESSES
+    folder: Path, provider: FakeProvider, calls: int, *, kill: bool = False, processes: int = PROCESSES
 ) -> Shared:
     """Start processes on one cold cache at once, and count who asked what.
 
@@ -74,7 +74,7 @@ def share(
         kill: Kill half of the processes with their services while they run.
         processes: How many.
     """
-    provider.change(lambda *_: None)
+    provider.follow(None)
     project = Project(folder, calls, provider.url)
     started = time.monotonic()
     runs = [_start(project, number) for number in range(processes)]
@@ -120,7 +120,7 @@ def _start(project: Project, number: int) -> Run:
     return Run(process, output)
 
 
-def _kill_half(runs: list[Run], provider: FaultyProvider, calls: int) -> list[Run]:
+def _kill_half(runs: list[Run], provider: FakeProvider, calls: int) -> list[Run]:
     """Kill every second run, one after another, as answers come in."""
     killed = runs[::2]
     until = time.monotonic() + TIMEOUT_S
@@ -183,12 +183,12 @@ def _limit_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM_BYTES, ROOM_BYTES))
 
 
-def try_place(folder: Path, provider: FaultyProvider, place: Place, calls: int, *, warm: bool = False) -> Placed:
+def try_place(folder: Path, provider: FakeProvider, place: Place, calls: int, *, warm: bool = False) -> Placed:
     """Run in a place, on a cold cache or on one that has every answer."""
     project = Project(folder, calls, provider.url)
     if warm:
         project.start().wait(TIMEOUT_S)
-    provider.change(lambda *_: None)
+    provider.follow(None)
     return _try(project, provider.ledger, place, ", warm" if warm else "")
 
 
@@ -243,7 +243,7 @@ def campaign(calls: int = 2000) -> int:
     """Run the campaign, print its tables, and return how many promises were broken."""
     with (
         tempfile.TemporaryDirectory(prefix="proofmap-sharing-") as name,
-        FaultyProvider(lambda *_: None, lambda _, prompt: f"answer to {prompt}", latency_s=0.05) as provider,
+        echoing(0.05) as provider,
     ):
         folder = Path(name)
         shared = [share(folder / "all", provider, calls), share(folder / "half", provider, calls, kill=True)]
@@ -267,14 +267,14 @@ def _figures(of: Shared | Placed) -> list[object]:
     return values
 
 
-def _bad_places(folder: Path, provider: FaultyProvider) -> Iterator[Placed]:
+def _bad_places(folder: Path, provider: FakeProvider) -> Iterator[Placed]:
     for number, place in enumerate(places(build(folder))):
         yield try_place(folder / f"cold-{number}", provider, place, 800)
         if not place.needs_calls:
             yield try_place(folder / f"warm-{number}", provider, place, 400, warm=True)
 
 
-def _mounted_places(folder: Path, provider: FaultyProvider) -> Iterator[Placed]:
+def _mounted_places(folder: Path, provider: FakeProvider) -> Iterator[Placed]:
     for name, options, remount in (
         ("disk of 1 MiB", "size=1m", None),
         ("read-only disk", "size=8m", "remount,ro"),
@@ -288,5 +288,5 @@ def _mounted_places(folder: Path, provider: FaultyProvider) -> Iterator[Placed]:
                 continue
             if remount:
                 subprocess.run(["mount", "-o", remount, str(cache)], check=True)
-            provider.change(lambda *_: None)
+            provider.follow(None)
             yield _try(project, provider.ledger, Place(name, {}))

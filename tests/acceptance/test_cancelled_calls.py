@@ -83,20 +83,13 @@ def test_{name}(runtime, case):
 """
 
 
-def echo(body: dict[str, object]) -> str:
-    """Answer with the prompt."""
-    messages = body["messages"]
-    assert isinstance(messages, list)
-    return str(messages[-1]["content"])
-
-
 @pytest.mark.parametrize("prefetch", [(), ("--proofmap-concurrency=0",)], ids=["prefetch", "one-at-a-time"])
 def test_a_cancelled_wait_ends_no_call(
     project: SmallProject, fake_provider: FakeProvider, prefetch: tuple[str, ...]
 ) -> None:
     """The run goes on, each request is sent once, and a sample has the calls whose answers it got."""
     for model in ("gpt", "mini"):
-        fake_provider.script(model, text=echo, latency_s=0.3)
+        fake_provider.script(model, text=lambda request: request.prompt, latency_s=0.3)
     project.configure(CONFIGURATION)
     for name, body in BODIES.items():
         project.write(f"test_{name}.py", TEST.format(body=body, name=name))

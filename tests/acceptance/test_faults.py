@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import campaigns
-from faulty_provider import InjectedFault
+from fake_provider import Fault
 
 CASES = 14
 """As many as it takes to qualify when every case passes."""
 
 
-FAULTS: tuple[InjectedFault, ...] = ("server_error", "reset", "cut_chunks", "error_object", "wrong_type", "late")
+FAULTS: tuple[Fault, ...] = ("server_error", "reset", "cut_chunks", "error_object", "wrong_type", "late")
 
 
 def test_faults_change_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import campaigns
 import pytest
 from disk_faults import build
-from faulty_provider import FaultyProvider
+from fake_provider import echoing
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def library(tmp_path: Path) -> Path:
 @pytest.fixture
 def kills(tmp_path: Path) -> Iterator[Any]:
     """A campaign of kills that has killed nothing yet."""
-    with FaultyProvider(lambda *_: None, lambda _, prompt: f"answer to {prompt}", latency_s=0.01) as provider:
+    with echoing(0.01) as provider:
         yield campaigns.load("kill_campaign").Campaign(tmp_path, provider)
 
 

@@ -115,7 +115,7 @@ def test_a_key_that_a_fixture_sets_is_not_missed(project: SmallProject, provider
     """A cold run calls with the key that a fixture of the project sets, wherever that is defined."""
     project.configure(ASKS_DESK.replace("URL", provider.url))
     for model in ("desk", "shop"):
-        provider.script(model, text=lambda body: str(body["messages"][-1]["content"]))
+        provider.script(model, text=lambda request: request.prompt)
     project.write("test_a.py", THREE_CASES)
     said = told(project.run())
     assert "api_key is os.environ/DESK_KEY, and the environment variable DESK_KEY is not set" in said
@@ -139,7 +139,7 @@ def test_a_fixture_that_reads_an_env_file_sets_any_variable(
     monkeypatch.setenv("DESK_KEY", "")
     project.configure(ASKS_DESK.replace("URL", provider.url))
     for model in ("desk", "shop"):
-        provider.script(model, text=lambda body: str(body["messages"][-1]["content"]))
+        provider.script(model, text=lambda request: request.prompt)
     project.write("test_a.py", THREE_CASES)
     project.write(".env", "DESK_KEY=k-2\n")
     project.write(

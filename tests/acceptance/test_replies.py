@@ -261,7 +261,7 @@ FAULTS = {
     "unauthorized": "error",
     "not_found": "error",
     "bad_request": "error",
-    "silence": "error",
+    "hang": "error",
     "content_policy": "failed",
     "context_window": "failed",
 }
@@ -279,7 +279,7 @@ def test_answers_of_a_live_server(project: SmallProject, fake_provider: FakeProv
         "good", text="hello", usage={"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
     )
     for name in FAULTS:
-        fake_provider.script(name, always=name)  # type: ignore[arg-type]  # the names are the faults
+        fake_provider.script(name, always=name)
     project.write(
         "test_answers.py",
         HEAD

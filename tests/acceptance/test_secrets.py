@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from everything_kept import find_in_files, find_in_text
+from fake_provider import FakeProvider, ReceivedRequest, Script
 from small_project import SmallProject
-from telltale_provider import TelltaleProvider
 
 from pytest_proofmap.cli import main
 
@@ -150,11 +150,37 @@ COMMANDS = [
 
 
 @pytest.fixture
-def provider() -> Iterator[TelltaleProvider]:
+def provider() -> Iterator[FakeProvider]:
     """A server that repeats every header, and whatever it was told."""
-    known = " ".join((*SECRETS.values(), DECLARED, IN_THE_ADDRESS))
-    with TelltaleProvider(known, RUMOUR) as running:
+    with FakeProvider(default=Script(reply=telltale, retry_after="0")) as running:
         yield running
+
+
+def telltale(request: ReceivedRequest) -> tuple[int, object]:
+    """Repeat to the caller whatever it must not hear again.
+
+    A model called ``status-NNN`` is answered with that status and an error that repeats path and headers; any
+    other model with a completion whose text and tool call repeat them, after the word ``ok``.
+    """
+    known = " ".join((*SECRETS.values(), DECLARED, IN_THE_ADDRESS))
+    said = f"{known} {request.path} {json.dumps(request.headers)}"
+    if request.model.startswith("status-"):
+        error = {"message": f"refused: {RUMOUR} {said}", "type": "invalid_request_error", "code": None}
+        return int(request.model.partition("-")[2]), {"error": error}
+    tool_call = {"name": "look_up", "arguments": json.dumps({"said": said})}
+    message = {
+        "role": "assistant",
+        "content": f"ok {said}",
+        "tool_calls": [{"id": "call-1", "type": "function", "function": tool_call}],
+    }
+    return 200, {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1700000000,
+        "model": request.model,
+        "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+    }
 
 
 @pytest.fixture
@@ -176,13 +202,13 @@ def secretive(project: SmallProject) -> SmallProject:
     return project
 
 
-def environment(project: SmallProject, provider: TelltaleProvider) -> dict[str, str]:
+def environment(project: SmallProject, provider: FakeProvider) -> dict[str, str]:
     """Return the variables of a run: secrets, addresses with and without credentials, and a scanned TMPDIR."""
     return {
         **SECRETS,
-        "BASE": f"http://{provider.address}/v1",
-        "SIGNED": f"http://{provider.address}/v1?key={IN_THE_ADDRESS}",
-        "NAMED": f"http://user:{IN_THE_ADDRESS}@{provider.address}/v1",
+        "BASE": provider.url,
+        "SIGNED": f"{provider.url}?key={IN_THE_ADDRESS}",
+        "NAMED": provider.url.replace("http://", f"http://user:{IN_THE_ADDRESS}@"),
         "TMPDIR": str(project.folder / "tmp"),
     }
 
@@ -207,7 +233,7 @@ def assert_clean(project: SmallProject, shown: str, what: list[str], needles: tu
 
 
 def test_no_secret_after_any_command(
-    secretive: SmallProject, provider: TelltaleProvider, monkeypatch: pytest.MonkeyPatch
+    secretive: SmallProject, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever was run, no file below the project and no output holds a secret, and the server got them all."""
     variables = environment(secretive, provider)
@@ -215,7 +241,7 @@ def test_no_secret_after_any_command(
         result = secretive.run_apart(*arguments, proofmap=True, **variables)
         assert result.ret in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), str(result.stdout)
         assert_clean(secretive, str(result.stdout) + str(result.stderr), arguments)
-    heard = json.dumps(provider.heard)
+    heard = json.dumps([request.headers for request in provider.requests])
     for sent in (SECRETS["LOGIN"], SECRETS["TEAM_HEADER"], SECRETS["OPENAI_API_KEY"], GIVEN_IN_A_TEST):
         assert sent in heard
     monkeypatch.chdir(secretive.folder)
@@ -228,7 +254,7 @@ def test_no_secret_after_any_command(
         assert_clean(secretive, done.output, command)
 
 
-def test_what_was_taken_out_left_a_trace(secretive: SmallProject, provider: TelltaleProvider) -> None:
+def test_what_was_taken_out_left_a_trace(secretive: SmallProject, provider: FakeProvider) -> None:
     """Messages and answers say that something was there, and a refused request names the variable."""
     secretive.run_apart(proofmap=True, **environment(secretive, provider))
     served = secretive.sample("a", "mini").calls[0]
@@ -248,7 +274,7 @@ def test_what_was_taken_out_left_a_trace(secretive: SmallProject, provider: Tell
     assert messages["test_skip", "mini"] == "not with [redacted]"
 
 
-def test_a_replay_says_what_the_live_run_said(secretive: SmallProject, provider: TelltaleProvider) -> None:
+def test_a_replay_says_what_the_live_run_said(secretive: SmallProject, provider: FakeProvider) -> None:
     """What was taken out of an answer is gone before the test sees it, so that outcomes do not change later."""
     (secretive.folder / "test_refused.py").unlink()
     variables = environment(secretive, provider)

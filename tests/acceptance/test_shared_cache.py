@@ -9,19 +9,19 @@ from pathlib import Path
 import campaigns
 import pytest
 from disk_faults import build
-from faulty_provider import FaultyProvider
+from fake_provider import FakeProvider, echoing
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the campaign needs Linux")
 
 
 @pytest.fixture
-def provider() -> Iterator[FaultyProvider]:
+def provider() -> Iterator[FakeProvider]:
     """A provider that answers everything and counts."""
-    with FaultyProvider(lambda *_: None, lambda _, prompt: f"answer to {prompt}", latency_s=0.05) as provider:
+    with echoing(0.05) as provider:
         yield provider
 
 
-def test_a_request_of_several_processes_is_paid_once(tmp_path: Path, provider: FaultyProvider) -> None:
+def test_a_request_of_several_processes_is_paid_once(tmp_path: Path, provider: FakeProvider) -> None:
     """Processes that start on a cold cache at once share the work: none asks what another is asking."""
     shared = campaigns.load("sharing_campaign").share(tmp_path / "project", provider, 80, processes=3)
     assert shared.broken() == 0
@@ -31,7 +31,7 @@ def test_a_request_of_several_processes_is_paid_once(tmp_path: Path, provider: F
 @pytest.mark.parametrize(
     "name", ["every lock fails with ENOLCK", "every lock fails with EACCES", "no shared memory"]
 )
-def test_a_folder_without_locks_is_refused_at_once(tmp_path: Path, provider: FaultyProvider, name: str) -> None:
+def test_a_folder_without_locks_is_refused_at_once(tmp_path: Path, provider: FakeProvider, name: str) -> None:
     """Where SQLite cannot work no call is made, and the message says what to do."""
     library = build(tmp_path)
     if library is None:
@@ -44,7 +44,7 @@ def test_a_folder_without_locks_is_refused_at_once(tmp_path: Path, provider: Fau
     assert "cache_dir" in placed.told
 
 
-def test_what_a_full_disk_cannot_keep_is_in_the_evidence(tmp_path: Path, provider: FaultyProvider) -> None:
+def test_what_a_full_disk_cannot_keep_is_in_the_evidence(tmp_path: Path, provider: FakeProvider) -> None:
     """What was under way when the disk of the cache was full counts in the run that paid for it."""
     library = build(tmp_path)
     if library is None:
@@ -57,7 +57,7 @@ def test_what_a_full_disk_cannot_keep_is_in_the_evidence(tmp_path: Path, provide
     assert placed.lost == 0
 
 
-def test_a_full_disk_is_told(tmp_path: Path, provider: FaultyProvider) -> None:
+def test_a_full_disk_is_told(tmp_path: Path, provider: FakeProvider) -> None:
     """When no more can be written, the run stops asking, fails, says why and loses only what was under way."""
     sharing = campaigns.load("sharing_campaign")
     place = next(each for each in sharing.places(None) if each.name == "files end at 256 KiB")

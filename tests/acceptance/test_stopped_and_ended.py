@@ -123,7 +123,7 @@ def test_a_stopped_run_is_named_and_waited_for_within_a_bound(
         "import pytest\n@pytest.mark.qualify\ndef test_one(runtime):\n    assert runtime.complete('hi').text\n",
     )
     for model in ("gpt", "mini"):
-        fake_provider.script(model, faults=["silence"])
+        fake_provider.script(model, faults=["hang"])
     first = project.start(BASE=fake_provider.url)
     wait_for(lambda: len(fake_provider.requests) >= 2)
     service = service_of(first.pid)

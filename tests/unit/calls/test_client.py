@@ -38,10 +38,10 @@ FAULTS: tuple[Fault, ...] = (
     "half_json",
     "no_choices",
     "reset",
-    "silence",
-    "ok_error",
-    "ok_error_500",
-    "ok_error_429",
+    "hang",
+    "error_object",
+    "error_object_500",
+    "error_object_429",
     "too_long",
 )
 
@@ -166,7 +166,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         calls |= {name: call(name, url) for name in ("served", "no-usage", "tool", "cut", "odd_delay")}
         calls["redirected"] = call("redirected", url, transport={"extra_headers": {"X-Api-Key": KEY}})
         for name, (status, body, _) in (REFUSED | NOT_REFUSED).items():
-            provider.script(name, error=(status, body))
+            provider.script(name, reply=(status, body))
             calls[name] = call(name, url)
         calls["params"] = call(
             "params",
@@ -212,10 +212,10 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         ("no_choices", "InvalidResponseError", None, True),
         ("reset", "APIConnectionError", None, True),
         ("dead", "APIConnectionError", None, True),
-        ("silence", "Timeout", None, True),
-        ("ok_error", "APIError", None, True),
-        ("ok_error_500", "InternalServerError", 500, True),
-        ("ok_error_429", "RateLimitError", 429, True),
+        ("hang", "Timeout", None, True),
+        ("error_object", "APIError", None, True),
+        ("error_object_500", "InternalServerError", 500, True),
+        ("error_object_429", "RateLimitError", 429, True),
         ("too_long", "ResponseTooLargeError", None, False),
         ("odd_delay", "ServiceUnavailableError", 503, True),
         ("redirected", "RedirectError", 307, False),
@@ -243,8 +243,8 @@ def test_one_attempt_is_one_request(made: Made, fault: Fault) -> None:
 def test_only_what_may_be_charged_is_doubtful(made: Made) -> None:
     """An attempt may have been charged when an answer was begun or none can be known of, and not otherwise."""
     doubtful = {name for name in made.results if made.results[name].get("error", {}).get("maybe_paid")}
-    within_success = {"html", "half_json", "no_choices", "ok_error", "ok_error_500", "too_long"}
-    assert doubtful == {*within_success, "reset", "silence"}
+    within_success = {"html", "half_json", "no_choices", "error_object", "error_object_500", "too_long"}
+    assert doubtful == {*within_success, "reset", "hang"}
 
 
 def test_retry_after(made: Made) -> None:
@@ -257,7 +257,7 @@ def test_retry_after(made: Made) -> None:
 def test_messages_are_the_providers_own(made: Made) -> None:
     """A message is what the provider said, without LiteLLM's wrapping."""
     assert made.error("rate_limit")["message"] == "Rate limit reached, please slow down."
-    assert made.error("silence")["message"] == "no complete response within 1 s"
+    assert made.error("hang")["message"] == "no complete response within 1 s"
     assert "no choices" in made.error("no_choices")["message"]
     assert "OPENAI_API_KEY" in made.error("no-key")["message"]
     assert "read no .env file" in made.error("no-key")["message"]
