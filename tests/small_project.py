@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import socket
 import subprocess
 import sys
@@ -12,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import proofmap
 
-# Runs in this process drop the modules that they import: what is imported here stays.
-import pytest_proofmap.plugin.finish  # noqa: F401  # imported for the sake of being imported
+import pytest_proofmap
 from pytest_proofmap.calls.answer import Answer, Refusal
 from pytest_proofmap.calls.request import Request
 from pytest_proofmap.config import load
@@ -24,6 +26,12 @@ from pytest_proofmap.evidence.models import Cell, Criterion, Evidence, Sample
 __all__ = ["CONFIGURATION", "THREE_CASES", "Answers", "SmallProject", "echo_hook", "isolate"]
 
 SECONDS = 120
+
+# Runs in this process drop the modules that they import, and would compile and import them anew: what is imported
+# here stays.
+for _module in pkgutil.walk_packages(pytest_proofmap.__path__, "pytest_proofmap."):
+    if not _module.name.endswith("__main__"):
+        importlib.import_module(_module.name)
 
 CONFIGURATION = """
 baseline = "gpt"
@@ -188,6 +196,13 @@ class SmallProject:
             timeout=SECONDS,
             check=False,
         )
+        return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0.0)
+
+    def proofmap(self, *arguments: str) -> pytest.RunResult:
+        """Run the command ``proofmap`` in the project's folder, in this process."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            done = proofmap(*arguments, COLUMNS=os.environ.get("COLUMNS", "100"))
         return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0.0)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:

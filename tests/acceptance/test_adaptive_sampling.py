@@ -264,14 +264,14 @@ def test_deciding_anew_claims_no_more(project: SmallProject) -> None:
     """``proofmap decide`` follows the rule on stored evidence: the same verdict, and none under a foreign bar."""
     write(project, many(100, mark="margin=0.1"))
     project.run("--proofmap-adaptive")
-    decide = ("-c", "from pytest_proofmap.cli import main; main()", "decide", str(project.artifact), "--json")
+    decide = ("decide", str(project.artifact), "--json")
     for options, expected in (
         ((), "qualified"),
         (("--margin", "0.2"), "qualified"),
         (("--margin", "0.05"), "insufficient"),
         (("--min-pass-rate", "0.8", "--margin", "none"), "insufficient"),
     ):
-        decision = json.loads(project.python(*decide, *options).stdout.str())
+        decision = json.loads(project.proofmap(*decide, *options).stdout.str())
         assert decision["objectives"][0]["verdicts"][0]["status"] == expected, options
 
 

@@ -375,7 +375,7 @@ GREEN = {"all well", "the challenger is down", "the baseline may miss", "the bas
 
 def proofmap(project: SmallProject, *arguments: str) -> tuple[int, str]:
     """Return exit status and output of a command."""
-    done = project.python("-c", "from pytest_proofmap.cli import main; main()", *arguments)
+    done = project.proofmap(*arguments)
     return int(done.ret), done.stdout.str() + done.stderr.str()
 
 

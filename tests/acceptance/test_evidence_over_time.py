@@ -127,18 +127,9 @@ def test_shards_look_once_they_are_merged(project: SmallProject) -> None:
             f"test_numbers.py::test_echo[{chosen}-gpt]",
         )
     assert not (project.folder / "proofmap.history").exists()
-    merged = project.python(
-        "-c",
-        "from pytest_proofmap.cli import main; main()",
-        *("merge", "shard0.json", "shard1.json", "-o", "whole.json"),
-    )
+    merged = project.proofmap("merge", "shard0.json", "shard1.json", "-o", "whole.json")
     assert merged.ret == 0, "\n".join(merged.outlines + merged.errlines)
     assert json.loads((project.folder / "proofmap.history").read_text())["looks"]
-
-
-def proofmap(project: SmallProject, *arguments: str) -> pytest.RunResult:
-    """Run the command line."""
-    return project.python("-c", "from pytest_proofmap.cli import main; main()", *arguments)
 
 
 @pytest.mark.parametrize("damage", ["older", "deleted", "state dropped"])
@@ -171,9 +162,9 @@ def test_a_history_older_than_the_lock(project: SmallProject) -> None:
     run(project, 60)
     older = history.read_text(encoding="utf-8")
     run(project, 90)
-    approved = proofmap(project, "approve", str(project.artifact), "--by", "reviewer", "--yes")
+    approved = project.proofmap("approve", str(project.artifact), "--by", "reviewer", "--yes")
     assert approved.ret == 0, "\n".join(approved.outlines + approved.errlines)
-    assert proofmap(project, "verify").ret == 0
+    assert project.proofmap("verify").ret == 0
     newer = history.read_text(encoding="utf-8")
     (folder / "history.json").unlink()
     for text in (older, None):
@@ -181,7 +172,7 @@ def test_a_history_older_than_the_lock(project: SmallProject) -> None:
             history.unlink()
         else:
             history.write_text(text, encoding="utf-8")
-        verified = proofmap(project, "verify")
+        verified = project.proofmap("verify")
         assert verified.ret == 1
         assert "proofmap.history does not hold the looks that 'numbers' was approved on" in verified.stdout.str()
         result = run(project, 90)
@@ -191,7 +182,7 @@ def test_a_history_older_than_the_lock(project: SmallProject) -> None:
         assert "approved on" in str(objective.decision_error)
     history.write_text(newer, encoding="utf-8")
     assert run(project, 90).ret == pytest.ExitCode.OK
-    assert proofmap(project, "verify").ret == 0
+    assert project.proofmap("verify").ret == 0
 
 
 def test_branches_that_both_looked(project: SmallProject) -> None:

@@ -51,9 +51,7 @@ def test_what_fails_the_run_is_on_the_page(project: SmallProject) -> None:
 def test_the_command_writes_the_same_page(project: SmallProject) -> None:
     """A page made later from the artifact differs from the run's own only in its commands."""
     project.run("--proofmap-html=run.html")
-    result = project.python(
-        "-c", "from pytest_proofmap.cli import main; main()", "report", "--html", str(project.artifact)
-    )
+    result = project.proofmap("report", "--html", str(project.artifact))
     assert result.ret == 0
     later = project.artifact.with_suffix(".html")
     result.stdout.fnmatch_lines([f"report written to {later}"])

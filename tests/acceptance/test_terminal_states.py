@@ -211,7 +211,7 @@ def run(project: SmallProject, state: State) -> pytest.RunResult:
         elif program == "regress":
             project.write("regressed", "")
         else:
-            done = project.python("-c", "from pytest_proofmap.cli import main; main()", *arguments)
+            done = project.proofmap(*arguments)
             assert done.ret == 0, done.outlines + done.errlines
     if state.encoding:
         apart = {"PYTHONIOENCODING": state.encoding, "COLUMNS": str(state.columns)}

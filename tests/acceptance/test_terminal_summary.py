@@ -121,7 +121,7 @@ def test_live_answers_can_be_committed(project: SmallProject) -> None:
     result = project.run("--proofmap-cache=refresh")
     command = "proofmap cache export recordings/answers.jsonl --evidence .proofmap/evidence.json"
     result.stdout.fnmatch_lines([f"next: {command}"])
-    exported = project.python("-c", "from pytest_proofmap.cli import main; main()", *command.split()[1:])
+    exported = project.proofmap(*command.split()[1:])
     assert exported.ret == 0, exported.outlines + exported.errlines
     project.write("conftest.py", "")
     shutil.rmtree(project.folder / ".proofmap")

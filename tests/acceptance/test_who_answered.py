@@ -29,7 +29,6 @@ api_base = "{url}"
 """
 
 RECORDINGS = 'recordings = ["recordings/*.jsonl"]\n'
-CLI = "from pytest_proofmap.cli import main; main()"
 
 TEST = """
 import pytest
@@ -92,7 +91,7 @@ def test_the_artifact_says_it_again(project: SmallProject, arguments: tuple[str,
     shard = ("--proofmap-shard",) if arguments[0] == "merge" else ()
     project.run("--proofmap-cache=replay", *shard)
     files = (str(project.artifact),) if shard else ()
-    done = project.python("-c", CLI, arguments[0], *files, *arguments[1:])
+    done = project.proofmap(arguments[0], *files, *arguments[1:])
     assert "6 of 12 answers of cheap came from big" in " ".join(done.stdout.str().split()), done.stderr.str()
     if arguments[0] != "report":
         assert done.ret == 1
@@ -126,16 +125,16 @@ def test_an_approval_knows_what_a_person_said(project: SmallProject) -> None:
     """A route that was approved with ``served`` is stale without it, and stays readable."""
     record(project, "big", cheap='served = ["big"]')
     project.run("--proofmap-cache=replay")
-    approved = project.python("-c", CLI, "approve", "--yes", "--by", "Ada", "--chain", "cheap,good")
+    approved = project.proofmap("approve", "--yes", "--by", "Ada", "--chain", "cheap,good")
     assert approved.ret == 0, approved.stderr.str()
     lock = json.loads((project.folder / "proofmap.lock").read_text())
     assert [each.get("served") for each in lock["runtimes"].values()] == [["big"], None]
     assert [("served" in each) for each in lock["runtimes"].values()] == [True, False]
-    held = project.python("-c", CLI, "verify")
+    held = project.proofmap("verify")
     assert held.ret == 0, held.stdout.str()
     configuration = (project.folder / "proofmap.toml").read_text()
     project.configure(configuration.replace('served = ["big"]', ""))
-    verified = project.python("-c", CLI, "verify")
+    verified = project.proofmap("verify")
     assert verified.ret == 1
     assert "runtime cheap changed" in verified.stdout.str()
 

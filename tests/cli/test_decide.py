@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from installed import proofmap, store
+from command_line import proofmap, store
 from stored_evidence import decided, undecided
 
 from pytest_proofmap.cli import main

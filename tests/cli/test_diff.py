@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import installed
+import command_line
 import pytest
-from installed import proofmap, store
+from command_line import proofmap, store
 from stored_evidence import decided, undecided
 
 from pytest_proofmap.evidence.models import Evidence, Price
@@ -44,8 +44,8 @@ def lock_file(lock: Lock, path: Path) -> Path:
     return path
 
 
-words = partial(installed.words, "diff")
-comparison = partial(installed.as_json, "diff")
+words = partial(command_line.words, "diff")
+comparison = partial(command_line.as_json, "diff")
 
 
 @pytest.mark.parametrize("fail_on", [[], ["--fail-on", "regression"], ["--fail-on", "drift"]], ids=" ".join)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from installed import proofmap
+from command_line import proofmap
 from stored_lock import RUNTIMES, locked, route_to
 
 ALIKE = ["triage.default"]

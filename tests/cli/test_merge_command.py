@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from installed import proofmap
+from command_line import proofmap
 from stored_evidence import undecided
 
 from pytest_proofmap.evidence.artifact import read_evidence

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from installed import SCRIPT, proofmap, store
+from command_line import SCRIPT, proofmap, store
 from stored_evidence import decided, undecided
 
 OUTCOMES = {"t.py::test_x": {"base": "P" * 60, "mini": "P" * 60, "haiku": "P" * 40 + "F" * 20}}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from installed import proofmap
+from command_line import proofmap
 from stored_lock import lock_of, route_to
 
 from pytest_proofmap.lock.file import read_lock, signed, write_lock

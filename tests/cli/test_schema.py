@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from installed import proofmap
+from command_line import proofmap
 from jsonschema import Draft202012Validator
 from stored_evidence import decided, undecided
 

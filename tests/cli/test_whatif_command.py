@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import installed
+import command_line
 import pytest
-from installed import proofmap, store
+from command_line import proofmap, store
 from stored_evidence import decided
 
 from pytest_proofmap.decide.decision import decide_evidence
@@ -55,8 +55,8 @@ def lock_of(found: Evidence, path: Path) -> Path:
     return path
 
 
-words = partial(installed.words, "whatif")
-answer = partial(installed.as_json, "whatif")
+words = partial(command_line.words, "whatif")
+answer = partial(command_line.as_json, "whatif")
 
 
 def test_a_provider_is_down(both: Path) -> None:

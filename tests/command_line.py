@@ -1,35 +1,52 @@
-"""The installed script ``proofmap``, run as a user runs it."""
+"""The command ``proofmap``, run as a user runs it: in this process, or as the installed script."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from pytest_proofmap.cli import main
 from pytest_proofmap.evidence.models import Evidence
 
 __all__ = ["SCRIPT", "as_json", "proofmap", "store", "words"]
 
 SCRIPT = Path(sys.executable).with_name("proofmap")
-SECONDS = 60
+"""The installed script: a third of a second before it does anything."""
 
 
 def proofmap(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the script, without a terminal, and return what it said."""
+    """Run the command in this process, without a terminal, and return what it said."""
     plain = {
         name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")
     }
-    return subprocess.run(
-        [SCRIPT, *map(str, arguments)],
-        env={**plain, "PYTHONIOENCODING": "utf-8", **environment},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=SECONDS,
-        check=False,
+    encoding = environment.get("PYTHONIOENCODING", "utf-8")
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), encoding, errors=errors) for errors in ("strict", "backslashreplace")
     )
+    status = 0
+    with (
+        mock.patch.dict(os.environ, {**plain, **environment}, clear=True),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            main.main([*map(str, arguments)], prog_name="proofmap")
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    texts = []
+    for stream in (out, err):
+        stream.flush()
+        raw = stream.buffer
+        assert isinstance(raw, io.BytesIO)
+        texts.append(raw.getvalue().decode("utf-8").replace(os.linesep, "\n"))
+    return subprocess.CompletedProcess([*map(str, arguments)], status, *texts)
 
 
 def store(evidence: Evidence, path: Path) -> Path:
