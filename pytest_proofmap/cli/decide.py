@@ -88,7 +88,7 @@ def _is_confidence(number: float) -> bool:
     "--confidence", callback=_number(_is_confidence, _CONFIDENCE), metavar="X", help="Confidence of the verdicts."
 )
 @price_option
-@click.option("--without", "left_out", multiple=True, metavar="RUNTIME", help="Leave a challenger out.")
+@click.option("--without", "excluded", multiple=True, metavar="RUNTIME", help="Leave a challenger out.")
 @click.option("--objective", "objectives", multiple=True, metavar="NAME", help="Decide on this objective only.")
 @click.option("--optimize", type=click.Choice(["cost", "latency"]), help="Choose by cost or by latency.")
 @click.option("--strict", is_flag=True, help="Demand complete evidence and that every challenger qualifies.")
@@ -103,7 +103,7 @@ def decide(
     max_failure_rate: Any,
     confidence: Any,
     prices: tuple[PriceOption, ...],
-    left_out: tuple[str, ...],
+    excluded: tuple[str, ...],
     objectives: tuple[str, ...],
     optimize: str | None,
     strict: bool,
@@ -125,7 +125,7 @@ def decide(
     from pytest_proofmap.calls.costs import call_cost
     from pytest_proofmap.cli.inputs import (
         last_whole_run,
-        mark_left_out,
+        mark_excluded,
         only_objectives,
         recounted,
         refingerprinted,
@@ -140,14 +140,14 @@ def decide(
     if changes != BarChanges():
         stored = refingerprinted(rebar(stored, changes))
     stored = reprice(stored, prices_by_runtime(prices), call_cost)
-    stored = mark_left_out(without_runtimes(stored, left_out), left_out, "--without")
-    if objectives or prices or left_out:
+    stored = mark_excluded(without_runtimes(stored, excluded), excluded, "--without")
+    if objectives or prices or excluded:
         stored = recounted(stored)
     if optimize is not None:
         optimized = [each.model_copy(update={"optimize": optimize}) for each in stored.objectives]
         stored = stored.model_copy(update={"objectives": optimized})
     stored = decide_evidence(stored)
-    result = _result(stored, left_out, strict=strict, complete=complete)
+    result = _result(stored, excluded, strict=strict, complete=complete)
     if lock_file is not None:
         from pytest_proofmap.report.result import lock_findings
 
@@ -158,15 +158,15 @@ def decide(
     if as_json:
         _print_json(stored, result)
     else:
-        _print_summary(result, left_out, output, -1 if quiet else verbose)
+        _print_summary(result, excluded, output, -1 if quiet else verbose)
     if result.exit_status:
         raise click.exceptions.Exit(result.exit_status)
 
 
-def _result(stored: Evidence, left_out: tuple[str, ...], *, strict: bool, complete: bool) -> Result:
+def _result(stored: Evidence, excluded: tuple[str, ...], *, strict: bool, complete: bool) -> Result:
     from pytest_proofmap.report.result import Finding, result_of_evidence
 
-    result = result_of_evidence(stored, strict="--strict" if strict else None, excluded=left_out)
+    result = result_of_evidence(stored, strict="--strict" if strict else None, excluded=excluded)
     # Challengers that --without leaves out on purpose are not what strictness is about.
     if strict and not complete:
         reasons = "; ".join(stored.run.incomplete_reasons) or "some marked tests did not run"
@@ -214,10 +214,10 @@ def _print_json(stored: Evidence, result: Result) -> None:
     click.echo(json.dumps(decision, indent=2, ensure_ascii=True))
 
 
-def _print_summary(result: Result, left_out: tuple[str, ...], output: Path | None, verbosity: int) -> None:
+def _print_summary(result: Result, excluded: tuple[str, ...], output: Path | None, verbosity: int) -> None:
     from pytest_proofmap.cli.output import print_summary
     from pytest_proofmap.report.figures import command
     from pytest_proofmap.report.view import view_of
 
     steps = () if output is None else (command("proofmap", "report", "--text", output),)
-    print_summary(view_of(result, excluded=left_out, next_steps=steps), verbosity)
+    print_summary(view_of(result, excluded=excluded, next_steps=steps), verbosity)

@@ -41,7 +41,7 @@ __all__ = [
     "load_configuration",
     "lock_option",
     "made_by",
-    "mark_left_out",
+    "mark_excluded",
     "only_objectives",
     "open_cache",
     "open_recordings",
@@ -305,12 +305,12 @@ def only_objectives(evidence: Evidence, names: Collection[str]) -> Evidence:
     )
 
 
-def mark_left_out(evidence: Evidence, names: Iterable[str], option: str) -> Evidence:
+def mark_excluded(evidence: Evidence, names: Iterable[str], option: str) -> Evidence:
     """Return an artifact that says that challengers were left out, and by which option."""
-    left_out = sorted(set(names))
-    if not left_out:
+    excluded = sorted(set(names))
+    if not excluded:
         return evidence
-    reasons = [*evidence.run.incomplete_reasons, f"{option} left out {', '.join(left_out)}"]
+    reasons = [*evidence.run.incomplete_reasons, f"{option} left out {', '.join(excluded)}"]
     run = evidence.run.model_copy(update={"complete": False, "incomplete_reasons": reasons})
     return evidence.model_copy(update={"run": run})
 

@@ -101,10 +101,8 @@ def _totals(view: View, page: Page) -> list[str]:
 
 
 def _incomplete(view: View, page: Page) -> list[str]:
-    if view.incomplete is None:
-        return []
-    what = "" if view.run.shard else "incomplete evidence, which cannot be approved: "
-    return page.paint_all(page.wrap(f"{what}{view.incomplete}", "! ", "  "), "yellow")
+    note = view.incomplete_note
+    return [] if note is None else page.paint_all(page.wrap(note, "! ", "  "), "yellow")
 
 
 # The table of criteria

@@ -337,6 +337,12 @@ class View:
         return "; ".join(self.run.incomplete_reasons) or "some marked tests did not run"
 
     @property
+    def incomplete_note(self) -> str | None:
+        """What that means; None where the evidence is complete."""
+        what = "" if self.run.shard else "incomplete evidence, which cannot be approved: "
+        return None if self.incomplete is None else f"{what}{self.incomplete}"
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What its reader must know: which cases were not judged, then the warnings."""
         return (*self.notices, *self.warnings)

@@ -211,7 +211,8 @@ def _headline(view: View, compared: Compared | None) -> str:
 
 
 def _notices(view: View, compared: Compared | None) -> list[str]:
-    notices = [] if view.incomplete is None else [f"Incomplete evidence: {view.incomplete}"]
+    note = view.incomplete_note
+    notices = [] if note is None else [note[0].upper() + note[1:]]
     return [*notices, *view.notes, *(evidence_notes(compared) if compared else ())]
 
 

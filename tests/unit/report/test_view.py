@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pages_of_view import State, states
 from rendered_markdown import render as render_markdown
+from report_states import State, states
 
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.plugin.junit import suite_properties
@@ -139,6 +139,33 @@ def test_regressions_are_the_cells(pages: Pages) -> None:
             assert f", {sum(numbers)} of which the baseline passes (regressions)" in pages.text
     total = sum(map(sum, counted.values()))
     assert (f"Regressions: {total} case" in pages.markdown) == bool(total)
+
+
+def kinds_in(name: str) -> dict[tuple[str, str], str]:
+    """Return how cases compare with the baseline in a state, by case and runtime."""
+    state = next(state for state in STATES if state.name == name)
+    view = view_of_evidence(decide_evidence(state.evidence))
+    return {(case, runtime): kind for (_, case, runtime), kind in view.kinds.items()}
+
+
+def test_a_regression_takes_half_of_the_samples() -> None:
+    """Of three samples one that fails is told apart from a case that got worse."""
+    assert kinds_in("repeated_samples") == {
+        ("c0", "mini"): "partly",
+        ("c1", "mini"): "both",
+        ("c1", "base"): "baseline",
+        ("c2", "mini"): "regression",
+        ("c3", "mini"): "regression",
+    }
+
+
+def test_a_request_that_cases_share_counts_once() -> None:
+    """What asks for the same as an earlier case is told as such, and is no further regression."""
+    kinds = kinds_in("repeated_requests")
+    assert {case for (case, runtime), kind in kinds.items() if kind == "regression"} == {"c8", "c10"}
+    assert {case for (case, runtime), kind in kinds.items() if kind == "repeated"} == {
+        f"c{number}" for number in range(1, 12, 2)
+    }
 
 
 def test_headline_findings_and_incompleteness_are_one(pages: Pages) -> None:
