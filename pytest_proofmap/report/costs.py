@@ -13,7 +13,7 @@ from pytest_proofmap.decide.observation import Observation
 from pytest_proofmap.decide.tally import answered_latencies
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import Criterion, Objective, Totals
-from pytest_proofmap.report.figures import SIGNS, WORDS, Amount, Delay, Gain, PassRate, money, seconds
+from pytest_proofmap.report.figures import Amount, Delay, Gain, PassRate, money, seconds
 
 __all__ = ["Money", "RuntimeFigures", "charts", "money_of", "names_of_runtimes", "runtime_figures", "saving"]
 
@@ -229,26 +229,20 @@ def _chart(
     for row in rows:
         if row.latency_s is not None and row.outcome != "error":
             latencies[row.runtime].append(row.latency_s)
-    verdicts = objectives[0].verdicts if len(objectives) == 1 else ()
-    statuses = {verdict.runtime: verdict.status for verdict in verdicts if verdict.slice is None}
     points = []
     for runtime in runtime_figures(rows, criteria, objectives, estimated):
         rate = rates.get(runtime.runtime)
         if rate is None:
             continue
-        status = statuses.get(runtime.runtime)
         points.append(
             {
                 "runtime": runtime.runtime,
                 "baseline": runtime.is_baseline,
-                "passed": rate.passed,
-                "cases": rate.ran,
                 "rate": rate.rate,
                 "low": rate.interval[0],
                 "high": rate.interval[1],
                 "shown": f"{rate.text} at {runtime.per_1k.text} ({rate.range})",
                 "cost": runtime.per_1k.usd,
-                "status": f"{SIGNS[status]} {WORDS[status]}" if status else None,
                 "latency": _distribution(latencies[runtime.runtime], runtime.latency),
             }
         )

@@ -52,10 +52,9 @@ from pytest_proofmap.report.nonpasses import CaseKinds, NonPassCase, cause_of, c
 from pytest_proofmap.report.result import Finding, Result, result_of_evidence
 
 __all__ = [
-    "AttributionView",
+    "OWN_BAR",
     "CellView",
     "CriterionView",
-    "Headline",
     "ObjectiveView",
     "RouteView",
     "RowView",
@@ -151,7 +150,6 @@ class CriterionView:
 
     id: str
     label: str
-    objective: str
     bar: str
     """In words."""
     confidence: float
@@ -311,8 +309,6 @@ class View:
     all_assumptions: str
     result: Result
     """What all of this is derived from."""
-    excluded: frozenset[str] = frozenset()
-    """Runtimes that were left out of the decision, and are not shown."""
     warnings: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     """What fails the run."""
@@ -537,7 +533,6 @@ def view_of(result: Result, *, excluded: Collection[str] = (), next_steps: Itera
         assumptions=" ".join(assumptions(result.objectives, result.criteria)),
         all_assumptions=" ".join(assumptions(result.objectives, result.criteria, everything=True)),
         result=result,
-        excluded=frozenset(excluded),
         warnings=tuple(result.warnings),
         findings=tuple(result.findings),
         next_steps=tuple(next_steps),
@@ -553,7 +548,6 @@ def _criterion(criterion: Criterion, label: str, excluded: Collection[str]) -> C
     return CriterionView(
         id=criterion.id,
         label=label,
-        objective=criterion.objective,
         bar=bar_text(criterion.bar),
         confidence=criterion.bar.confidence,
         whole=RowView(None, rows[None]),

@@ -26,7 +26,9 @@ __all__ = [
     "TEXT_CHARACTERS",
     "BlockTexts",
     "EmbeddedCases",
+    "Place",
     "Requests",
+    "changed_cells",
     "embed_cases",
     "pack",
     "shortened",
@@ -60,6 +62,9 @@ Requests = tuple[Mapping[str, RecordedRequest], Mapping[str, RecordedRequest]]
 
 Element = str
 """The compressed content of an element of the page."""
+
+Place = tuple[str, str | None, str]
+"""Criterion, slice and runtime of a cell; no slice: all cases."""
 
 
 class EmbeddedCases(NamedTuple):
@@ -163,6 +168,18 @@ def embed_cases(evidence: Evidence, kinds: CaseKinds, before: Evidence | None, r
             case.block = len(blocks)
         blocks.append(element)
     return EmbeddedCases([pack(_index(known, kinds)) for known in criteria], blocks, truncated, passing)
+
+
+def changed_cells(evidence: Evidence, before: Evidence) -> set[Place]:
+    """Return the cells with a case that passes in one of two runs and fails in the other."""
+    return {
+        (known.criterion.id, slice_name, column.runtime)
+        for known in _criteria(evidence, before)
+        for column in known.columns
+        for case in known.cases.values()
+        if _kind(known, case, column, {}) in ("worse", "better")
+        for slice_name in (None, case.slice)
+    }
 
 
 def _criteria(evidence: Evidence, before: Evidence | None) -> list[_CriterionCases]:

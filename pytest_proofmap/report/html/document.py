@@ -20,7 +20,7 @@ from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import Evidence, Price, PromptVariant, Status
 from pytest_proofmap.report.difference import Compared, evidence_notes, sections, summary_of
 from pytest_proofmap.report.figures import SIGNS, WORDS
-from pytest_proofmap.report.html.cases import EmbeddedCases, embed_cases, shortened, to_json
+from pytest_proofmap.report.html.cases import EmbeddedCases, Place, changed_cells, embed_cases, shortened, to_json
 from pytest_proofmap.report.view import CellView, View
 from pytest_proofmap.text import visible
 
@@ -35,18 +35,15 @@ _ROWS_SHOWN = 12
 _LIBRARIES = ("d3.min.js", "preact.min.js", "preact-hooks.min.js", "htm.min.js", "diff.min.js")
 _SCRIPTS = ("visible.js", "store.js", "filters.js", "rows.js", "cases.js", "charts.js", "page.js")
 
-_Place = tuple[str, str | None, str]
-"""Criterion, slice and runtime of a cell."""
-
 
 @dataclass(frozen=True, slots=True)
 class Before:
     """What the run that this one is compared with says of the cells."""
 
-    statuses: Mapping[_Place, Status | None]
+    statuses: Mapping[Place, Status | None]
     objectives: Mapping[tuple[str, str], Status]
     """Verdicts on objectives as a whole, by objective and runtime."""
-    flipped: Collection[_Place]
+    flipped: Collection[Place]
     """Cells with a case that passes in one run and fails in the other."""
 
     def was(self, cell: CellView) -> str | None:
@@ -180,10 +177,7 @@ def _source(content: str) -> str:
 
 def _facts(view: View, charts: Sequence[dict[str, Any]], *, is_comparison: bool) -> str:
     facts = {
-        "criteria": [
-            {"id": criterion.id, "label": criterion.label, "objective": criterion.objective}
-            for criterion in view.criteria
-        ],
+        "criteria": [{"id": criterion.id, "label": criterion.label} for criterion in view.criteria],
         "comparison": is_comparison,
         "words": WORDS,
         "charts": charts,
@@ -238,28 +232,8 @@ def _before(evidence: Evidence, old: Evidence) -> Before:
             for verdict in objective.verdicts
             if verdict.slice is None
         },
-        flipped=_flipped(evidence, old),
+        flipped=changed_cells(evidence, old),
     )
-
-
-def _flipped(evidence: Evidence, old: Evidence) -> set[_Place]:
-    flipped: set[_Place] = set()
-    earlier = _outcomes(old)
-    for (criterion, case, runtime), (slice_name, outcomes) in _outcomes(evidence).items():
-        _, before = earlier.get((criterion, case, runtime), (None, set()))
-        if {"passed"} in (outcomes, before) and "failed" in outcomes | before:
-            flipped |= {(criterion, None, runtime), (criterion, slice_name, runtime)}
-    return flipped
-
-
-def _outcomes(evidence: Evidence) -> dict[tuple[str, str, str], tuple[str | None, set[str]]]:
-    """Return by criterion, case and runtime the case's slice and how its samples went."""
-    outcomes: dict[tuple[str, str, str], tuple[str | None, set[str]]] = {}
-    for sample in evidence.samples:
-        if sample.outcome != "skipped":
-            place = (sample.criterion, sample.case, sample.runtime)
-            outcomes.setdefault(place, (sample.slice, set()))[1].add(sample.outcome)
-    return outcomes
 
 
 def _provenance(evidence: Evidence, view: View, artifact_sha256: str | None) -> Iterator[tuple[str, str]]:
