@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from carried_data import carried
+from embedded_data import embedded
 from small_project import THREE_CASES, SmallProject, echo_hook
 
 TWELVE_CASES = THREE_CASES.replace('["a", "b", "c"]', 'list("abcdefghijkl")')
@@ -32,7 +32,7 @@ def test_the_option_writes_a_page(project: SmallProject, workers: list[str]) -> 
     page = (project.folder / "out" / "report.html").read_text(encoding="utf-8")
     assert "<h1>0 of 1 objective can move to a challenger</h1>" in page
     assert hashlib.sha256(project.artifact.read_bytes()).hexdigest() in page
-    found = carried(page)
+    found = embedded(page)
     (index,) = found["index"]
     at, place = index["cases"].index("c"), [each["runtime"] for each in index["columns"]].index("mini")
     assert index["outcomes"][place][at] == "f"
@@ -56,7 +56,7 @@ def test_the_command_writes_the_same_page(project: SmallProject) -> None:
     later = project.artifact.with_suffix(".html")
     result.stdout.fnmatch_lines([f"report written to {later}"])
     one, other = (path.read_text(encoding="utf-8") for path in (project.folder / "run.html", later))
-    assert carried(one) == carried(other)
+    assert embedded(one) == embedded(other)
 
 
 def test_what_the_project_takes_out_stays_out(project: SmallProject) -> None:
@@ -72,7 +72,7 @@ def pytest_proofmap_evidence(config, evidence):
     page = (project.folder / "report.html").read_text(encoding="utf-8")
     texts = {
         call["text"]
-        for block in carried(page)["block"]
+        for block in embedded(page)["block"]
         for columns in block["cases"].values()
         for samples in columns
         for sample in samples

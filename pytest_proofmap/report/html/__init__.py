@@ -1,1 +1,1 @@
-"""The report as one HTML page: what it shows, what it carries, and how it is put together."""
+"""The report as one HTML page: what it shows, what it holds, and how it is put together."""

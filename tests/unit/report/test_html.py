@@ -1,4 +1,4 @@
-"""What the HTML report carries, and what it leaves out for want of room."""
+"""What the HTML report holds, and what it leaves out for want of room."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from importlib.resources import files
 
 import pytest
-from carried_data import carried, unpacked
+from embedded_data import embedded, unpacked
 from hypothesis import given
 from hypothesis import strategies as st
 from stored_evidence import decided
@@ -83,7 +83,7 @@ def test_the_libraries_are_what_their_licences_say() -> None:
         assert hashlib.sha256(file.read_bytes()).hexdigest() == named[name]
 
 
-def test_nothing_carried_can_end_its_element() -> None:
+def test_nothing_embedded_can_end_its_element() -> None:
     """Licences, libraries and scripts hold no closing tag of the element that they are in."""
     page = page_of(decided({"t.py::test_a": {"base": "PP", "mini": "PF"}}))
     assert page.count("<script") == page.count("</script>")
@@ -104,7 +104,7 @@ def test_an_index_tells_every_case() -> None:
     }
 
 
-def test_what_failed_is_carried_before_what_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_failed_is_embedded_before_what_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     """With little room the flipped cases are there and the passing ones are left out, and counted."""
     monkeypatch.setattr(cases_module, "BLOCK_CHARACTERS", 1)
     outcomes = {"base": "P" * 20, "mini": "P" * 17 + "FFF"}
@@ -123,7 +123,7 @@ def test_what_failed_is_carried_before_what_passed(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_page_stays_below_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever there is to carry, the page keeps its limit and says what it left out."""
+    """Whatever there is to hold, the page keeps its limit and says what it left out."""
     evidence = decided({"t.py::test_a": {"base": "P" * 400, "mini": "P" * 399 + "F"}})
     least = len(page_of(evidence)) - 2_000
     monkeypatch.setattr(document, "LIMIT_BYTES", least + 20_000)
@@ -131,13 +131,13 @@ def test_a_page_stays_below_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     page = page_of(evidence)
     assert len(page.encode()) < least + 20_000
     assert re.search(r"Prompts and answers of \d+ cases, which every runtime passes, are left out", page)
-    assert carried(page)["block"]
+    assert embedded(page)["block"]
 
 
 def test_every_block_is_where_the_index_says() -> None:
     """The texts of each case are found through its index, with one list of samples a runtime."""
     outcomes = {"base": "PPPF", "mini": "PFPF"}
-    found = carried(page_of(decided({"t.py::test_a": outcomes, "t.py::test_b": outcomes})))
+    found = embedded(page_of(decided({"t.py::test_a": outcomes, "t.py::test_b": outcomes})))
     for index in found["index"]:
         for at, block in enumerate(index["blocks"]):
             samples = found["block"][block]["cases"][str(at)]

@@ -1,4 +1,4 @@
-// What the page carries: facts at once, the cases of a criterion and their texts when they are looked at.
+// What the page holds: facts at once, the cases of a criterion and their texts when they are looked at.
 
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const BLOCKS_KEPT = 12;

@@ -10,14 +10,14 @@ function visible(text) {
   return text.replace(HIDDEN, (found) => "\\u" + found.charCodeAt(0).toString(16).padStart(4, "0"));
 }
 
-// The page carries long texts cut, as {text, more}.
-function textOf(carried) {
-  if (carried == null) return "";
-  if (typeof carried === "string") return visible(carried);
-  if (typeof carried.text === "string" && "more" in carried) {
-    return visible(carried.text) + `\n[… ${carried.more.toLocaleString("en")} more characters are in the artifact]`;
+// The page holds long texts cut, as {text, more}.
+function textOf(embedded) {
+  if (embedded == null) return "";
+  if (typeof embedded === "string") return visible(embedded);
+  if (typeof embedded.text === "string" && "more" in embedded) {
+    return visible(embedded.text) + `\n[… ${embedded.more.toLocaleString("en")} more characters are in the artifact]`;
   }
-  return visible(JSON.stringify(carried, null, 2));
+  return visible(JSON.stringify(embedded, null, 2));
 }
 
 // Money and durations of single calls, with the digits that figures.py gives to all others.

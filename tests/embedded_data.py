@@ -1,4 +1,4 @@
-"""What an HTML report carries, unpacked as the page does."""
+"""What an HTML report holds, unpacked as the page does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any
 
-__all__ = ["carried", "unpacked"]
+__all__ = ["embedded", "unpacked"]
 
 _ELEMENT = re.compile(r'<script type="text/plain" id="(index|block)-(\d+)">([^<]*)</script>')
 
@@ -18,7 +18,7 @@ def unpacked(element: str) -> Any:
     return json.loads(gzip.decompress(base64.b64decode(element)))
 
 
-def carried(page: str) -> dict[str, list[Any]]:
+def embedded(page: str) -> dict[str, list[Any]]:
     """Return the indexes and the blocks of a page."""
     found: dict[str, list[Any]] = {"index": [], "block": []}
     for kind, number, content in _ELEMENT.findall(page):
