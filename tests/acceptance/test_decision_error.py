@@ -88,7 +88,8 @@ def test_findings_that_fail_lose_nothing(project: SmallProject) -> None:
     """An error in what tells whether the run holds fails the run and leaves the evidence."""
     project.write("test_triage.py", TWO_OBJECTIVES)
     breaks = (
-        "from pytest_proofmap.run import finish\ndef gate(*_):\n    raise KeyError('slice')\nfinish.gate = gate\n"
+        "from pytest_proofmap.plugin import finish\n"
+        "def gate(*_):\n    raise KeyError('slice')\nfinish._gate = gate\n"
     )
     project.write("conftest.py", echo_hook() + breaks)
     result = project.run_apart()
