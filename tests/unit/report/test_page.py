@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_proofmap.report.page import Page, width_of
+from pytest_proofmap.report.page import Page, fitted_table, width_of
 
 SIGNS = "✓ ✗ → × ≥ … − –"
 
@@ -83,3 +83,14 @@ def test_numbers_stay_with_what_they_count() -> None:
         "confident for sure, at all",
         "(95 %) of 12 cases",
     ]
+
+
+@pytest.mark.parametrize("width", range(30, 60))
+def test_the_first_column_of_a_table_gives_way(width: int) -> None:
+    """Names are shortened as far as they can be told apart, figures never; where that fails there is no table."""
+    rows = [["a-runtime-with-a-rather-long-name", "$0.0018", "11× cheaper"], ["mini", "$12", "the same"]]
+    lines = fitted_table(["runtime", "list\ncost", "vs baseline"], rows, ["left", "right", "left"], Page(width))
+    assert (lines is None) == (width < 12 + 2 + 7 + 2 + 11)
+    for line in lines or ():
+        assert width_of(line) <= width
+    assert lines is None or all(figure in "\n".join(lines) for row in rows for figure in row[1:])
