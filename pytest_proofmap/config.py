@@ -187,8 +187,8 @@ class CriterionSettings(Table):
         if given is None:
             return None
         classes = tuple(given) if isinstance(given, list | tuple) else (given,)
-        for each in classes:
-            problem = _problem_with_miss(each)
+        for class_ in classes:
+            problem = _problem_with_miss(class_)
             if problem is not None:
                 raise ValueError(problem)
         return classes

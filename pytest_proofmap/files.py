@@ -274,9 +274,9 @@ def private_folder(directory: Path, *, create: bool) -> Path:
 
 def _owner(path: Path) -> int | None:
     """Return who owns a path, or the nearest folder around it that can be told of; None: nobody can be told."""
-    for each in (path, *path.absolute().parents):
+    for place in (path, *path.absolute().parents):
         try:
-            return os.stat(each).st_uid
+            return os.stat(place).st_uid
         except OSError:
             continue
     return None

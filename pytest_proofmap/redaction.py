@@ -39,7 +39,7 @@ def _passwords(url: str) -> list[str]:
     # Not by urllib: a password with an unescaped '/' or '#' must be recognised as well.
     user, _, place = url.partition("://")[2].rpartition("@")
     query = parse_qs(place.partition("?")[2])
-    return [each for each in (user.partition(":")[2], *query.get("password", ())) if each]
+    return [password for password in (user.partition(":")[2], *query.get("password", ())) if password]
 
 
 REDACTED = "[redacted]"
@@ -133,7 +133,7 @@ def secrets_of_url(url: str) -> set[str]:
     found = set(user_info[1].split(":", 1)) if user_info else set()
     query = url.partition("?")[2].partition("#")[0]
     found |= {value for name, value in parse_qsl(query) if is_secret_name(name) or name.lower() in ("sig", "code")}
-    found |= {unquote(each) for each in found}
+    found |= {unquote(secret) for secret in found}
     return found - {""}
 
 
@@ -151,7 +151,7 @@ def secrets_of_transport(transport: Mapping[str, Any]) -> set[str]:
             found |= {part for value in headers.values() if isinstance(value, str) for part in _parts(value)}
     found |= set(_named_secrets(transport.get("params")))
     # Where a secret comes from is none.
-    return {each for each in found if not is_environment_reference(each)}
+    return {secret for secret in found if not is_environment_reference(secret)}
 
 
 def _parts(header: str) -> tuple[str, str]:
@@ -264,7 +264,7 @@ class Redactor:
     def _is_certain(self, value: str) -> bool:
         if value in self.declared:
             return True
-        is_mixed = any(each.isdigit() for each in value) and any(each.isalpha() for each in value)
+        is_mixed = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
         # A path or an address may well be what a prompt is about.
         is_place = "://" in value or (_PLACE.match(value) is not None and not _is_random(value))
         return len(value) >= _CERTAIN_LENGTH and is_mixed and not is_place
@@ -278,7 +278,7 @@ def _is_random(value: str) -> bool:
     """
     if not _BASE_64.fullmatch(value):
         return False
-    kinds = [each.isupper() + 2 * each.isdigit() for each in value if each.isalnum()]
+    kinds = [character.isupper() + 2 * character.isdigit() for character in value if character.isalnum()]
     changes = sum(before != after for before, after in pairwise(kinds))
     least = 0.2 if len(value) == _AWS_SECRET_LENGTH else 0.4
     return len(set(kinds)) == 3 and changes > least * len(kinds)

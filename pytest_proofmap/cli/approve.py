@@ -115,7 +115,7 @@ def approve(
     source = evidence or last_whole_run(configuration.rootdir)
     stored = read_evidence(source)
     asked = chosen_objectives(stored, objectives)
-    unseen = {each.name: list(reasons_of_unseen(stored, each)) for each in asked}
+    unseen = {objective.name: list(reasons_of_unseen(stored, objective)) for objective in asked}
     left_out = [reason for reasons in unseen.values() for reason in reasons]
     chosen = [name for name, reasons in unseen.items() if not reasons]
     if not chosen:
@@ -265,10 +265,10 @@ def _regressions(present: Lock, stored: Evidence, page: Page) -> Iterator[str]:
     decided = decide_evidence(stored) if present.routes else stored
     fingerprints = EvidenceFingerprints(stored)
     whole = whole_criteria(stored.run, stored.criteria, stored.objectives, selected_samples(stored))
-    for found in check_routes(present, decided.objectives, decided.criteria, fingerprints, whole=whole):
-        if found.can_be_undone:
-            yield from (page.paint(line, "red") for line in page.wrap(f"! {found.text}", "", "  "))
-            yield from page.wrap(f"instead: {found.next_step}", "  ", "    ")
+    for finding in check_routes(present, decided.objectives, decided.criteria, fingerprints, whole=whole):
+        if finding.can_be_undone:
+            yield from (page.paint(line, "red") for line in page.wrap(f"! {finding.text}", "", "  "))
+            yield from page.wrap(f"instead: {finding.next_step}", "  ", "    ")
 
 
 def _values_seen(lock: Lock, objectives: Iterable[str]) -> Iterator[str]:

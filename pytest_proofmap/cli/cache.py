@@ -117,7 +117,7 @@ def _show_whether_stored(question: _Question, store: DiskStore, recordings: Reco
 def _show_nearest(question: _Question, store: DiskStore, recordings: Recordings) -> None:
     from pytest_proofmap.calls.explain import compare, message_changes, nearest
 
-    candidates = (each for each in _stored(store, recordings) if each.key != question.key)
+    candidates = (answer for answer in _stored(store, recordings) if answer.key != question.key)
     counted = list(islice(candidates, _COMPARED + 1))
     near = nearest(question.request, counted[:_COMPARED])
     if near is None:
@@ -301,7 +301,7 @@ def export(
         )
 
     used = None if evidence is None else _answered_keys(evidence)
-    before = {each.key: each.answer for each in read_recordings(out)} if out.exists() else {}
+    before = {recording.key: recording.answer for recording in read_recordings(out)} if out.exists() else {}
     with open_cache(configuration) as store, open_recordings(configuration, without=out) as others:
         exported = {
             entry.key: entry.answer

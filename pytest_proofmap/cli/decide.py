@@ -144,7 +144,7 @@ def decide(
     if objectives or prices or excluded:
         stored = recounted(stored)
     if optimize is not None:
-        optimized = [each.model_copy(update={"optimize": optimize}) for each in stored.objectives]
+        optimized = [objective.model_copy(update={"optimize": optimize}) for objective in stored.objectives]
         stored = stored.model_copy(update={"objectives": optimized})
     stored = decide_evidence(stored)
     result = _result(stored, excluded, strict=strict, complete=complete)
@@ -206,8 +206,8 @@ def _print_json(stored: Evidence, result: Result) -> None:
     decision = {
         "schema": stored.schema_,
         "run": stored.run.model_dump(mode="json", by_alias=True),
-        "objectives": [each.model_dump(mode="json", by_alias=True) for each in stored.objectives],
-        "criteria": [each.model_dump(mode="json", by_alias=True) for each in stored.criteria],
+        "objectives": [objective.model_dump(mode="json", by_alias=True) for objective in stored.objectives],
+        "criteria": [criterion.model_dump(mode="json", by_alias=True) for criterion in stored.criteria],
         "totals": stored.totals.model_dump(mode="json", by_alias=True),
         "findings": [finding._asdict() for finding in result.findings],
     }

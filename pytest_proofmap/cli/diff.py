@@ -91,8 +91,8 @@ def diff(
         raise click.exceptions.Exit(EXIT_FINDING)
 
 
-def _fails(found: Drift | LockDifference, fail_on: str | None) -> bool:
-    return (fail_on == "regression" and found.is_regression) or (fail_on == "drift" and found.is_drift)
+def _fails(drift: Drift | LockDifference, fail_on: str | None) -> bool:
+    return (fail_on == "regression" and drift.is_regression) or (fail_on == "drift" and drift.is_drift)
 
 
 def _compare(old: Evidence, new: Evidence, paths: tuple[Path, Path]) -> Compared:
@@ -113,7 +113,9 @@ def _compare(old: Evidence, new: Evidence, paths: tuple[Path, Path]) -> Compared
         )
     fingerprints = fingerprints_of_evidence(old, [objective.name for objective in old.objectives])
     # What is gone altogether is lost coverage, and named there.
-    changed = tuple(each for each in changes(fingerprints, EvidenceFingerprints(new)) if each.new is not None)
+    changed = tuple(
+        change for change in changes(fingerprints, EvidenceFingerprints(new)) if change.new is not None
+    )
     return Compared(old, new, drift, changed)
 
 
@@ -149,11 +151,11 @@ def _records(drift: Drift) -> dict[str, Any]:
     return {
         **drift._asdict(),
         "rates": [
-            {**each._asdict(), "beyond_chance": each.beyond_chance, "dropped": each.dropped}
-            for each in drift.rates
+            {**rate._asdict(), "beyond_chance": rate.beyond_chance, "dropped": rate.dropped}
+            for rate in drift.rates
         ],
         **{
-            name: [{**each._asdict(), "beyond_interval": each.beyond_interval} for each in ratios]
+            name: [{**ratio._asdict(), "beyond_interval": ratio.beyond_interval} for ratio in ratios]
             for name, ratios in (("costs", drift.costs), ("latencies", drift.latencies))
         },
     }
@@ -222,7 +224,7 @@ def _diff_locks(
 
 
 def _print_locks(
-    old: Lock, new: Lock, found: LockDifference, paths: tuple[Path, Path], fail_on: str | None
+    old: Lock, new: Lock, lock_difference: LockDifference, paths: tuple[Path, Path], fail_on: str | None
 ) -> None:
     from pytest_proofmap.cli.output import this_page
     from pytest_proofmap.decide.wording import count
@@ -232,8 +234,8 @@ def _print_locks(
     lines = [page.rule(TITLE)]
     for name, path, lock in zip(("OLD", "NEW"), paths, (old, new), strict=True):
         lines += page.wrap(f"{path}, {count(len(lock.routes), 'route')}", f"{name} ", "    ")
-    lines += ["", *(lock_difference_lines(old, new, found, page) or ["no route differs"])]
-    if _fails(found, fail_on):
+    lines += ["", *(lock_difference_lines(old, new, lock_difference, page) or ["no route differs"])]
+    if _fails(lock_difference, fail_on):
         lines += ["", *page.wrap(f"this fails: --fail-on {fail_on}")]
     for line in lines:
         click.echo(line, color=page.colour)

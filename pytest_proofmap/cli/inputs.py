@@ -112,7 +112,7 @@ def open_recordings(configuration: Configuration, *, without: Path | None = None
     rootdir, patterns = configuration.rootdir, list(configuration.recordings)
     if without is not None:
         left_out = without.resolve()
-        patterns = [each for each in patterns if (rootdir / each).resolve() != left_out]
+        patterns = [pattern for pattern in patterns if (rootdir / pattern).resolve() != left_out]
         files = find_recordings(patterns, rootdir)
         patterns = [glob.escape(str(file)) for file in files if file.resolve() != left_out]
     return closing(Recordings(patterns, rootdir, configuration.cache_path))
@@ -198,7 +198,7 @@ def _rootdir() -> Path:
 
     here = Path.cwd()
     root = find_rootdir(here)
-    holding = (each for each in (root, *here.parents) if last_run(each).exists())
+    holding = (folder for folder in (root, *here.parents) if last_run(folder).exists())
     return next(holding, root)
 
 
@@ -398,12 +398,12 @@ def prices_by_runtime(options: Sequence[PriceOption]) -> dict[str, Price]:
     from pytest_proofmap.evidence.models import Price
 
     return {
-        each.runtime: Price(
-            input_per_mtok=each.rates[0],
-            output_per_mtok=each.rates[1],
-            cached_input_per_mtok=each.rates[2] if len(each.rates) > 2 else None,
+        option.runtime: Price(
+            input_per_mtok=option.rates[0],
+            output_per_mtok=option.rates[1],
+            cached_input_per_mtok=option.rates[2] if len(option.rates) > 2 else None,
         )
-        for each in options
+        for option in options
     }
 
 

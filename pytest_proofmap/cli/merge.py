@@ -126,7 +126,7 @@ class _Rows:
         from pytest_proofmap.decide.served import foreign_answers
 
         self.foreign = foreign_answers(merger.runtimes, run.other_runtimes or {}, self.observations)
-        blocks = [each.block for each in self.foreign]
+        blocks = [answers.block for answers in self.foreign]
         return book.decide(
             merger.criteria(), merger.objectives(), merger.runtimes, self.observations, blocks=blocks
         )

@@ -92,9 +92,9 @@ def _print(problems: list[Problem], lock: Lock, path: Path) -> None:
 def _print_json(problems: list[Problem], lock: Lock) -> None:
     def listed(is_finding: bool) -> list[dict[str, str]]:
         return [
-            {"route": each.route, "kind": each.kind, "text": each.text, "next_step": each.next_step}
-            for each in problems
-            if each.is_finding is is_finding
+            {"route": problem.route, "kind": problem.kind, "text": problem.text, "next_step": problem.next_step}
+            for problem in problems
+            if problem.is_finding is is_finding
         ]
 
     content = {"routes": sorted(lock.routes), "findings": listed(True), "warnings": listed(False)}

@@ -277,7 +277,7 @@ def wave_ends(bar: Bar, challengers: int, cases: int) -> list[int]:
         rule = margin_rule(bar, challengers, cases)
         if rule.early_share:
             qualified = agreement_to_qualify(rule.margin, rule.challengers, rule.alpha)
-            ends = {each for each in ends if abs(each - qualified) >= _LEAST_STEP} | {qualified}
+            ends = {end for end in ends if abs(end - qualified) >= _LEAST_STEP} | {qualified}
     else:
         end = _FIRST_ALL_PASS_WAVE
         while end < cases:
@@ -312,7 +312,7 @@ def _log_sum(logs: list[float]) -> float:
     most = max(logs)
     if most == -math.inf:
         return most
-    return most + math.log(math.fsum(math.exp(each - most) for each in logs))
+    return most + math.log(math.fsum(math.exp(log - most) for log in logs))
 
 
 class CaseOrder(NamedTuple):
@@ -398,14 +398,14 @@ def assess_adaptively(
 
 
 def is_futile(
-    bar: Bar, view: View, order: CaseOrder, found: Assessment, challengers: int, memo: Memo | None = None
+    bar: Bar, view: View, order: CaseOrder, assessment: Assessment, challengers: int, memo: Memo | None = None
 ) -> bool:
     """Return whether cases were left out and agreement on all of them would not qualify a challenger."""
-    if found.blocks or found.pairs is None or not _is_margin(bar):
+    if assessment.blocks or assessment.pairs is None or not _is_margin(bar):
         return False
-    table = found.pairs.safe_flips
+    table = assessment.pairs.safe_flips
     rule = margin_rule(bar, challengers, len(view.cases), early=order.early)
-    left = len(view.cases) - len(view.asked(found.challenger).cases)
+    left = len(view.cases) - len(view.asked(assessment.challenger).cases)
     p = p_unsafe_paired(table.regressions, table.improvements, table.pairs + left, rule.margin, memo)
     return left > 0 and p > rule.final_level
 
@@ -519,6 +519,6 @@ def _share(counted: CriterionTally, baseline: str, case: str, bar: Bar) -> float
     return found.share(True) if found is not None and _is_whole(found, bar) else 0.0
 
 
-def _is_whole(found: CaseTally | None, bar: Bar) -> bool:
+def _is_whole(case_tally: CaseTally | None, bar: Bar) -> bool:
     """Return whether all samples of a case are there."""
-    return found is not None and len(found) >= bar.samples
+    return case_tally is not None and len(case_tally) >= bar.samples

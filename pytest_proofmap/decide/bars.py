@@ -188,16 +188,18 @@ def assess(
     return found._replace(p_better=better)
 
 
-def _p_values(bar: Bar, found: Assessment, memo: Memo | None, gamma: float) -> tuple[float | None, float | None]:
+def _p_values(
+    bar: Bar, assessment: Assessment, memo: Memo | None, gamma: float
+) -> tuple[float | None, float | None]:
     """Return the p-values of "not acceptable" and of "acceptable".
 
     Where two bars must hold, either may fail: the challenger is as unsafe as on the worse of them, and two tests
     for "worse" share the error by Bonferroni's inequality.
     """
-    counts, pairs, rate = found.counts, found.pairs, absolute_rate(bar)
+    counts, pairs, rate = assessment.counts, assessment.pairs, absolute_rate(bar)
     unsafe: list[float] = []
     worse: list[float] = []
-    if found.hard_failure:
+    if assessment.hard_failure:
         unsafe.append(1.0)
     elif rate == 1.0 and bar.max_failure_rate is not None:
         unsafe.append(1.0 if counts.missing else (1.0 - bar.max_failure_rate) ** counts.total)
@@ -239,12 +241,14 @@ def _count(view: View, runtime: str) -> tuple[Counts, tuple[str, ...]]:
     return Counts(passed, failed, total - passed - failed), names
 
 
-def _blocks(bar: Bar, view: View, found: Assessment, reference: _Reference, baseline: str) -> Iterator[Reason]:
+def _blocks(
+    bar: Bar, view: View, assessment: Assessment, reference: _Reference, baseline: str
+) -> Iterator[Reason]:
     """Yield why no verdict is possible, as far as the outcomes themselves say so."""
-    counts = found.counts
+    counts = assessment.counts
     if counts.total == 0:
         yield Reason("no_cases", "no case was run")
-    elif all(outcome == "missing" for outcome in view.found(found.challenger)):
+    elif all(outcome == "missing" for outcome in view.found(assessment.challenger)):
         yield Reason("not_run", "it was not run on any of the cases")
     elif has_margin(bar):
         yield from _reference_blocks(bar, reference, baseline)

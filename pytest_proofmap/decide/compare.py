@@ -154,7 +154,7 @@ def rate_drifts(measured: Measured, old: Evidence, new: Evidence) -> list[RateDr
         for runtime, views in measured.items()
     }
     compared = {runtime: found for runtime, found in compared.items() if found}
-    single = sum(len(found) for found in compared.values() if len(found) > 1)
+    single = sum(len(moves) for moves in compared.values() if len(moves) > 1)
     pooled_level = (ALPHA / 2.0 if single else ALPHA) / max(1, len(compared))
     single_level = ALPHA / 2.0 / max(1, single)
     reconfigured = {
@@ -201,18 +201,18 @@ def _pooled(found: dict[str, _Compared]) -> _Compared:
             return pick(*found.values())
         return tuple(f"{criterion}[{case}]" for criterion, one in found.items() for case in pick(one))
 
-    tables = [one.table for one in found.values()]
+    tables = [on_criterion.table for on_criterion in found.values()]
     return _Compared(
         PairedTable(
             sum(table.regressions for table in tables),
             sum(table.improvements for table in tables),
             sum(table.pairs for table in tables),
         ),
-        sum(one.cases for one in found.values()),
-        sum(one.old for one in found.values()),
-        sum(one.new for one in found.values()),
-        named(lambda one: one.regressed),
-        named(lambda one: one.improved),
+        sum(on_criterion.cases for on_criterion in found.values()),
+        sum(on_criterion.old for on_criterion in found.values()),
+        sum(on_criterion.new for on_criterion in found.values()),
+        named(lambda on_criterion: on_criterion.regressed),
+        named(lambda on_criterion: on_criterion.improved),
     )
 
 
@@ -524,8 +524,8 @@ def _matched(before: Traits, after: Traits) -> dict[str, str]:
 
 def _owners(traits: Traits) -> dict[object, str]:
     """Return the one case that has each trait; what several have tells none of them."""
-    counts = Counter(trait for each in traits.values() for trait in each)
-    return {trait: case for case, each in traits.items() for trait in each if counts[trait] == 1}
+    counts = Counter(trait for of_case in traits.values() for trait in of_case)
+    return {trait: case for case, of_case in traits.items() for trait in of_case if counts[trait] == 1}
 
 
 def _requests(evidence: Evidence) -> defaultdict[str, Traits]:

@@ -72,12 +72,16 @@ def attribute(
     return differences
 
 
-def _axis(one: RuntimeInfo, other: RuntimeInfo) -> Axis | None:
+def _axis(runtime_info: RuntimeInfo, other: RuntimeInfo) -> Axis | None:
     """Return the only axis along which two runtimes differ, or None when there is not exactly one."""
-    if one.params != other.params:
+    if runtime_info.params != other.params:
         return None
-    same_model = (one.model, one.provider, one.api_base) == (other.model, other.provider, other.api_base)
-    if same_model == (one.variant == other.variant):
+    same_model = (runtime_info.model, runtime_info.provider, runtime_info.api_base) == (
+        other.model,
+        other.provider,
+        other.api_base,
+    )
+    if same_model == (runtime_info.variant == other.variant):
         return None
     return "prompt" if same_model else "model"
 
@@ -177,7 +181,7 @@ def decide_evidence(evidence: Evidence, *, memo: Memo | None = None, blocks: Seq
     """Return an artifact with its decisions made anew from its samples and bars, without any call."""
     repeated = {criterion.id for criterion in evidence.criteria if criterion.bar.samples > 1}
     observations = observe(evidence.samples, repeated)
-    foreign = [each.block for each in foreign_in(evidence, observations)]
+    foreign = [answers.block for answers in foreign_in(evidence, observations)]
     decision = decide(
         evidence.criteria,
         evidence.objectives,
@@ -259,13 +263,13 @@ def _decide_objective(
         differences = attribute(counted, (objective.baseline, *names), runtimes, criterion.bar.confidence)
         update = {"cells": found.cells, "attribution": differences, "broken": broken}
         decided.append(criterion.model_copy(update=update))
-    listed = [one for one in verdicts if one.id in objective.criteria]
-    slices = sorted({name for one in listed for name in tallies[one.id].slices()})
+    listed = [criterion for criterion in verdicts if criterion.id in objective.criteria]
+    slices = sorted({name for criterion in listed for name in tallies[criterion.id].slices()})
     together = judge_objective(objective, listed, slices)
     recommendations = []
     for name in (None, *slices):
-        own = [tallies[one.id].view(name if one.sliced else None) for one in listed]
-        recommendations.append(recommend(objective, listed, together, name, own, runtimes))
+        of_criteria = [tallies[criterion.id].view(name if criterion.sliced else None) for criterion in listed]
+        recommendations.append(recommend(objective, listed, together, name, of_criteria, runtimes))
     return Decision(
         decided,
         [

@@ -94,7 +94,7 @@ class Drift(NamedTuple):
     @property
     def is_drift(self) -> bool:
         """Whether there is a regression, or anything measured moved beyond its interval."""
-        moved = any(each.beyond_interval for each in (*self.costs, *self.latencies))
+        moved = any(ratio.beyond_interval for ratio in (*self.costs, *self.latencies))
         return bool(self.is_regression or moved or self.served or any(rate.beyond_chance for rate in self.rates))
 
 
@@ -119,11 +119,11 @@ def compare_evidence(old: Evidence, new: Evidence) -> Drift:
 
 def _flips(old: Evidence, new: Evidence) -> Iterator[Flip]:
     """Yield the verdicts that both artifacts have and that differ, objectives first."""
-    before = {each.on: each.status for each in _verdicts(old)}
-    for each in _verdicts(new):
-        was = before.get(each.on, each.status)
-        if was != each.status:
-            yield Flip(*each.on, was, each.status, each.reason)
+    before = {verdict.on: verdict.status for verdict in _verdicts(old)}
+    for verdict in _verdicts(new):
+        was = before.get(verdict.on, verdict.status)
+        if was != verdict.status:
+            yield Flip(*verdict.on, was, verdict.status, verdict.reason)
 
 
 class _Verdict(NamedTuple):
@@ -137,8 +137,10 @@ class _Verdict(NamedTuple):
 
 def _verdicts(evidence: Evidence) -> Iterator[_Verdict]:
     for objective in evidence.objectives:
-        for each in objective.verdicts:
-            yield _Verdict(("objective", objective.name, each.slice, each.runtime), each.status, each.reason)
+        for verdict in objective.verdicts:
+            yield _Verdict(
+                ("objective", objective.name, verdict.slice, verdict.runtime), verdict.status, verdict.reason
+            )
     for criterion in evidence.criteria:
         for cell in criterion.cells:
             if cell.status is not None:
@@ -165,15 +167,15 @@ def _models(evidence: Evidence) -> dict[str, Counter[str]]:
 
 def _chains(old: Evidence, new: Evidence) -> Iterator[ChainChange]:
     before = {
-        (objective.name, each.slice): each.chain
+        (objective.name, recommendation.slice): recommendation.chain
         for objective in old.objectives
-        for each in objective.recommendations
+        for recommendation in objective.recommendations
     }
     for objective in new.objectives:
-        for each in objective.recommendations:
-            chain = before.get((objective.name, each.slice))
-            if chain is not None and chain != each.chain:
-                yield ChainChange(objective.name, each.slice, chain, each.chain)
+        for advice in objective.recommendations:
+            chain = before.get((objective.name, advice.slice))
+            if chain is not None and chain != advice.chain:
+                yield ChainChange(objective.name, advice.slice, chain, advice.chain)
 
 
 def _baselines(old: Evidence, new: Evidence) -> Iterator[BaselineChange]:

@@ -138,9 +138,9 @@ def take_look(
     for case in order:
         request = (theirs[case].request, ours[case].request if case in ours else None)
         asked[case] = f"{_digest(case)}.{_digest(repr(request) if any(request) else case)}"
-    before = [one for one in (state, seen) if one is not None]
-    restarts = max((one.restarts for one in before), default=-1)
-    same = [one for one in before if _is_same(one, mode, hypothesis, asked.values())]
+    before = [known for known in (state, seen) if known is not None]
+    restarts = max((known.restarts for known in before), default=-1)
+    same = [known for known in before if _is_same(known, mode, hypothesis, asked.values())]
     counted = len(state.looks) if state in same and state is not None else 0
     state = functools.reduce(join_states, same) if same else LookState(mode, hypothesis, restarts=restarts + 1)
     put_back = len(state.looks) - counted
@@ -215,13 +215,13 @@ def join_states(ours: LookState, theirs: LookState) -> LookState:
     return more._replace(looks=looks, cases=cases, restarts=max(ours.restarts, theirs.restarts))
 
 
-def at_look(bar: Bar, found: Assessment, look: CellLook) -> Assessment:
+def at_look(bar: Bar, assessment: Assessment, look: CellLook) -> Assessment:
     """Return an assessment as what it is at one of several looks."""
-    if is_observed(bar) or found.blocks or found.hard_failure:
-        return found
+    if is_observed(bar) or assessment.blocks or assessment.hard_failure:
+        return assessment
     if look.planned == "open":
-        return found._replace(p_unsafe=p_open(look.most_acceptable), p_worse=p_open(look.most_worse))
-    return found._replace(spent=2.0**look.number)
+        return assessment._replace(p_unsafe=p_open(look.most_acceptable), p_worse=p_open(look.most_worse))
+    return assessment._replace(spent=2.0**look.number)
 
 
 def is_last(look: CellLook) -> bool:
@@ -311,7 +311,7 @@ def watch(old: Evidence, new: Evidence, look: int, alpha: float = ALPHA) -> Watc
     rates = []
     for rate in pooled:
         down, up = len(rate.regressed), len(rate.improved)
-        p_drop, p_rise = (binomial_at_least(one, down + up, 0.5) for one in (down, up))
+        p_drop, p_rise = (binomial_at_least(moved, down + up, 0.5) for moved in (down, up))
         rates.append(
             WatchedRate(
                 rate.runtime, rate.old, rate.new, rate.cases, rate.regressed, rate.improved, p_drop, p_rise, level

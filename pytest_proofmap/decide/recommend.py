@@ -70,7 +70,7 @@ def recommend(
     ]
     eligible = [candidate for candidate in qualified if candidate.objection is None]
     better = [candidate for candidate in eligible if _is_proven(objective, candidate)]
-    chosen = min(better, key=lambda one: (-_gain(objective, one), one.regressions), default=None)
+    chosen = min(better, key=lambda candidate: (-_gain(objective, candidate), candidate.regressions), default=None)
     code: ReasonCode
     if objective.sensitive:
         chain, code = [objective.baseline], "sensitive"
@@ -80,10 +80,10 @@ def recommend(
         chosen = None
     else:
         backups = sorted(
-            (one for one in eligible if one is not chosen),
-            key=lambda one: (-_cheapness(one.economics), one.regressions),
+            (backup for backup in eligible if backup is not chosen),
+            key=lambda backup: (-_cheapness(backup.economics), backup.regressions),
         )
-        names = [one.name for one in backups]
+        names = [backup.name for backup in backups]
         if chosen is not None:
             chain, code = [chosen.name, *names, objective.baseline], "promoted"
             reason = f"{_gains(objective, chosen)}, {_regressions(criteria, slice_name, chosen.name)}"
@@ -276,9 +276,9 @@ def _retained(
         if open_:
             parts.append(f"not enough evidence for {', '.join(open_)}")
         return Reason("none_qualified", f"baseline kept: {'; '.join(parts) or 'no challenger'}")
-    reasons = [_but(objective, one) for one in qualified]
+    reasons = [_but(objective, verdict) for verdict in qualified]
     told = "; ".join(
-        f"{one.name} qualifies, but {reason.text}" for one, reason in zip(qualified, reasons, strict=True)
+        f"{verdict.name} qualifies, but {reason.text}" for verdict, reason in zip(qualified, reasons, strict=True)
     )
     return Reason(reasons[0].code, f"baseline kept: {told}")
 
@@ -302,8 +302,8 @@ def _but(objective: Objective, candidate: _Candidate) -> Reason:
 
 def _passes(views: Sequence[View], runtime: str) -> list[bool | None]:
     """Return for each case whether a runtime passes it; None where it was not run."""
-    found = (one for view in views for one in view.found(runtime))
-    return [None if one == "missing" else one == "passed" for one in found]
+    outcomes = (outcome for view in views for outcome in view.found(runtime))
+    return [None if outcome == "missing" else outcome == "passed" for outcome in outcomes]
 
 
 def _fallbacks(chain: Sequence[str], passes: Mapping[str, Sequence[bool | None]]) -> list[FallbackFigures]:
@@ -321,7 +321,7 @@ def _fallbacks(chain: Sequence[str], passes: Mapping[str, Sequence[bool | None]]
 
 def _joint_pass_rate(passes: Mapping[str, Sequence[bool | None]]) -> float | None:
     """Return the share of the cases that at least one rung passes."""
-    by_case = [rungs for rungs in zip(*passes.values(), strict=True) if any(one is not None for one in rungs)]
+    by_case = [rungs for rungs in zip(*passes.values(), strict=True) if any(rung is not None for rung in rungs)]
     return sum(1 for rungs in by_case if any(rungs)) / len(by_case) if by_case else None
 
 
@@ -338,7 +338,9 @@ def _restarts(
     """Yield whose looks began anew, each time another chance to be wrong, or were lost and count all the same."""
     for verdict in together.by_slice[slice_name]:
         looks = [
-            judged.cell.look for one in criteria if (judged := one.on(slice_name, verdict.runtime)) is not None
+            judged.cell.look
+            for criterion in criteria
+            if (judged := criterion.on(slice_name, verdict.runtime)) is not None
         ]
         restarts = max((look.restarts for look in looks if look is not None), default=0)
         if restarts:

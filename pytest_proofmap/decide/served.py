@@ -114,7 +114,8 @@ def _of_others(name: str, info: RuntimeInfo, models: Mapping[str, str], answers:
         served = _parse(model)
         if not served.stands_for(_parse(info.model)) and not _accepts(info, served):
             other = next(
-                (each for each in models if each != name and served.stands_for(_parse(models[each]))), None
+                (runtime for runtime in models if runtime != name and served.stands_for(_parse(models[runtime]))),
+                None,
             )
             if other is not None:
                 foreign[other] += times
@@ -133,11 +134,13 @@ def _changes(
         served: Counter[str] = Counter()
         for name in names:
             info = runtimes[name]
-            served.update({each: n for each, n in answers[name].items() if not _accepts(info, _parse(each))})
-        parsed = {_parse(each) for each in served}
-        snapshots = {each.snapshot for each in parsed if each.snapshot is not None}
-        if len({each.alias for each in parsed}) > 1 or len(snapshots) > 1:
-            told = ", ".join(f"{times} by {each}" for each, times in served.most_common(4))
+            served.update(
+                {model: times for model, times in answers[name].items() if not _accepts(info, _parse(model))}
+            )
+        parsed = {_parse(answered) for answered in served}
+        snapshots = {identity.snapshot for identity in parsed if identity.snapshot is not None}
+        if len({identity.alias for identity in parsed}) > 1 or len(snapshots) > 1:
+            told = ", ".join(f"{times} by {answered}" for answered, times in served.most_common(4))
             text = f"{model} was answered by several models within the run: {told}"
             changes.update({name: ForeignAnswers(name, text, tuple(sorted(served))) for name in names})
     return changes
@@ -145,12 +148,12 @@ def _changes(
 
 def _accepts(info: RuntimeInfo, served: ModelName) -> bool:
     """Whether a person has said that this model is the runtime."""
-    return any(served.stands_for(_parse(each)) for each in info.served or ())
+    return any(served.stands_for(_parse(allowed)) for allowed in info.served or ())
 
 
 def _names_of(model: str, answers: Iterable[str]) -> tuple[str, ...]:
     """Return the names under which a model answered."""
-    return tuple(sorted(each for each in answers if _parse(each).stands_for(_parse(model))))
+    return tuple(sorted(answer for answer in answers if _parse(answer).stands_for(_parse(model))))
 
 
 @lru_cache(maxsize=1024)

@@ -279,9 +279,9 @@ class OutcomeBits(NamedTuple):
     failed: int
 
 
-def _places(found: Sequence[Found], outcome: Found) -> int:
+def _places(founds: Sequence[Found], outcome: Found) -> int:
     """Return the bits of the cases that have an outcome."""
-    return int("0" + "".join(["1" if one == outcome else "0" for one in found]), 2)
+    return int("0" + "".join(["1" if on_case == outcome else "0" for on_case in founds]), 2)
 
 
 class View:
@@ -369,7 +369,7 @@ class View:
 
     def groups(self, *runtimes: str) -> list[tuple[str, ...]]:
         """Return the cases in groups that made identical requests on one of the runtimes."""
-        repeats = [found for found in (self.tallies.repeats(runtime) for runtime in runtimes) if found]
+        repeats = [groups for groups in (self.tallies.repeats(runtime) for runtime in runtimes) if groups]
         if not repeats:
             return [(case,) for case in self.cases]
         leader = {case: case for case in self.cases}
@@ -379,11 +379,11 @@ class View:
                 case = leader[case]
             return case
 
-        for found in repeats:
+        for first_of in repeats:
             # The first case of a request may lie in another slice: those that do not are still one unit.
             here: dict[str, str] = {}
             for case in self.cases:
-                first = found.get(case, case)
+                first = first_of.get(case, case)
                 other = here.setdefault(first, case)
                 if other != case:
                     leader[find(case)] = find(other)

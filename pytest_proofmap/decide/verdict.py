@@ -158,116 +158,119 @@ def _judge_family(task: _Task, names: Sequence[str | None], rule: SlicesRule) ->
         _lift([task.assess(name, challenger, sharing, gamma) for challenger in task.challengers], alpha)
         for name in names
     ]
-    correction = correct([[one.family_p for one in row] for row in found], alpha, rule)
+    correction = correct([[judged.family_p for judged in row] for row in found], alpha, rule)
     verdicts = Verdicts([], {})
     for name, row, adjusted, next_level in zip(
         names, found, correction.adjusted, correction.next_level, strict=True
     ):
         verdicts.cells.append(_baseline_cell(task.bar, task.views[name], name, task.baseline))
         family = Family(task.baseline, len(task.challengers), slices, alpha, correction.level, next_level)
-        for one, p_adjusted in zip(row, adjusted, strict=True):
-            judged = _judge_one(task, name, one, p_adjusted, family)
+        for assessment, p_adjusted in zip(row, adjusted, strict=True):
+            judged = _judge_one(task, name, assessment, p_adjusted, family)
             verdicts.cells.append(judged.cell)
-            verdicts.judged[name, one.challenger] = judged
+            verdicts.judged[name, assessment.challenger] = judged
     return verdicts
 
 
-def _lift(found: list[Assessment], alpha: float) -> list[Assessment]:
+def _lift(assessments: list[Assessment], alpha: float) -> list[Assessment]:
     """Return the assessments, an unusable baseline blocking only those that are not shown to be better than it."""
-    adjusted = holm([1.0 if one.p_better is None else one.p_better for one in found])
+    adjusted = holm([1.0 if judged.p_better is None else judged.p_better for judged in assessments])
     return [
-        one if one.p_better is None else one.lifted() if p <= alpha else one.without_figures()
-        for one, p in zip(found, adjusted, strict=True)
+        judged if judged.p_better is None else judged.lifted() if p <= alpha else judged.without_figures()
+        for judged, p in zip(assessments, adjusted, strict=True)
     ]
 
 
 def _judge_one(
-    task: _Task, slice_name: str | None, found: Assessment, p_adjusted: float, family: Family
+    task: _Task, slice_name: str | None, assessment: Assessment, p_adjusted: float, family: Family
 ) -> Judged:
     """Return a challenger's cell with its verdict and the reason for it."""
     bar, order, memo, view = task.bar, task.order, task.memo, task.views[slice_name]
     level = family.next_level
     if order is not None:
         level *= 1.0 - share_spent_early(bar, view, order, family.sharing)
-    status = _status(bar, found, p_adjusted, family)
+    status = _status(bar, assessment, p_adjusted, family)
     needs = None
-    taken = task.looks.get((slice_name, found.challenger))
+    taken = task.looks.get((slice_name, assessment.challenger))
     look = None if taken is None else taken.look
     if look is not None and look.planned != "open":
         # What further cases need, they need at the next look.
         level /= 2.0 ** (look.number + 1)
     gamma = gamma_of(family.alpha, family.challengers, family.slices)
     if status == "qualified":
-        reason = qualified_reason(bar, found, family.baseline)
+        reason = qualified_reason(bar, assessment, family.baseline)
     elif status == "not_qualified":
-        reason = not_qualified_reason(bar, found, family.baseline)
+        reason = not_qualified_reason(bar, assessment, family.baseline)
     else:
         # After the last look nothing is needed any more, and how far open bets are is no number of cases.
         foreseen = look is None or (look.planned != "open" and not is_last(look))
-        needs = _needs(bar, found, level, memo, gamma) if foreseen else None
-        reason = insufficient_reason(bar, found, family, needs, level)
-        if p_adjusted <= family.alpha and not found.blocks:
+        needs = _needs(bar, assessment, level, memo, gamma) if foreseen else None
+        reason = insufficient_reason(bar, assessment, family, needs, level)
+        if p_adjusted <= family.alpha and not assessment.blocks:
             reason = reason._replace(code="slices_together")
-        elif look is not None and is_last(look) and not found.blocks:
+        elif look is not None and is_last(look) and not assessment.blocks:
             reason = reason._replace(code="looks_used_up")
-    if look is not None and not found.blocks:
+    if look is not None and not assessment.blocks:
         reason = reason._replace(text=f"{reason.text}; {look_text(look)}")
     adaptive = None
     if order is not None:
-        adaptive = AdaptiveCell(asked=len(view.asked(found.challenger).cases), cases=len(view.cases))
+        adaptive = AdaptiveCell(asked=len(view.asked(assessment.challenger).cases), cases=len(view.cases))
         left = adaptive.cases - adaptive.asked
         text = reason.text
-        if status == "insufficient" and is_futile(bar, view, order, found, family.sharing, memo):
+        if status == "insufficient" and is_futile(bar, view, order, assessment, family.sharing, memo):
             others = count(left, "case")
             reason = Reason("futile", f"not even agreement on the other {others} would qualify it: {text}")
         if left:
             decided = f"; adaptive: decided after {adaptive.asked} of {count(adaptive.cases, 'case')}"
             reason = reason._replace(text=reason.text + decided)
     observed = is_observed(bar)
-    cell = _cell(bar, view, slice_name, found.challenger, "challenger", status, reason).model_copy(
+    cell = _cell(bar, view, slice_name, assessment.challenger, "challenger", status, reason).model_copy(
         update={
-            "p_unsafe": found.p_unsafe,
-            "p_worse": found.p_worse,
+            "p_unsafe": assessment.p_unsafe,
+            "p_worse": assessment.p_worse,
             "p_adjusted": None if observed else p_adjusted,
             "level": None if observed else family.level,
-            "regressions": None if found.pairs is None else len(found.pairs.regressed),
-            "improvements": None if found.pairs is None else len(found.pairs.improved),
+            "regressions": None if assessment.pairs is None else len(assessment.pairs.regressed),
+            "improvements": None if assessment.pairs is None else len(assessment.pairs.improved),
             "needs": needs,
             "adaptive": adaptive,
             "look": look,
         }
     )
-    return Judged(cell, found, reason)
+    return Judged(cell, assessment, reason)
 
 
-def _status(bar: Bar, found: Assessment, p_adjusted: float, family: Family) -> Status:
+def _status(bar: Bar, assessment: Assessment, p_adjusted: float, family: Family) -> Status:
     """Return the verdict: the first rule that applies."""
-    if found.hard_failure:
+    if assessment.hard_failure:
         return "not_qualified"
-    if found.blocks:
+    if assessment.blocks:
         return "insufficient"
     if is_observed(bar):
-        return "qualified" if found.observed else "not_qualified"
+        return "qualified" if assessment.observed else "not_qualified"
     if p_adjusted <= family.level:
         return "qualified"
-    if found.is_worse(family.alpha):
+    if assessment.is_worse(family.alpha):
         return "not_qualified"
     return "insufficient"
 
 
-def _needs(bar: Bar, found: Assessment, level: float, memo: Memo | None, gamma: float) -> Needs | None:
+def _needs(bar: Bar, assessment: Assessment, level: float, memo: Memo | None, gamma: float) -> Needs | None:
     """Return how many additional cases a verdict takes, or None when cases are not what is missing.
 
     Cases without an outcome are to be asked again: what further cases are needed is told from the others, as if
     those came out alike.
     """
-    if found.blocks or is_observed(bar):
+    if assessment.blocks or is_observed(bar):
         return None
-    forecasts = [*_absolute_forecast(bar, found, level), *_margin_forecasts(bar, found, level, memo, gamma)]
-    bests, typicals = [one.best for one in forecasts], [one.typical for one in forecasts]
-    best = None if None in bests else max((one for one in bests if one is not None), default=0)
-    typical = None if None in typicals else max((one for one in typicals if one is not None), default=0)
-    rerun = _without_outcome(bar, found)
+    forecasts = [
+        *_absolute_forecast(bar, assessment, level),
+        *_margin_forecasts(bar, assessment, level, memo, gamma),
+    ]
+    bests, typicals = [forecast.best for forecast in forecasts], [forecast.typical for forecast in forecasts]
+    best = None if None in bests else max((cases for cases in bests if cases is not None), default=0)
+    typical = None if None in typicals else max((cases for cases in typicals if cases is not None), default=0)
+    rerun = _without_outcome(bar, assessment)
     if rerun and best == 0:
         # The missing outcomes alone may bring the verdict: what is needed beyond them is told once they are there.
         return Needs(best=0, typical=0, rerun=rerun)
@@ -285,16 +288,16 @@ class _Forecast(NamedTuple):
     typical: int | None
 
 
-def _without_outcome(bar: Bar, found: Assessment) -> int:
+def _without_outcome(bar: Bar, assessment: Assessment) -> int:
     """Return how many cases lack an outcome that the verdict hangs on."""
-    pairs = found.pairs
+    pairs = assessment.pairs
     missing = pairs.total - pairs.compared if pairs is not None and has_margin(bar) else 0
-    return max(missing, found.counts.missing if absolute_rate(bar) is not None else 0)
+    return max(missing, assessment.counts.missing if absolute_rate(bar) is not None else 0)
 
 
-def _absolute_forecast(bar: Bar, found: Assessment, level: float) -> Iterator[_Forecast]:
+def _absolute_forecast(bar: Bar, assessment: Assessment, level: float) -> Iterator[_Forecast]:
     """Yield what a pass rate takes."""
-    counts, rate = found.counts, absolute_rate(bar)
+    counts, rate = assessment.counts, absolute_rate(bar)
     if rate is None or (rate == 1.0 and bar.max_failure_rate is None):
         return
     if rate == 1.0:
@@ -316,10 +319,10 @@ def _absolute_forecast(bar: Bar, found: Assessment, level: float) -> Iterator[_F
 
 
 def _margin_forecasts(
-    bar: Bar, found: Assessment, level: float, memo: Memo | None, gamma: float
+    bar: Bar, assessment: Assessment, level: float, memo: Memo | None, gamma: float
 ) -> Iterator[_Forecast]:
     """Yield what a margin takes, on each table that must hold."""
-    pairs, margin = found.pairs, bar.margin
+    pairs, margin = assessment.pairs, bar.margin
     if not has_margin(bar) or margin is None or pairs is None:
         return
     missing = pairs.total - pairs.compared
@@ -350,7 +353,7 @@ def _cell(
 ) -> Cell:
     """Return a cell with its counts, rates, cost and latency."""
     samples, skipped = view.samples(runtime), view.skipped(runtime)
-    present = [one for one in view.column(runtime).cases if one is not None]
+    present = [case for case in view.column(runtime).cases if case is not None]
     if view.plain(runtime):
         outcomes = view.found(runtime)
     else:
@@ -380,7 +383,7 @@ def _cell(
         reason_code=reason.code,
         cost_usd=math.fsum(costs) if costs and len(costs) == len(samples) else None,
         latency_s=Latency(**latency_figures(answered_latencies(samples))._asdict()),
-        pass_hat_k=pass_hat_k((one.passed, len(one.rows)) for one in present) if repeated else None,
+        pass_hat_k=pass_hat_k((case.passed, len(case.rows)) for case in present) if repeated else None,
     )
 
 
@@ -474,7 +477,10 @@ def _judge(
 ) -> Iterator[tuple[str | None, list[ObjectiveVerdict]]]:
     """Yield the verdicts by slice, corrected for each other."""
     rows = [
-        [{one.id: one.on(name, challenger) for one in criteria} for challenger in objective.challengers]
+        [
+            {criterion.id: criterion.on(name, challenger) for criterion in criteria}
+            for challenger in objective.challengers
+        ]
         for name in names
     ]
     p_values = [[_largest_p(row) for row in by_challenger] for by_challenger in rows]
@@ -510,7 +516,7 @@ def _judge(
 
 
 def _largest_p(row: Mapping[str, Judged | None]) -> float:
-    return max((1.0 if one is None else one.assessment.family_p for one in row.values()), default=1.0)
+    return max((1.0 if judged is None else judged.assessment.family_p for judged in row.values()), default=1.0)
 
 
 def _verdict(row: Mapping[str, Judged | None], p_adjusted: float, family: Family) -> tuple[Status, Reason]:

@@ -114,17 +114,17 @@ def routes_of(evidence: Evidence) -> list[RouteChain]:
     routes = []
     for objective in evidence.objectives:
         criteria = [by_id[name] for name in objective.criteria if name in by_id]
-        for found in objective.recommendations:
+        for recommendation in objective.recommendations:
             entries = {
-                name: _entry(name, objective, found.slice, criteria, evidence, costs)
+                name: _entry(name, objective, recommendation.slice, criteria, evidence, costs)
                 for name in (objective.baseline, *objective.challengers)
             }
             routes.append(
                 RouteChain(
                     objective.name,
-                    found.slice,
-                    tuple(entries[name] for name in found.chain),
-                    tuple(entry for name, entry in entries.items() if name not in found.chain),
+                    recommendation.slice,
+                    tuple(entries[name] for name in recommendation.chain),
+                    tuple(entry for name, entry in entries.items() if name not in recommendation.chain),
                 )
             )
     return routes
@@ -330,7 +330,9 @@ def price_effects(evidence: Evidence, prices: Mapping[str, Price], call_cost: Ca
     # Both are decided anew, so that nothing but the prices can make a difference.
     after = decide_evidence(reprice(evidence, prices, call_cost))
     before = decide_evidence(evidence)
-    reasons = [found.reason for objective in after.objectives for found in objective.recommendations]
+    reasons = [
+        recommendation.reason for objective in after.objectives for recommendation in objective.recommendations
+    ]
     return [
         PriceEffect(old, new, reason)
         for old, new, reason in zip(routes_of(before), routes_of(after), reasons, strict=True)

@@ -55,7 +55,9 @@ def assumptions(
     """
     verdicts = [(objective, verdict) for objective in objectives for verdict in objective.verdicts]
     parts = [_RESEMBLANCE]
-    confidence = min((one.bar.confidence for one in criteria if one.bar.confidence), default=0.95)
+    confidence = min(
+        (criterion.bar.confidence for criterion in criteria if criterion.bar.confidence), default=0.95
+    )
     rules = {objective.slices_rule for objective, verdict in verdicts if verdict.slice is not None}
     for rule in ("fdr", "all", "each"):
         if rule in rules:
@@ -125,17 +127,17 @@ class Family(NamedTuple):
         return self.challengers * self.slices
 
 
-def qualified_reason(bar: Bar, found: Assessment, baseline: str) -> Reason:
+def qualified_reason(bar: Bar, assessment: Assessment, baseline: str) -> Reason:
     """Return why a challenger qualifies."""
-    counts = found.counts
+    counts = assessment.counts
     rate = absolute_rate(bar)
     parts = []
     if is_observed(bar):
-        return Reason("observed", f"observed: {_observed(bar, found, baseline)}")
+        return Reason("observed", f"observed: {_observed(bar, assessment, baseline)}")
     if has_margin(bar) and bar.margin is not None:
         parts.append(
             f"no worse than {baseline} by more than {points(bar.margin)} points ({_confidence(bar)}): "
-            f"{_disagreement(found)} in {count(_pairs(found), 'case')}"
+            f"{_disagreement(assessment)} in {count(_pairs(assessment), 'case')}"
         )
     if rate == 1.0:
         parts.append(f"{counts.passed}/{counts.total} cases pass{_bound(bar, counts.total)}")
@@ -145,46 +147,49 @@ def qualified_reason(bar: Bar, found: Assessment, baseline: str) -> Reason:
             f"at least {percent(rate)} of the cases pass ({_confidence(bar)}): "
             f"{counts.passed}/{counts.total} passed, so at least {_rounded_down(low)} do"
         )
-    return Reason("qualified", "; ".join(parts) + _missing(found))
+    return Reason("qualified", "; ".join(parts) + _missing(assessment))
 
 
-def not_qualified_reason(bar: Bar, found: Assessment, baseline: str) -> Reason:
+def not_qualified_reason(bar: Bar, assessment: Assessment, baseline: str) -> Reason:
     """Return why a challenger is not acceptable, with the cases that show it."""
-    counts = found.counts
-    failed = f"{counts.failed} of {count(counts.total, 'case')} fail: {name_cases(found.failed_cases)}"
-    if found.hard_failure:
+    counts = assessment.counts
+    failed = f"{counts.failed} of {count(counts.total, 'case')} fail: {name_cases(assessment.failed_cases)}"
+    if assessment.hard_failure:
         return Reason("failed_cases", failed)
     if is_observed(bar):
-        regressed = found.pairs.regressed if found.pairs and has_margin(bar) else found.failed_cases
+        regressed = assessment.pairs.regressed if assessment.pairs and has_margin(bar) else assessment.failed_cases
         names = f": {name_cases(regressed)}" if regressed else ""
-        return Reason("observed", f"observed: {_observed(bar, found, baseline)}{names}")
+        return Reason("observed", f"observed: {_observed(bar, assessment, baseline)}{names}")
     rate = absolute_rate(bar)
     below = None
     if rate is not None and rate < 1.0:
         below = f"fewer than {percent(rate)} of the cases pass ({_confidence(bar)}): {failed}"
-    if has_margin(bar) and bar.margin is not None and found.pairs is not None:
+    if has_margin(bar) and bar.margin is not None and assessment.pairs is not None:
         worse = (
             f"worse than {baseline} by more than {points(bar.margin)} points ({_confidence(bar)}): "
-            f"{_disagreement(found)} in {count(_pairs(found), 'case')}: {name_cases(found.pairs.regressed)}"
+            f"{_disagreement(assessment)} in {count(_pairs(assessment), 'case')}: "
+            f"{name_cases(assessment.pairs.regressed)}"
         )
-        if below is None or not _falls_below(bar, found, rate):
+        if below is None or not _falls_below(bar, assessment, rate):
             return Reason("worse", worse)
     return Reason("below_rate", below or failed)
 
 
-def insufficient_reason(bar: Bar, found: Assessment, family: Family, needs: Needs | None, level: float) -> Reason:
+def insufficient_reason(
+    bar: Bar, assessment: Assessment, family: Family, needs: Needs | None, level: float
+) -> Reason:
     """Return why there is no verdict yet, and what would bring one.
 
     Args:
         bar: The criterion's bar.
-        found: What was assessed.
+        assessment: What was assessed.
         family: What it shares the error with.
         needs: Additional cases for a verdict.
         level: The p-value that would do, after correction for several challengers and slices.
     """
-    if found.blocks:
-        return found.blocks[0]
-    counts = found.counts
+    if assessment.blocks:
+        return assessment.blocks[0]
+    counts = assessment.counts
     rate = absolute_rate(bar)
     parts = []
     if rate == 1.0:
@@ -195,30 +200,30 @@ def insufficient_reason(bar: Bar, found: Assessment, family: Family, needs: Need
             f"{counts.passed}/{counts.total} passed, which leaves a pass rate of {_rounded_down(low)} "
             f"possible ({percent(rate)} is asked for)"
         )
-    if has_margin(bar) and bar.margin is not None and found.pairs is not None:
-        parts.append(_open_loss(bar.margin, found, level))
+    if has_margin(bar) and bar.margin is not None and assessment.pairs is not None:
+        parts.append(_open_loss(bar.margin, assessment, level))
     text = "; ".join(parts)
     code: ReasonCode = "too_few_cases"
     if needs is None:
-        return Reason("too_few_cases", text + _missing(found))
+        return Reason("too_few_cases", text + _missing(assessment))
     if needs.rerun:
         # What errors left open is no question of further cases.
         text += f"; rerun the {count(needs.rerun, 'error')}"
         if needs.best == 0 == needs.typical:
-            return Reason("errors", text + _missing(found))
+            return Reason("errors", text + _missing(assessment))
         if needs.best:
             text += f"; {needs.best} further cases would do, if all agree" + _shared(family)
     elif needs.best is not None:
-        total = (found.pairs.total if has_margin(bar) and found.pairs else counts.total) + needs.best
+        total = (assessment.pairs.total if has_margin(bar) and assessment.pairs else counts.total) + needs.best
         if has_margin(bar):
-            text += f"; {total} would, if all {'others ' if _disagrees(found) else ''}agree"
+            text += f"; {total} would, if all {'others ' if _disagrees(assessment) else ''}agree"
         else:
             text += f"; {total} would do, if all {'others ' if counts.failed else ''}pass"
         text += _shared(family)
     if needs.typical is None:
         code = "none_at_this_rate"
         text += "; none at this rate"
-    return Reason(code, text + _missing(found))
+    return Reason(code, text + _missing(assessment))
 
 
 def look_text(look: CellLook) -> str:
@@ -258,84 +263,88 @@ def _shared(family: Family) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _falls_below(bar: Bar, found: Assessment, rate: float | None) -> bool:
+def _falls_below(bar: Bar, assessment: Assessment, rate: float | None) -> bool:
     """Return whether it is the absolute part of a double bar that is missed."""
-    return rate is not None and found.counts.passed < rate * found.counts.total and bool(found.failed_cases)
+    return (
+        rate is not None
+        and assessment.counts.passed < rate * assessment.counts.total
+        and bool(assessment.failed_cases)
+    )
 
 
-def _observed(bar: Bar, found: Assessment, baseline: str) -> str:
+def _observed(bar: Bar, assessment: Assessment, baseline: str) -> str:
     """Return the observed rates that decide when no confidence is asked for."""
-    counts = found.counts
+    counts = assessment.counts
     parts = []
     rate = absolute_rate(bar)
     if rate is not None:
         parts.append(f"{counts.passed}/{counts.total} cases pass, {percent(rate)} is asked for")
-    if has_margin(bar) and bar.margin is not None and found.pairs is not None:
-        table = found.pairs.safe_mean
+    if has_margin(bar) and bar.margin is not None and assessment.pairs is not None:
+        table = assessment.pairs.safe_mean
         difference = (table.improvements - table.regressions) / table.pairs
         sign = "+" if difference > 0 else "−" if difference < 0 else "±"
         parts.append(
             f"{sign}{points(abs(difference))} points against {baseline}, −{points(bar.margin)} is tolerated: "
-            f"{_disagreement(found)} in {count(_pairs(found), 'case')}"
+            f"{_disagreement(assessment)} in {count(_pairs(assessment), 'case')}"
         )
-    return "; ".join(parts) + _missing(found)
+    return "; ".join(parts) + _missing(assessment)
 
 
-def observed_loss(bar: Bar, found: Assessment) -> str | None:
+def observed_loss(bar: Bar, assessment: Assessment) -> str | None:
     """Return what was lost beyond what the bar tolerates, as observed and whatever chance may explain, or None."""
-    counts, rate = found.counts, absolute_rate(bar)
-    if has_margin(bar) and bar.margin is not None and found.pairs is not None:
-        table = found.pairs.safe
+    counts, rate = assessment.counts, absolute_rate(bar)
+    if has_margin(bar) and bar.margin is not None and assessment.pairs is not None:
+        table = assessment.pairs.safe
         loss = (table.regressions - table.improvements) / max(1, table.pairs)
         if loss > bar.margin + 1e-9:
             return (
                 f"it loses {points(loss)} points, more than the margin of {points(bar.margin)} "
-                f"({_disagreement(found)} in {count(_pairs(found), 'case')})"
+                f"({_disagreement(assessment)} in {count(_pairs(assessment), 'case')})"
             )
     if rate is not None and counts.passed < rate * counts.total - 1e-9:
         return f"it passes {counts.passed}/{counts.total}, below {percent(rate)},"
     return None
 
 
-def _open_loss(margin: float, found: Assessment, level: float) -> str:
+def _open_loss(margin: float, assessment: Assessment, level: float) -> str:
     """Return which loss the pairs leave possible: more than the margin, or there would be a verdict."""
-    assert found.pairs is not None
-    table = found.pairs.safe_flips
-    loss = max(loss_bound(*found.pairs.safe_mean, margin, level, found.p_unsafe), margin)
+    assert assessment.pairs is not None
+    table = assessment.pairs.safe_flips
+    loss = max(loss_bound(*assessment.pairs.safe_mean, margin, level, assessment.p_unsafe), margin)
     value = 100.0 * loss
     digits = next((d for d in (0, 1, 2) if round(value, d) > 100.0 * margin + 1e-9), None)
     size = f"{value:.{digits}f}-point" if digits is not None else f"{points(margin)}-point"
     n = table.pairs
-    if not _disagrees(found) and not found.counts.missing:
+    if not _disagrees(assessment) and not assessment.counts.missing:
         return f"{n}/{n} agree, but {count(n, 'case')} cannot exclude a {size} loss"
-    return f"{_disagreement(found)} in {count(n, 'case')} cannot exclude a {size} loss"
+    return f"{_disagreement(assessment)} in {count(n, 'case')} cannot exclude a {size} loss"
 
 
-def _disagrees(found: Assessment) -> bool:
+def _disagrees(assessment: Assessment) -> bool:
     """Return whether any pair counts as a regression or an improvement."""
-    if found.pairs is None:
+    if assessment.pairs is None:
         return False
-    table = found.pairs.safe_mean
+    table = assessment.pairs.safe_mean
     return bool(table.regressions or table.improvements)
 
 
-def _disagreement(found: Assessment) -> str:
+def _disagreement(assessment: Assessment) -> str:
     """Return how many cases got worse and better."""
-    assert found.pairs is not None
-    regressions, improvements = len(found.pairs.regressed), len(found.pairs.improved)
+    assert assessment.pairs is not None
+    regressions, improvements = len(assessment.pairs.regressed), len(assessment.pairs.improved)
     return f"{count(regressions, 'regression')}, {count(improvements, 'improvement')}"
 
 
-def _pairs(found: Assessment) -> int:
+def _pairs(assessment: Assessment) -> int:
     """Return the number of pairs."""
-    return found.pairs.total if found.pairs else 0
+    return assessment.pairs.total if assessment.pairs else 0
 
 
-def _missing(found: Assessment) -> str:
+def _missing(assessment: Assessment) -> str:
     """Return the warning that cases without an outcome counted against the challenger."""
-    pairs = found.pairs
-    missing = _pairs(found) - pairs.compared if pairs else found.counts.missing
-    missing = max(missing, found.counts.missing)
+    pairs = assessment.pairs
+    missing = _pairs(assessment) - pairs.compared if pairs else assessment.counts.missing
+    missing = max(missing, assessment.counts.missing)
     if not missing:
         return ""
     return f"; {count(missing, 'case')} without an outcome counted against it"

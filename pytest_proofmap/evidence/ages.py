@@ -82,22 +82,22 @@ def is_older(made_at: str, days: int, now: datetime) -> bool:
     return days > 0 and made is not None and now - made > timedelta(days=days)
 
 
-def told(found: Iterable[RuntimeAges], max_age_days: int, now: datetime) -> Iterator[str]:
+def told(runtime_ageses: Iterable[RuntimeAges], max_age_days: int, now: datetime) -> Iterator[str]:
     """Yield which answers are older than allowed, and which a model gave that serves no more, by runtime."""
     if not max_age_days:
         return
-    for each in found:
-        old = sum(is_older(made_at, max_age_days, now) for made_at in each.made_at)
+    for ages in runtime_ageses:
+        old = sum(is_older(made_at, max_age_days, now) for made_at in ages.made_at)
         if old:
             yield (
-                f"{_answers(old)} of {each.runtime} {'is' if old == 1 else 'are'} older than {max_age_days} days "
-                f"(max_age_days), the oldest from {each.made_at[0][:10]}: ask again with --proofmap-cache=refresh"
+                f"{_answers(old)} of {ages.runtime} {'is' if old == 1 else 'are'} older than {max_age_days} days "
+                f"(max_age_days), the oldest from {ages.made_at[0][:10]}: ask again with --proofmap-cache=refresh"
             )
-        if each.models is not None:
-            before, present = each.models
-            were = "was" if each.superseded == 1 else "were"
+        if ages.models is not None:
+            before, present = ages.models
+            were = "was" if ages.superseded == 1 else "were"
             yield (
-                f"{_answers(each.superseded)} of {each.runtime} {were} made by {before}, before its model changed "
+                f"{_answers(ages.superseded)} of {ages.runtime} {were} made by {before}, before its model changed "
                 f"to {present}: ask again with --proofmap-cache=refresh"
             )
 

@@ -284,13 +284,13 @@ def find_inconsistency(
         runtimes: Names of the runtimes.
         sampled: What the samples are of.
     """
-    names, ids = [each.name for each in objectives], [each.id for each in criteria]
+    names, ids = [objective.name for objective in objectives], [criterion.id for criterion in criteria]
     for kind, found in (("objective", names), ("criterion", ids)):
         if len(set(found)) < len(found):
-            return f"the {kind} {next(each for each in found if found.count(each) > 1)!r} is there twice"
+            return f"the {kind} {next(name for name in found if found.count(name) > 1)!r} is there twice"
     # Without criteria nothing is decided, and the samples are read for their calls alone.
     seen = sorted(sampled.runtimes) if criteria else []
-    owners = (_Reference(f"criterion {each.id!r}", each.objective) for each in criteria)
+    owners = (_Reference(f"criterion {criterion.id!r}", criterion.objective) for criterion in criteria)
     tested = (_Reference("a sample", criterion) for criterion, _ in seen)
     used = (_Reference("a sample", runtime) for _, runtime in seen)
     checks: tuple[tuple[str, Collection[str], Iterable[_Reference]], ...] = (
@@ -327,10 +327,14 @@ def _outsider(objectives: Iterable[Objective], criteria: Sequence[Criterion]) ->
     """Return what verdicts, recommendations or criteria say of a runtime that their objective does not have."""
     for objective in objectives:
         members = {objective.baseline, *objective.challengers}
-        own = [each for each in criteria if each.objective == objective.name]
+        own = [criterion for criterion in criteria if criterion.objective == objective.name]
         named = {verdict.runtime for verdict in objective.verdicts}
-        named |= {name for found in objective.recommendations for name in found.chain}
-        named |= {name for each in own for name in (*each.challengers, *(cell.runtime for cell in each.cells))}
+        named |= {name for recommendation in objective.recommendations for name in recommendation.chain}
+        named |= {
+            name
+            for criterion in own
+            for name in (*criterion.challengers, *(cell.runtime for cell in criterion.cells))
+        }
         if named - members:
             return (
                 f"objective {objective.name!r} speaks of {min(named - members)!r}, which is not among its runtimes"
@@ -340,8 +344,8 @@ def _outsider(objectives: Iterable[Objective], criteria: Sequence[Criterion]) ->
 
 def _strayed(objectives: Iterable[Objective], criteria: Iterable[Criterion]) -> str | None:
     """Return a criterion that its objective does not list, or the reverse."""
-    listed = {(each.name, criterion) for each in objectives for criterion in each.criteria}
-    owned = {(each.objective, each.id) for each in criteria}
+    listed = {(objective.name, criterion) for objective in objectives for criterion in objective.criteria}
+    owned = {(criterion.objective, criterion.id) for criterion in criteria}
     stray = next(iter(sorted(listed ^ owned)), None)
     return (
         None if stray is None else f"objective {stray[0]!r} and criterion {stray[1]!r} do not both name each other"

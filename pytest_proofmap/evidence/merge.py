@@ -367,9 +367,9 @@ def _unreadable(path: Path, error: ValidationError, *where: str) -> EvidenceErro
     )
 
 
-def _differences(known: Criterion, found: Criterion) -> str:
+def _differences(known: Criterion, criterion: Criterion) -> str:
     """Return which parts of two fingerprints differ, in words."""
-    before, after = known.fingerprint.split("/"), found.fingerprint.split("/")
+    before, after = known.fingerprint.split("/"), criterion.fingerprint.split("/")
     differing = [
         FINGERPRINT_PARTS.get(name, name)
         for (name, _, was), (_, _, now) in zip(_split(before), _split(after), strict=False)

@@ -285,7 +285,7 @@ def _words(value: object) -> list[str]:
             return shlex.split(value, comments=True)
         except ValueError:
             return []
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    return [element for element in value if isinstance(element, str)] if isinstance(value, list) else []
 
 
 def imports_within(module: Module, statement: ast.stmt) -> Module | None:
@@ -434,7 +434,7 @@ def _bind(body: list[ast.stmt], bindings: dict[str, list[ast.stmt]], stars: list
             handlers = statement.handlers if isinstance(statement, ast.Try) else []
             final = statement.finalbody if isinstance(statement, ast.Try) else []
             parts = (statement.body, *(handler.body for handler in handlers), statement.orelse, final)
-            statements += [each for part in parts for each in part][::-1]
+            statements += [inner for part in parts for inner in part][::-1]
         elif isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
             stars.append(statement)
         else:

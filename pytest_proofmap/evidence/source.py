@@ -180,7 +180,7 @@ class SourceWalk:
         start = self.locate(module, names)
         # Tests that a program makes have no statement of their own: all of their module stands for them.
         own, *used = self._reached(start or Definition(module, ""), module, names[:-1])
-        texts = [self._unit(own).text, *sorted({self._unit(each).text for each in used})]
+        texts = [self._unit(own).text, *sorted({self._unit(definition).text for definition in used})]
         return self._written(hashlib.sha256("\n".join(texts).encode()).hexdigest()[:_DIGITS], made=start is None)
 
     def locate(self, module: Module, names: list[str]) -> Definition | None:
@@ -308,15 +308,15 @@ class SourceWalk:
 
     def _ancestors(self, holder: Definition) -> list[Definition]:
         """Return a class with all of the project's classes that it derives from, each once."""
-        found = [holder]
-        for each in found:
-            found += [base for base in self._bases(each) if base not in found]
-        return found
+        ancestors = [holder]
+        for ancestor in ancestors:
+            ancestors += [base for base in self._bases(ancestor) if base not in ancestors]
+        return ancestors
 
     def _holders(self, module: Module, classes: list[str]) -> list[Definition]:
         """Return where the classes around a test are defined, the outermost first."""
         located = (self.locate(module, classes[:depth]) for depth in range(1, len(classes) + 1))
-        return [each for each in located if each is not None]
+        return [definition for definition in located if definition is not None]
 
     def _implied(self, module: Module, holders: list[Definition]) -> Iterator[Definition]:
         """Yield the setup functions that run around a test without being named by it."""
@@ -481,7 +481,9 @@ _Conditional = (ast.If, ast.IfExp, ast.BoolOp, ast.While, ast.Match, ast.ExceptH
 
 def _names_asked(function: ast.FunctionDef | ast.AsyncFunctionDef) -> NamesAsked:
     """Return what a function asks of its arguments ``runtime`` and ``runtimes``, whatever its conditions."""
-    arguments = {each.arg for each in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)}
+    arguments = {
+        argument.arg for argument in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
+    }
     runtimes: set[str] = set()
     packages: set[tuple[str | None, str]] = set()
     nodes: list[ast.AST] = [*function.body]

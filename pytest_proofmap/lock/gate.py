@@ -63,7 +63,7 @@ def check_routes(
     by_name = {objective.name: objective for objective in objectives}
     stale: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
     selected = {criterion for objective in by_name.values() for criterion in objective.criteria}
-    cells = {each.id: each for each in criteria}
+    cells = {criterion.id: criterion for criterion in criteria}
     older = []
     for name, route in lock.routes.items():
         objective_name, slice_name = route_parts(name)
@@ -73,7 +73,7 @@ def check_routes(
             for change in changes(fingerprints_of_route(route, lock), present)
             if change.part != "cases" or change.name in whole
         ]
-        gone = [each.name for each in moved if each.kind == "criterion" and each.new is None]
+        gone = [change.name for change in moved if change.kind == "criterion" and change.new is None]
         if objective is None and not gone and selected.isdisjoint(route.criteria):
             continue
         if objective is None:
@@ -86,7 +86,7 @@ def check_routes(
         for text in replaced_entries(route, lock, present):
             undo_edit = "undo the edit (git log -p on the lock), or approve anew"
             yield GateFinding(name, f"the route {name} is not what was approved: {text}", undo_edit, True)
-        own = [cells[each] for each in route.criteria if each in cells and each in whole]
+        own = [cells[criterion] for criterion in route.criteria if criterion in cells and criterion in whole]
         skipped = _all_skipped(own, slice_name) if len(own) == len(route.criteria) else 0
         if skipped:
             text = f"the route {name} is not evaluated any more: {count(skipped, 'case')} and all are skipped"
@@ -97,7 +97,7 @@ def check_routes(
         told, undo = list(judged.findings(again, whole=all_in, strict=strict)), judged.undo()
         yield from told
         # A finding on the primary that names the edit says all that the stale route would say.
-        if moved and not (undo and any(each.fails for each in told)):
+        if moved and not (undo and any(finding.fails for finding in told)):
             texts = tuple(change.text for change in moved)
             stale.setdefault((objective_name, texts, undo or again), []).append(name)
     for (_, texts, next_step), names in stale.items():
@@ -144,13 +144,15 @@ class _Judged:
         self._objective = objective
         self._slice = slice_name
         self._moved = moved
-        self._verdicts = {each.runtime: each for each in objective.verdicts if each.slice == slice_name}
+        self._verdicts = {
+            verdict.runtime: verdict for verdict in objective.verdicts if verdict.slice == slice_name
+        }
 
     def findings(self, again: str, *, whole: bool, strict: bool) -> Iterator[GateFinding]:
         """Yield what the verdicts say of the route's runtimes."""
         name, objective = self._name, self._objective
         known = {objective.baseline, *objective.challengers}
-        slices = {each.slice for each in objective.verdicts}
+        slices = {verdict.slice for verdict in objective.verdicts}
         if whole and self._slice not in slices and slices:
             yield GateFinding(
                 name, f"the route {name} is not evaluated any more: the slice has no case", again, True

@@ -276,8 +276,8 @@ def _unsigned(state: LookState) -> _State:
         wealth=None
         if wealth is None
         else _Wealth(
-            acceptable=[None if math.isinf(one) else one for one in wealth.acceptable],
-            worse=[None if math.isinf(one) else one for one in wealth.worse],
+            acceptable=[None if math.isinf(bet) else bet for bet in wealth.acceptable],
+            worse=[None if math.isinf(bet) else bet for bet in wealth.worse],
             most_acceptable=wealth.most_acceptable,
             most_worse=wealth.most_worse,
         ),
@@ -295,8 +295,8 @@ def _state(stored: _State) -> LookState:
         None
         if wealth is None
         else Wealth(
-            tuple(-math.inf if one is None else one for one in wealth.acceptable),
-            tuple(-math.inf if one is None else one for one in wealth.worse),
+            tuple(-math.inf if bet is None else bet for bet in wealth.acceptable),
+            tuple(-math.inf if bet is None else bet for bet in wealth.worse),
             wealth.most_acceptable,
             wealth.most_worse,
         ),
@@ -398,8 +398,12 @@ class LookBook:
             # What the file holds, or held before, it has counted.
             seen={key: one for key, one in copy.looks.items() if copy.chains[key][-1] not in chains.get(key, ())},
         )
-        decided = {one.name for one in objectives if one.name in several and one.name not in problems}
-        of_decided = {one.id for one in criteria if one.objective in decided}
+        decided = {
+            objective.name
+            for objective in objectives
+            if objective.name in several and objective.name not in problems
+        }
+        of_decided = {criterion.id for criterion in criteria if criterion.objective in decided}
         after = {key: state for key, state in decision.history.items() if key.criterion in of_decided}
         self._after = StoredHistory(
             after,
@@ -413,18 +417,20 @@ class LookBook:
         undecided = {name for name in several if name in problems}
         return Decision(
             [
-                one.model_copy(update={"cells": [], "attribution": []})
-                if one.objective in undecided
-                else one.model_copy(update={"cells": [self._told(one.id, cell) for cell in one.cells]})
-                for one in decision.criteria
+                criterion.model_copy(update={"cells": [], "attribution": []})
+                if criterion.objective in undecided
+                else criterion.model_copy(
+                    update={"cells": [self._told(criterion.id, cell) for cell in criterion.cells]}
+                )
+                for criterion in decision.criteria
             ],
             [
-                one.model_copy(
-                    update={"verdicts": [], "recommendations": [], "decision_error": problems[one.name]}
+                objective.model_copy(
+                    update={"verdicts": [], "recommendations": [], "decision_error": problems[objective.name]}
                 )
-                if one.name in undecided
-                else one
-                for one in decision.objectives
+                if objective.name in undecided
+                else objective
+                for objective in decision.objectives
             ],
             after,
         )

@@ -104,7 +104,7 @@ def register_prompts(templates: Mapping[str, MessageTemplate]) -> Any:
     litellm = _litellm()
     kind = _prompt_manager_class()
     with _REGISTERING:
-        manager = next((each for each in litellm.callbacks if isinstance(each, kind)), None)
+        manager = next((callback for callback in litellm.callbacks if isinstance(callback, kind)), None)
         if manager is None:
             manager = kind()
             litellm.callbacks.append(manager)
@@ -308,10 +308,10 @@ def _entry(lock: Lock, deployment: Deployment, transport: Mapping[str, Any]) -> 
     runtime = lock.runtimes[deployment.runtime]
     carried = runtime.transport or {}
     params: dict[str, Any] = {**runtime.params, **carried, **transport, "model": runtime.model}
-    headers = [each.get("extra_headers", {}) for each in (carried, transport, runtime.params)]
+    headers = [params.get("extra_headers", {}) for params in (carried, transport, runtime.params)]
     if any(headers):
         # Those of the parameters come last: they choose the model, and are what was approved.
-        params["extra_headers"] = {name: value for each in headers for name, value in each.items()}
+        params["extra_headers"] = {name: value for header in headers for name, value in header.items()}
     if runtime.api_base is not None:
         params["api_base"] = runtime.api_base
     if deployment.prompt is not None:

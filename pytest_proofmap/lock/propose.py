@@ -137,7 +137,7 @@ def approved_routes(evidence: Evidence, wanted: ApprovalRequest, approval: Appro
             prompt variant that was rendered.
     """
     if wanted.allow_sensitive:
-        insensitive = [each.model_copy(update={"sensitive": False}) for each in evidence.objectives]
+        insensitive = [objective.model_copy(update={"sensitive": False}) for objective in evidence.objectives]
         evidence = evidence.model_copy(update={"objectives": insensitive})
     decided = decide_evidence(evidence)
     costs = RouteCosts(decided)
@@ -149,7 +149,7 @@ def approved_routes(evidence: Evidence, wanted: ApprovalRequest, approval: Appro
                 f"{objective.decision_error}. Every answer is in the evidence: report this with it."
             )
         chosen = _chosen_chain(wanted, objective)
-        chains = {each.slice: chosen or each.chain for each in objective.recommendations}
+        chains = {advice.slice: chosen or advice.chain for advice in objective.recommendations}
         promoted = any(chain[0] != objective.baseline for chain in chains.values())
         for recommendation in objective.recommendations:
             chain = chains[recommendation.slice]
@@ -185,9 +185,9 @@ def replace_objectives(present: Lock, approved: Lock, objectives: Collection[str
     )
 
 
-def _unlike(one: LockedRuntime, other: LockedRuntime) -> bool:
+def _unlike(locked_runtime: LockedRuntime, other: LockedRuntime) -> bool:
     """Return whether two entries of one key differ in more than their price."""
-    return one != other.model_copy(update={"price": one.price})
+    return locked_runtime != other.model_copy(update={"price": locked_runtime.price})
 
 
 def _chosen_chain(wanted: ApprovalRequest, objective: Objective) -> list[str]:
@@ -203,7 +203,7 @@ def _unqualified(evidence: Evidence, objective: Objective, chain: Sequence[str])
         return
     decided = decide_evidence(evidence)
     (found,) = chosen_objectives(decided, (objective.name,))
-    verdicts = {(each.runtime, each.slice): each for each in found.verdicts}
+    verdicts = {(verdict.runtime, verdict.slice): verdict for verdict in found.verdicts}
     for name in chain:
         if name == objective.baseline:
             continue
@@ -232,8 +232,8 @@ def _add(
 ) -> None:
     """Put a route into a lock, with what it names."""
     name = route_name(objective.name, recommendation.slice)
-    criteria = [each for each in evidence.criteria if each.id in objective.criteria]
-    cells = {each.id: _cells(each, recommendation.slice) for each in criteria}
+    criteria = [criterion for criterion in evidence.criteria if criterion.id in objective.criteria]
+    cells = {criterion.id: _cells(criterion, recommendation.slice) for criterion in criteria}
     used = {key: value for key, value in cells.items() if value}
     if not used:
         raise ApprovalError(
@@ -267,7 +267,7 @@ def _add(
         prompts=sorted(prompts),
         decision=decision,
         reason=_reason(chain, recommendation),
-        criteria={each.id: each.fingerprint for each in criteria if each.id in used},
+        criteria={criterion.id: criterion.fingerprint for criterion in criteria if criterion.id in used},
         auxiliary_runtimes=asked,
         auxiliary_prompts={f"{package}.{variant}": digits for (package, variant), digits in rendered.items()},
         looks=sorted(
@@ -276,7 +276,7 @@ def _add(
             for cell in cells.values()
             if cell.look is not None and cell.look.state is not None
         ),
-        from_hooks=sorted(each for each in {*chain, *asked} if evidence.runtimes[each].origin == "hook"),
+        from_hooks=sorted(name for name in {*chain, *asked} if evidence.runtimes[name].origin == "hook"),
         evidence=RouteEvidence(
             run=evidence.run.id,
             sha256=sha256,
@@ -284,8 +284,8 @@ def _add(
             skipped=sum(min(cell.skipped for cell in cells.values()) for cells in used.values()),
             pass_rates={runtime: _pass_rate(cells[runtime] for cells in used.values()) for runtime in chain},
             cost_per_1k_usd={runtime: costs.per_1k_usd(runtime, used, recommendation.slice) for runtime in chain},
-            oldest_answers={each.runtime: each.made_at[0] for each in answered},
-            superseded={each.runtime: each.superseded for each in answered if each.superseded},
+            oldest_answers={ages.runtime: ages.made_at[0] for ages in answered},
+            superseded={ages.runtime: ages.superseded for ages in answered if ages.superseded},
         ),
         approval=approval,
         digest="",

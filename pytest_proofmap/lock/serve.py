@@ -92,8 +92,13 @@ def rungs_of(lock: Lock, name: str, route: Route, templates: Mapping[str, Messag
     """
     whole = lock.routes[name]
     among = packages(lock, whole)
-    by_rung = {key: {each: templates[prompt_of(lock, whole, key, each)] for each in among} for key in whole.chain}
-    known = {each: frozenset[str]().union(*(own[each].names for own in by_rung.values())) for each in among}
+    by_rung = {
+        key: {package: templates[prompt_of(lock, whole, key, package)] for package in among} for key in whole.chain
+    }
+    known = {
+        package: frozenset[str]().union(*(prompts[package].names for prompts in by_rung.values()))
+        for package in among
+    }
     return tuple(_rung(key, lock.runtimes[key], by_rung[key], known) for key in route.chain)
 
 

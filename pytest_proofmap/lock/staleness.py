@@ -117,7 +117,7 @@ class EvidenceFingerprints:
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
-        self._criteria = {each.id: each.fingerprint for each in evidence.criteria}
+        self._criteria = {criterion.id: criterion.fingerprint for criterion in evidence.criteria}
 
     def runtime(self, name: str) -> str | None:
         """Return a runtime's fingerprint."""
@@ -218,9 +218,13 @@ class Project:
 
 def fingerprints_of_evidence(evidence: Evidence, objectives: Iterable[str]) -> FingerprintSet:
     """Return what the evidence on some objectives is about."""
-    chosen = [each for each in evidence.objectives if each.name in set(objectives)]
-    criteria = {each.id: each.fingerprint for each in evidence.criteria if each.objective in set(objectives)}
-    runtimes = {name for each in chosen for name in (each.baseline, *each.challengers)}
+    chosen = [objective for objective in evidence.objectives if objective.name in set(objectives)]
+    criteria = {
+        criterion.id: criterion.fingerprint
+        for criterion in evidence.criteria
+        if criterion.objective in set(objectives)
+    }
+    runtimes = {name for objective in chosen for name in (objective.baseline, *objective.challengers)}
     asked, rendered = auxiliary_claims(evidence, criteria)
     return FingerprintSet(
         {name: info.fingerprint for name, info in evidence.runtimes.items() if name in runtimes},
