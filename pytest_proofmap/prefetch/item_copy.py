@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import shutil
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import pytest
+from _pytest.fixtures import FixtureDef
 from _pytest.outcomes import OutcomeException
 from _pytest.tmpdir import tmppath_result_key
 
 from pytest_proofmap.prefetch.quiet import Quiet
 from pytest_proofmap.prefetch.suspension import DryRun
 
-__all__ = ["DRY_RUN", "DryRunner", "Ended", "Ending"]
+__all__ = ["DRY_RUN", "DryRunner", "Ended", "Ending", "owner_of"]
 
 DRY_RUN = pytest.StashKey[DryRun]()
 """The dry run that a copy of an item is for, on the copy's stash."""
@@ -94,12 +95,13 @@ class DryRunner:
                 relay.pytest_runtest_setup(item=copied)
                 dry_run.enter("call")
                 is_finished = _ends_by_itself(lambda: relay.pytest_runtest_call(item=copied))
+            begun = self._begun_fixtures()
             dry_run.enter("teardown")
             with _swallowing():
                 # To pytest the item itself comes next, which shares every node with its copy but the copy.
                 relay.pytest_runtest_teardown(item=copied, nextitem=item)
             dry_run.enter("over")
-        self._forget(copied)
+        self._forget(copied, begun)
         _forget_soft_failures()
         if dry_run.suspended:
             return Ended(copied, "suspended")
@@ -129,17 +131,37 @@ class DryRunner:
             self._relays[elsewhere] = QuietRelay(self._session.config, self._observers | elsewhere)
         return self._relays[elsewhere]
 
-    def _forget(self, copied: pytest.Function) -> None:
+    def _forget(self, copied: pytest.Function, begun: set[FixtureDef[Any]]) -> None:
         folder = copied.funcargs.get("tmp_path")
         if isinstance(folder, Path):
             shutil.rmtree(folder, ignore_errors=True)
         copied.funcargs = {}
-        for definitions in copied._fixtureinfo.name2fixturedefs.values():
-            for definition in definitions:
-                # pytest takes a fixture that was suspended, and so has neither value nor exception, for one
-                # that was never set up, and leaves the finalizers of others on it.
-                if definition.cached_result is None:
-                    definition._finalizers.clear()
+        for definition in begun:
+            # A suspension or a breakpoint is none of the exceptions that pytest caches as a fixture's result, and
+            # FixtureDef.finish() returns at once where there is no result. The finalizer that execute() had added
+            # would fail its assertion "not self._finalizers" in the real run.
+            # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/fixtures.py#L1216
+            # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/fixtures.py#L1290
+            if definition.cached_result is None:
+                definition._finalizers.clear()
+
+    def _begun_fixtures(self) -> set[FixtureDef[Any]]:
+        """Return the fixtures whose set-up has begun, by what is to be done at the ends of nodes.
+
+        No list of names has all of them: a test may ask for any by ``request.getfixturevalue``.
+        """
+        entries = self._session._setupstate.stack.values()
+        owners = (owner_of(finalizer) for finalizers, _ in entries for finalizer in finalizers)
+        return {owner for owner in owners if isinstance(owner, FixtureDef)}
+
+
+def owner_of(finalizer: Callable[[], object]) -> object:
+    """Return whose method a node's finalizer is.
+
+    pytest adds ``node.teardown``, and for each fixture a partial of ``FixtureDef.finish``, and keeps no record of
+    what belongs to whom: https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/fixtures.py#L1284
+    """
+    return getattr(finalizer.func if isinstance(finalizer, functools.partial) else finalizer, "__self__", None)
 
 
 class QuietRelay:
@@ -168,7 +190,7 @@ def _own_keywords(copied: pytest.Item, item: pytest.Item) -> Any:
     return keywords
 
 
-@cache
+@functools.cache
 def _copy_class(item_class: type[pytest.Function]) -> type[pytest.Function]:
     quiet = property(lambda copied: copied.__dict__["_quiet_relay"])
     return type(item_class.__name__, (item_class,), {"__slots__": (), "ihook": quiet})

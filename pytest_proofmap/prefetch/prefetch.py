@@ -195,6 +195,7 @@ class Prefetcher:
 
     def close(self) -> None:
         """Give back what the dry runs needed."""
+        self.scopes.close()
         self._runner.quiet.close()
 
     def _finds_a_miss(self) -> bool:

@@ -10,15 +10,19 @@ a worker of pytest-xdist run in an order that nobody knows beforehand.
 
 A conversation comes to its next turn only when an answer has arrived, and by then dry runs are in other modules.
 So they do not tear down what they leave but keep it: its nodes are taken off the stack, its values out of the
-fixtures' caches, and both are put back when a dry run returns. Before the next real run what was kept is torn
-down, the latest first. A fixture that changes what all tests share is not kept: see
-:mod:`pytest_proofmap.prefetch.shared_state`.
+fixtures' caches, and both are put back when a dry run returns. A fixture that is seen to change what all tests
+share is not kept: see :mod:`pytest_proofmap.prefetch.shared_state`.
+
+Not everything is seen: a file that each module writes, a table that each fills. So two rules let real runs see
+what they see without dry runs. No real run gets what was up beside anything else: that is torn down and set up
+anew, and what dry runs set up for a real run they set up alone. And what is torn down is always the latest that
+was set up, so that fixtures put back what they have found.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
+import itertools
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -30,8 +34,8 @@ from _pytest.fixtures import FixtureDef, get_scope_node, get_scope_package
 from _pytest.nodes import Node
 from _pytest.scope import Scope
 
-from pytest_proofmap.prefetch.item_copy import DRY_RUN
-from pytest_proofmap.prefetch.quiet import Quiet
+from pytest_proofmap.prefetch.item_copy import DRY_RUN, owner_of
+from pytest_proofmap.prefetch.quiet import Quiet, Stopped
 from pytest_proofmap.prefetch.shared_state import SharedState
 
 __all__ = ["KEPT_AT_MOST", "Scopes", "outermost_scope"]
@@ -69,8 +73,6 @@ class Kept:
 
     entry: tuple[list[Callable[[], object]], Any]
     """What pytest's stack held of it."""
-    number: int
-    """Its place in the order of set-ups."""
     values: dict[FixtureDef[Any], tuple[Any, list[Callable[[], object]]]] = field(default_factory=dict)
     """Cached results and finalizers of its fixtures."""
 
@@ -103,9 +105,11 @@ class Scopes:
         self._held_params: dict[FixtureDef[Any], tuple[tuple[str, int], ...]] = {}
         self._owners: dict[Instance, str] = {}
         self._kept: dict[Node, Kept] = {}
-        self._number = 0
         self._numbers: dict[Node, int] = {}
-        """Numbers of nodes that were kept and are on the stack again."""
+        """Places of nodes in the order in which dry runs have set them up."""
+        self._next_number = itertools.count()
+        self._is_disturbed = False
+        """Whether anything was set up while something else was kept, so that no real run may get either."""
         self._apart: set[Node] = set()
         """Nodes that are not kept: a fixture of theirs may disturb the tests of others."""
         self._keeps = hasattr(signal, "setitimer")
@@ -136,6 +140,8 @@ class Scopes:
         used = self._instances(item)
         if any(self._held_params.get(each.definition, each.params) != each.params for each in used):
             return False
+        if self._is_in_the_way(item):
+            return False
         return all(
             each in self._upcoming or (each.node is not self._session and self._set_ups[each] == 0)
             for each in self._missing(item, used)
@@ -147,18 +153,21 @@ class Scopes:
 
     def enter(self, item: pytest.Item) -> None:
         """Prepare to run an item dry that may be."""
-        for each in list(self._missing(item, self._instances(item))):
-            if each in self._upcoming and (self._set_ups[each] or each.node is self._session):
-                # It was set up once too often already: what is set up now is for the real run.
-                self._held = (*self._held, each.node)
-                self._held_params[each.definition] = each.params
-            self._set_ups[each] += 1
         chain = item.listchain()
+        is_alone = not self._is_disturbed and all(node in chain for node in (*self._stack, *self._kept))
+        if not is_alone and (self._is_in_the_way(item) or any(map(self._is_for_real, self._to_set_up(item)))):
+            self._clear()
+        for instance in self._to_set_up(item):
+            if self._is_for_real(instance):
+                self._held = (*self._held, instance.node)
+                self._held_params[instance.definition] = instance.params
+            self._set_ups[instance] += 1
         self._keep([node for node in self._stack if node not in chain])
-        self._leave(item)
-        if not self._keeps:
-            self._drop([node for node in self._kept if node not in chain])
+        self._leave(chain)
         self._return_to(chain)
+        for node in chain[:-1]:
+            if node not in self._numbers:
+                self._numbers[node] = next(self._next_number)
 
     def is_kept_from(self, item: pytest.Item) -> bool:
         """Return whether fixtures that an item uses are set up and are torn down for the item that runs next."""
@@ -175,8 +184,12 @@ class Scopes:
     @contextlib.contextmanager
     def _around_dry(self, definition: FixtureDef[Any], request: pytest.FixtureRequest) -> Iterator[None]:
         item = request._pyfuncitem
-        instance = _instance(item, definition) if self._keeps and DRY_RUN in item.stash else None
-        if instance is None or instance.node is self._session:
+        instance = _instance(item, definition) if DRY_RUN in item.stash else None
+        if instance is None:
+            yield
+            return
+        self._make_latest(instance.node, item)
+        if instance.node is self._session or not self._keeps:
             yield
             return
         if definition.func.__module__.partition(".")[0] in EVENT_LOOPS or instance.params:
@@ -193,52 +206,85 @@ class Scopes:
             yield
             is_set_up = True
 
+    def _make_latest(self, node: Node, item: pytest.Item) -> None:
+        """Tear down what was set up later than a node on which a dry run sets up a fixture.
+
+        Raises:
+            Stopped: What is to be torn down is older than something that the dry run itself needs.
+        """
+        place = self._numbers.get(node, -1)
+        later = [other for other in self._kept if self._numbers[other] > place]
+        used = [self._numbers.get(other, -1) for other, entry in self._stack.items() if len(entry[0]) > 1]
+        if later and min(map(self._numbers.__getitem__, later)) < max(used, default=-1):
+            # No signature names the fixture, else the item would not have been allowed to run dry.
+            self._keeps = False
+            item.stash[DRY_RUN].is_stopped = True
+            raise Stopped
+        self._drop(later)
+        self._is_disturbed = self._is_disturbed or bool(self._kept)
+
     def note(self, item: pytest.Item, copied: pytest.Function) -> None:
         """Note which fixtures a dry run has used beside those that the item's signature names."""
+        if not self._keeps and self._kept:
+            self._clear()
         known = self._instances(item)
-        names = {each.definition for each in known}
+        names = {instance.definition for instance in known}
         used = getattr(copied._request, "_fixture_defs", {}).values()
-        more = [each for each in used if each._scope > Scope.Function and each not in names]
-        if more:
-            found = tuple(instance for each in more if (instance := _instance(item, each)) is not None)
-            self._set_ups.update(each for each in found if self._set_ups[each] == 0)
-            self._used[item] = known + found
+        wider = [definition for definition in used if definition._scope > Scope.Function]
+        unnamed = [definition for definition in wider if definition not in names]
+        if unnamed:
+            learnt = tuple(
+                instance for definition in unnamed if (instance := _instance(item, definition)) is not None
+            )
+            self._set_ups.update(instance for instance in learnt if self._set_ups[instance] == 0)
+            self._used[item] = known + learnt
 
     def leave_for(self, item: pytest.Item) -> None:
-        """Tear down what is set up and an item, which runs next for real, does not use.
+        """Tear down what is set up and an item, which runs next for real, does not use or must not get.
 
         Raises:
             KeyboardInterrupt: The user wants to stop.
         """
         chain = item.listchain()
-        if self._kept:
-            self._keep([node for node in self._stack if node not in chain], at_most=None)
-        self._leave(item)
+        if self._is_disturbed:
+            self._clear()
+        self._leave(chain)
         self._drop([node for node in self._kept if node not in chain])
         self._return_to(chain)
         self._numbers.clear()
 
-    def _keep(self, nodes: list[Node], at_most: int | None = KEPT_AT_MOST) -> None:
+    def close(self) -> None:
+        """Tear down what dry runs have set up: a run that ends while it waits leaves nothing behind."""
+        self._clear()
+
+    def _clear(self) -> None:
+        """Tear down all that dry runs have set up, but for what real runs hold."""
+        nodes = list(self._stack)
+        held = max((place for place, node in enumerate(nodes) if node in self._held), default=0)
+        self._take_off(nodes[held + 1 :])
+        self._drop(list(self._kept))
+        self._is_disturbed = False
+
+    def _keep(self, nodes: list[Node]) -> None:
         """Take nodes off the stack, its last ones, if all of them may be kept and one has fixtures."""
-        entries = [self._stack[node] for node in nodes]
-        definitions = [_definitions(node, entry) for node, entry in zip(nodes, entries, strict=True)]
-        if not self._keeps or not any(definitions) or not self._apart.isdisjoint(nodes):
+        entries = [(node, self._stack[node]) for node in nodes]
+        if not self._keeps or not self._apart.isdisjoint(nodes) or any(failed for _, (_, failed) in entries):
             return
-        if any(found is None for found in definitions) or any(failed for _, failed in entries):
+        if any(_holds_more(node, finalizers) for node, (finalizers, _) in entries):
             return
-        if at_most is not None and sum(bool(kept.values) for kept in self._kept.values()) >= at_most:
-            return
-        for node, entry, found in zip(nodes, entries, definitions, strict=True):
-            number = self._numbers.pop(node, None)
-            kept = Kept(entry, self._next_number() if number is None else number)
-            kept.values.update((definition, (None, [])) for definition in found or ())
+        has_fixtures = any(_definitions(finalizers) for _, (finalizers, _) in entries)
+        if has_fixtures and sum(bool(kept.values) for kept in self._kept.values()) < KEPT_AT_MOST:
+            self._take_off(nodes)
+
+    def _take_off(self, nodes: list[Node]) -> None:
+        """Take nodes off the stack, its last ones, and their values out of the fixtures' caches."""
+        for node in nodes:
+            kept = Kept(self._stack.pop(node))
+            kept.values.update((definition, (None, [])) for definition in _definitions(kept.entry[0]))
             kept.swap()
             self._kept[node] = kept
-            del self._stack[node]
-
-    def _next_number(self) -> int:
-        self._number += 1
-        return self._number
+            if node not in self._numbers:
+                self._numbers[node] = next(self._next_number)
 
     def _return_to(self, chain: list[Node]) -> None:
         """Put back on the stack what is kept of the nodes of an item."""
@@ -248,11 +294,10 @@ class Scopes:
                 return
             kept.swap()
             self._stack[node] = kept.entry
-            self._numbers[node] = kept.number
 
     def _drop(self, nodes: list[Node]) -> None:
         """Tear down nodes that are kept, the latest first."""
-        for node in sorted(nodes, key=lambda node: self._kept[node].number, reverse=True):
+        for node in sorted(nodes, key=self._numbers.__getitem__, reverse=True):
             kept = self._kept.pop(node)
             kept.swap()
             # A finalizer may ask for its node, which must be set up for that.
@@ -263,6 +308,7 @@ class Scopes:
                     with self._warning():
                         finalizers.pop()()
             del self._stack[node]
+            del self._numbers[node]
             kept.swap()
 
     @contextlib.contextmanager
@@ -275,16 +321,13 @@ class Scopes:
         except BaseException as error:
             self._warn(f"a fixture failed while it was torn down after a dry run: {error!r}")
 
-    def _leave(self, item: pytest.Item) -> None:
-        """Tear down what is on the stack and an item does not use, and what is kept below."""
-        chain = item.listchain()
-        left = {node for node in self._stack if node not in chain}
-        self._drop([node for node in self._kept if not left.isdisjoint(node.listchain())])
-        for _ in range(len(self._stack)):
-            if all(node in chain for node in self._stack):
-                return
-            with self._quiet.around_teardown(), self._warning():
-                self._session._setupstate.teardown_exact(item)
+    def _leave(self, chain: list[Node]) -> None:
+        """Tear down what is on the stack and not among an item's nodes, and what was set up later."""
+        left = [node for node in self._stack if node not in chain]
+        if left:
+            self._take_off(left)
+            first = self._numbers[left[0]]
+            self._drop([node for node in self._kept if self._numbers[node] >= first])
 
     def _locate(self, item: pytest.Item, definition: FixtureDef[Any]) -> tuple[Instance, str] | None:
         """Return a fixture as an item uses it, and the id of the test that sets it up in a plain run."""
@@ -318,6 +361,30 @@ class Scopes:
             if changes or not self._is_up(each, item):
                 yield each
 
+    def _to_set_up(self, item: pytest.Item) -> list[Instance]:
+        return list(self._missing(item, self._instances(item)))
+
+    def _is_for_real(self, instance: Instance) -> bool:
+        """Return whether a dry run that sets a fixture up now sets it up for the real run.
+
+        It was set up once too often already, or is one of the session.
+        """
+        return instance in self._upcoming and (self._set_ups[instance] > 0 or instance.node is self._session)
+
+    def _is_in_the_way(self, item: pytest.Item) -> bool:
+        """Return whether an item would set up a fixture of the session while some of its own and others are up.
+
+        Only the others would have to be torn down for that, and they may be older.
+        """
+        used = self._instances(item)
+        if all(instance.node is not self._session or self._is_up(instance, item) for instance in used):
+            return False
+        chain = item.listchain()
+        lasting = (self._session, *self._held)
+        return any(node not in chain for node in self._kept) and any(
+            instance.node not in lasting and self._is_up(instance, item) for instance in used
+        )
+
     def _is_up(self, instance: Instance, item: pytest.Item) -> bool:
         kept = self._kept.get(instance.node)
         if kept is not None:
@@ -330,18 +397,15 @@ class Scopes:
         return _is_same(cached[1], param)
 
 
-def _definitions(node: Node, entry: tuple[list[Callable[[], object]], Any]) -> list[FixtureDef[Any]] | None:
-    """Return the fixtures that are set up on a node; None where something else is to be done at its end."""
-    found: dict[FixtureDef[Any], None] = {}
-    for finalizer in entry[0]:
-        # pytest adds a bound method of the node, and of each fixture on it.
-        method = finalizer.func if isinstance(finalizer, functools.partial) else finalizer
-        owner = getattr(method, "__self__", None)
-        if isinstance(owner, FixtureDef):
-            found[owner] = None
-        elif owner is not node:
-            return None
-    return [definition for definition in found if definition.cached_result is not None]
+def _definitions(finalizers: list[Callable[[], object]]) -> list[FixtureDef[Any]]:
+    """Return the fixtures that are set up on a node."""
+    owners = dict.fromkeys(map(owner_of, finalizers))
+    return [owner for owner in owners if isinstance(owner, FixtureDef) and owner.cached_result is not None]
+
+
+def _holds_more(node: Node, finalizers: list[Callable[[], object]]) -> bool:
+    """Return whether something else than fixtures is to be done at a node's end."""
+    return any(owner is not node and not isinstance(owner, FixtureDef) for owner in map(owner_of, finalizers))
 
 
 def outermost_scope(item: pytest.Function) -> pytest.Collector | None:

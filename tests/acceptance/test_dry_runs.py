@@ -331,6 +331,121 @@ def test_a_fixture_that_another_is_in_the_way_of_ends_the_keeping(project: Small
     assert len(project.calls()) == len(set(project.calls())) == 72
 
 
+SHARED = """
+import contextvars, json, logging, os, sqlite3
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+FILE = FOLDER / "shared.txt"
+WHERE = contextvars.ContextVar("where", default="")
+
+class Part:
+    tenant = ""
+
+class App:
+    def __init__(self):
+        self.parts = [Part()]
+
+APP = App()
+
+def read_file():
+    return FILE.read_text() if FILE.exists() else ""
+
+def ask_table():
+    with sqlite3.connect(FOLDER / "shared.db") as database:
+        database.execute("create table if not exists names (name)")
+        return " ".join(name for (name,) in database.execute("select name from names"))
+
+def fill_table(*names):
+    with sqlite3.connect(FOLDER / "shared.db") as database:
+        database.execute("create table if not exists names (name)")
+        database.execute("delete from names")
+        database.executemany("insert into names values (?)", [(name,) for name in names])
+"""
+
+STATES = {
+    "file": ("FILE.write_text(name); yield name; FILE.unlink()", "read_file()"),
+    "table": ("fill_table(name); yield name; fill_table()", "ask_table()"),
+    "app": ("APP.parts[0].tenant = name; yield name; APP.parts[0].tenant = ''", "APP.parts[0].tenant"),
+    "library": (
+        "before = json.JSONEncoder.item; json.JSONEncoder.item = name; yield name; json.JSONEncoder.item = before",
+        "json.JSONEncoder.item",
+    ),
+    "logging": (
+        "log = logging.getLogger('app'); before = log.level; log.setLevel(10 + len(name)); log.name = name;"
+        " yield name; log.setLevel(before); log.name = 'app'",
+        "'' if logging.getLogger('app').level == 0 else logging.getLogger('app').name",
+    ),
+    "context": ("token = WHERE.set(name); yield name; WHERE.reset(token)", "WHERE.get()"),
+    "folder": (
+        "before = os.getcwd(); os.chdir(FOLDER / name[:2]); yield name; os.chdir(before)",
+        "'' if Path.cwd() == FOLDER else Path.cwd().name + '/test_' + Path.cwd().name + '.py'",
+    ),
+}
+"""Bodies of a fixture that changes what all modules share, and what a test sees of that."""
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_real_run_sees_what_a_plain_run_would(project: SmallProject, state: str, order: int) -> None:
+    """Whatever fixtures of modules that wait side by side do to each other, no real run sees anything of it."""
+    body, view = STATES[state]
+    wide = WIDE.replace("SCOPE", "module").replace("BODY", body)
+    default = 'json.JSONEncoder.item = ""\n'
+    project.write("conftest.py", TOGETHER.replace("CALLS", "1") + SHARED + default + wide)
+    # What the fixture changes is there while tests of its module run, and nowhere before, between and after.
+    bare = f"from conftest import *\n\ndef test_bare():\n    assert ({view}) == ''\n"
+    talk = TALKS + f"        assert ({view}) == wide\n"
+    names = ("aa", "bb", "cc", "dd")
+    for name in names:
+        project.write(f"{name}/__init__.py", "")
+        project.write(f"{name}/test_{name}.py", "from conftest import *\n" + talk)
+    for place in ("bb/test_b0.py", "dd/test_zz.py"):
+        project.write(place, bare)
+    first, *others = (f"{name}/test_{name}.py" for name in names[::order])
+    arguments = [first, "bb/test_b0.py", *others, "dd/test_zz.py"]
+    project.run_apart("-p", "no:cacheprovider", *arguments).assert_outcomes(passed=4 * 4 + 2)
+    # Once more at most than a plain run does.
+    events = Counter((project.folder / "events.txt").read_text(encoding="utf-8").splitlines())
+    assert max(events.values()) <= 2, events
+
+
+@pytest.mark.parametrize("scope", ["function", "module", "session"])
+def test_a_fixture_that_no_signature_names_may_be_ended_while_it_is_set_up(
+    project: SmallProject, scope: str
+) -> None:
+    """A dry run that ends inside of it, at a call or a breakpoint, leaves nothing that the real run trips over."""
+    ends = {"function": "request.getfixturevalue('runtime').complete('set up')"}.get(scope, "sys.breakpointhook()")
+    project.write(
+        "conftest.py",
+        echo_hook()
+        + f"""
+import sys
+import pytest
+
+sys.breakpointhook = lambda *_, **__: None
+
+@pytest.fixture(scope="{scope}")
+def unnamed(request):
+    {ends}
+    return "there"
+""",
+    )
+    project.write(
+        "test_it.py",
+        """
+import pytest
+
+@pytest.mark.parametrize("case", list("ab"))
+@pytest.mark.qualify
+def test_it(runtime, request, case):
+    assert request.getfixturevalue("unnamed") == "there"
+    assert runtime.complete(case).text == case
+""",
+    )
+    project.run_apart("-p", "no:cacheprovider").assert_outcomes(passed=4)
+
+
 def test_failed_set_ups_teach_nothing(project: SmallProject) -> None:
     """Items whose setup fails at first say nothing of how often the others ask."""
     project.write("conftest.py", TOGETHER.replace("CALLS", "20").replace("pytest_proofmap_call", "together"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -51,10 +53,21 @@ class Session:
         config.add_cleanup(self.runner.quiet.close)
         self.warnings: list[str] = []
         self.scopes = Scopes(self.session, self.runner.quiet, self.warnings.append)
+        config.pluginmanager.register(self)
 
-    def dry(self, item: pytest.Function) -> bool:
-        """Run an item dry if it may be; return whether it was."""
-        if not self.scopes.allows(item):
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, Any, Any]:
+        """Follow set-ups, as the plugin does."""
+        if fixturedef.scope == "function":
+            return (yield)
+        with self.scopes.around_set_up(fixturedef, request):
+            return (yield)
+
+    def dry(self, item: pytest.Function, *, is_its_turn: bool = False) -> bool:
+        """Run an item dry if it may be, or runs next; return whether it was."""
+        if not is_its_turn and not self.scopes.allows(item):
             return False
         self.scopes.enter(item)
         ended = self.runner.run(item, DryRun())
@@ -150,6 +163,176 @@ def test_it(request):
     session.scopes.reach(it)
     assert session.dry(it)
     del one
+
+
+SAVES = """
+import pytest
+
+def changed(state, name):
+    before = state.value
+    state.value = name
+    yield before
+    state.value = before
+
+@pytest.fixture(scope="module")
+def wide(request):
+    request.config.up.append("wide " + request.module.__name__)
+    yield from changed(request.config.state, request.module.__name__)
+    request.config.down.append("wide " + request.module.__name__)
+
+@pytest.fixture(scope="module")
+def second(request):
+    yield from changed(request.config.state, "second " + request.module.__name__)
+
+@pytest.fixture(scope="session")
+def of_session(request):
+    return request.config.state.value
+"""
+
+SAVING = {
+    "test_a": """
+def test_a(wide):
+    pass
+
+def test_more(wide, SECOND):
+    pass
+
+def test_gets(wide, request):
+    assert request.getfixturevalue("of_session") == "test_a"
+""",
+    "test_b": "def test_b(wide):\n    pass\n\ndef test_last(wide):\n    pass\n",
+    "test_c": "def test_bare():\n    pass\n\ndef test_shared(of_session):\n    pass\n",
+}
+
+
+class State:
+    """What all modules share, and no look at the project's modules shows."""
+
+    value = "nothing"
+
+
+def saving(pytester: pytest.Pytester, *named: str) -> tuple[Session, State]:
+    """Return modules whose fixtures change a state and put back what they have found."""
+    texts = {
+        name: text.replace(", SECOND", "".join(f", {more}" for more in named)) for name, text in SAVING.items()
+    }
+    session = Session(pytester, {"conftest": SAVES, **texts})
+    session.session.config.state = State()  # type: ignore[attr-defined]  # for the fixtures
+    return session, session.session.config.state  # type: ignore[attr-defined]  # as above
+
+
+def test_no_real_run_gets_what_was_up_beside_anything_else(pytester: pytest.Pytester) -> None:
+    """What dry runs have set up side by side is torn down, the latest first, before the first of them runs."""
+    session, state = saving(pytester)
+    first, other = session.items["test_a"], session.items["test_b"]
+    session.scopes.reach(first)
+    assert session.dry(first)
+    assert session.dry(other)
+    assert session.dry(first)
+    assert session.up == ["wide test_a", "wide test_b"]
+    session.scopes.leave_for(first)
+    assert session.down == ["wide test_b", "wide test_a"]
+    assert state.value == "nothing"
+
+
+def test_what_was_up_alone_serves_the_real_run(pytester: pytest.Pytester) -> None:
+    """Where nothing else was set up beside it, a fixture is set up once in all."""
+    session, state = saving(pytester)
+    first, bare = session.items["test_a"], session.items["test_bare"]
+    session.scopes.reach(first)
+    assert session.dry(first)
+    assert session.dry(bare)
+    session.scopes.leave_for(first)
+    assert session.up == ["wide test_a"]
+    assert session.down == []
+    assert state.value == "test_a"
+
+
+def test_a_set_up_for_the_real_run_is_alone(pytester: pytest.Pytester) -> None:
+    """What a dry run sets up a second time is for the real run: whatever is kept is torn down before."""
+    session, state = saving(pytester)
+    first, other, bare = session.items["test_a"], session.items["test_b"], session.items["test_bare"]
+    session.scopes.reach(bare)
+    assert session.dry(first)
+    session.scopes.leave_for(bare)
+    session.scopes.reach(first)
+    assert session.dry(other)
+    assert state.value == "test_b"
+    assert session.dry(first)
+    assert session.down == ["wide test_a", "wide test_b"]
+    session.scopes.leave_for(first)
+    assert session.up == ["wide test_a", "wide test_b", "wide test_a"]
+    assert state.value == "test_a"
+
+
+def test_a_later_fixture_of_a_module_is_set_up_on_top(pytester: pytest.Pytester) -> None:
+    """One that is added to a module that was kept is not up beneath others, which would put back what it sets."""
+    session, state = saving(pytester, "second")
+    first, more, other, bare = (session.items[name] for name in ("test_a", "test_more", "test_b", "test_bare"))
+    session.scopes.reach(bare)
+    assert session.dry(first)
+    assert session.dry(other)
+    assert session.dry(more)
+    assert session.down == ["wide test_b"]
+    assert state.value == "second test_a"
+    session.scopes.leave_for(bare)
+    assert state.value == "nothing"
+
+
+def test_a_fixture_of_the_session_sees_no_module_s(pytester: pytest.Pytester) -> None:
+    """It is the one that all tests get, so that nothing is kept while it is set up."""
+    session, state = saving(pytester)
+    first, other, shared, bare = (session.items[name] for name in ("test_a", "test_b", "test_shared", "test_bare"))
+    session.scopes.reach(bare)
+    assert session.dry(first)
+    assert session.dry(other)
+    assert session.dry(shared)
+    definition = shared._fixtureinfo.name2fixturedefs["of_session"][0]
+    assert definition.cached_result is not None
+    assert definition.cached_result[0] == "nothing"
+    assert state.value == "nothing"
+
+
+def test_a_fixture_of_the_session_is_not_set_up_across_others(pytester: pytest.Pytester) -> None:
+    """An item that needs it while its module's fixtures are up beside older ones waits for its turn."""
+    session, state = saving(pytester, "of_session")
+    first, more, other = (session.items[name] for name in ("test_a", "test_more", "test_b"))
+    session.scopes.reach(more)
+    assert session.dry(other)
+    assert session.dry(first)
+    assert not session.dry(more)
+    # The turn of the item itself is never refused: all is torn down for it.
+    assert session.dry(more, is_its_turn=True)
+    session.scopes.leave_for(more)
+    definition = more._fixtureinfo.name2fixturedefs["of_session"][0]
+    assert definition.cached_result is not None
+    assert definition.cached_result[0] == "nothing"
+    assert state.value == "test_a"
+    assert session.up == ["wide test_b", "wide test_a", "wide test_a"]
+
+
+def test_a_fixture_of_the_session_that_nobody_names_ends_the_keeping(pytester: pytest.Pytester) -> None:
+    """Where one turns up in the middle of a dry run, the dry run ends, and no real run gets what it would see."""
+    session, state = saving(pytester)
+    gets = session.items["test_gets"]
+    session.scopes.reach(session.items["test_bare"])
+    assert session.dry(session.items["test_b"])
+    assert session.dry(session.items["test_a"])
+    assert session.dry(gets)
+    assert sorted(session.down) == ["wide test_a", "wide test_b"]
+    assert state.value == "nothing"
+    session.real(gets, None)  # It asserts what the fixture sees.
+
+
+def test_a_run_that_ends_while_it_waits_leaves_nothing_up(pytester: pytest.Pytester) -> None:
+    """What is kept when the user stops the run is torn down with it."""
+    session, state = saving(pytester)
+    session.scopes.reach(session.items["test_bare"])
+    assert session.dry(session.items["test_a"])
+    assert session.dry(session.items["test_b"])
+    session.scopes.close()
+    assert sorted(session.down) == sorted(session.up)
+    assert state.value == "nothing"
 
 
 def test_a_failing_teardown_is_a_warning(pytester: pytest.Pytester) -> None:
