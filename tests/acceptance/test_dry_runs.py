@@ -152,6 +152,7 @@ def pytest_proofmap_key(request):
     sent = project.calls()
     assert len(sent) == 6
     assert not any("ID" in call for call in sent)
+    assert project.evidence().requests
     assert all(
         "Ticket ID" not in request.messages[0]["content"] for request in project.evidence().requests.values()
     )

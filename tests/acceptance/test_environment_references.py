@@ -43,6 +43,7 @@ def test_values_reach_the_model_and_nothing_else(project: SmallProject) -> None:
     result.assert_outcomes(passed=2)
     shown = str(result.stdout) + str(result.stderr)
     kept = [path.read_bytes() for path in (project.folder / ".proofmap").rglob("*") if path.is_file()]
+    assert any(b"triage" in content for content in kept)
     for value in (SECRETS["TEAM_NAME"], SECRETS["TEAM_HEADER"], provider.url):
         assert value not in shown
         assert not any(value.encode() in content for content in kept)

@@ -183,7 +183,9 @@ def test_the_e_mails_alone_would_do(replay: FinishedRun, tmp_path: Path) -> None
 
 def test_latency_is_known_and_cost_is_not(replay: FinishedRun) -> None:
     """A replayed answer has the latency of the real call; without a price its cost stays unknown."""
-    for cell in overall_cells(replay.evidence).values():
+    cells = overall_cells(replay.evidence)
+    assert cells
+    for cell in cells.values():
         assert cell["latency_s"]["n"] > 0
         assert cell["latency_s"]["p50"] > 0
         assert cell["cost_usd"] is None

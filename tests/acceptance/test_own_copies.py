@@ -71,6 +71,7 @@ def test_the_evidence_holds_copies(project: SmallProject, mode: str, concurrency
             ]
             # The order of names may matter to a model: it is sent as it was written.
             assert list(request.tools[0]["function"]["parameters"]) == ["b", "a"]
+        assert len(evidence.samples) == 4
         for sample in evidence.samples:
             [call] = sample.calls
             assert call.text == "hello"

@@ -94,6 +94,8 @@ def test_eight_shards_decide_as_one_process(project: SmallProject) -> None:
 
     one = loaded(project.folder / "shards" / "3.json")
     assert one["run"]["shard"] is True
+    assert one["objectives"]
+    assert one["criteria"]
     assert not any(each["verdicts"] or each["recommendations"] for each in one["objectives"])
     assert not any(each["cells"] for each in one["criteria"])
 

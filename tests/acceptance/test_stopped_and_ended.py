@@ -149,7 +149,7 @@ from pytest_proofmap.redaction import Redactor
 
 service_process._BOOTSTRAP = service_process._BOOTSTRAP.replace(
     "    main(settings)",
-    "    from pytest_proofmap.run import service\\n"
+    "    from pytest_proofmap.calls.service import __main__ as service\\n"
     "    def busy(*_):\\n"
     "        print('busy', file=sys.stderr, flush=True)\\n"
     "        import re\\n"
@@ -161,6 +161,7 @@ process = ServiceProcess(Surroundings.now())
 process.serve(ServiceSettings({"kind": "memory"}), Redactor({}))
 print(process._process.pid, flush=True)
 while b"busy" not in open(process._log.name, "rb").read():
+    assert process._process.poll() is None, open(process._log.name).read()
     time.sleep(0.05)
 print("busy", flush=True)
 time.sleep(600)

@@ -459,6 +459,7 @@ def test_killed_client_leaves_no_process_and_no_loss(tmp_path: Path, fake_provid
     assert len(told["answered"]) == 40
     assert all(store.get(live(fake_provider.url, "quick", text=text).key) for text in told["answered"])
     sent = {request.body["messages"][0]["content"] for request in fake_provider.received("slow")}
+    assert sent
     assert all(store.get(live(fake_provider.url, "slow", text=text).key) for text in sent)
     store.close()
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pytest_proofmap.calls.answer import LiveCall
+from pytest_proofmap.calls.lanes import hook
 from pytest_proofmap.calls.lanes.hook import HookClient
 from pytest_proofmap.calls.request import Request
 from pytest_proofmap.errors import CallError
@@ -41,14 +43,14 @@ def asynchronous() -> Iterator[HookClient]:
     made.close()
 
 
-def test_a_text_becomes_a_completion() -> None:
-    """A plain text is kept as an OpenAI-format completion of the model that was asked."""
+def test_a_text_becomes_a_completion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain text is kept as an OpenAI-format completion of the model that was asked, with how long it took."""
+    monkeypatch.setattr(hook, "time", SimpleNamespace(perf_counter=iter((7.0, 9.5)).__next__))
     answer = client(lambda runtime, request: f"{runtime} {request.sample} {request.params['v']}")(call())
     assert answer is not None
     assert (answer.text, answer.finish_reason, answer.model) == ("rules 2 1", "stop", "acme/rules")
     assert answer.request == call().request
-    assert answer.latency_s is not None
-    assert answer.latency_s >= 0
+    assert answer.latency_s == 2.5
     assert answer.made_at is not None
 
 

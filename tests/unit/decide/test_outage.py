@@ -135,6 +135,7 @@ def test_a_lock_has_the_figures_of_its_evidence() -> None:
     found = evidence({X: GOOD, Y: GOOD}, objective="job", slices=["lang=de", "lang=fr"])
     approval = Approval(by="ada", at="2026-01-02T00:00:00Z", reason="", expires_at=None)
     lock: Lock = approved_routes(found, ApprovalRequest(), approval, "0" * 64)
+    assert routes_of(found)
     for approved, recommended in zip(approved_chains(lock), routes_of(found), strict=True):
         assert approved[:2] == recommended[:2]
         assert {rung.standing for rung in approved.chain} == {"approved"}

@@ -138,6 +138,7 @@ def test_every_block_is_where_the_index_says() -> None:
     """The texts of each case are found through its index, with one list of samples a runtime."""
     outcomes = {"base": "PPPF", "mini": "PFPF"}
     found = embedded(page_of(decided({"t.py::test_a": outcomes, "t.py::test_b": outcomes})))
+    assert [len(index["blocks"]) for index in found["index"]] == [4, 4]
     for index in found["index"]:
         for at, block in enumerate(index["blocks"]):
             samples = found["block"][block]["cases"][str(at)]

@@ -92,7 +92,9 @@ def test_recorded_answers_claim_nothing(tmp_path: Path) -> None:
     import json
 
     scaffold(tmp_path)
-    for line in (tmp_path / FILES[1]).read_text(encoding="utf-8").splitlines():
+    lines = (tmp_path / FILES[1]).read_text(encoding="utf-8").splitlines()
+    assert lines
+    for line in lines:
         recording = json.loads(line)
         assert recording["request"]["model"].startswith("illustration/")
         assert "written by hand" in recording["response"]["model"]
