@@ -10,13 +10,15 @@ CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11
 CONSTRAINTS := .ci/constraints
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 INSTALL_PROJECT := $(INSTALL) --build-constraint $(CONSTRAINTS)/build.txt
+# Campaigns are for each night: make test MARKS=nightly runs these, MARKS= everything.
+MARKS := not nightly
 IS_NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 10))'
 
 .PHONY: help demo test lint types benchmarks constraints dependencies clean
 
 help:
 	@echo "make demo        run the examples, offline"
-	@echo "make test        run the tests (choose some: make test TESTS=tests/unit)"
+	@echo "make test        run the tests (choose some: make test TESTS=tests/unit; all: make test MARKS=)"
 	@echo "make lint        check style and format"
 	@echo "make types       check types"
 	@echo "make benchmarks  measure what ProofMap adds to pytest's time and memory"
@@ -28,7 +30,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/proofmap demo example_project
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m '$(MARKS)' $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .

@@ -41,7 +41,11 @@ STARTS = {
 }
 
 
-@pytest.mark.parametrize("prefetch", [(), ("--proofmap-concurrency=0",)], ids=["prefetch", "one-at-a-time"])
+@pytest.mark.parametrize(
+    "prefetch",
+    [(), pytest.param(("--proofmap-concurrency=0",), marks=pytest.mark.nightly)],
+    ids=["prefetch", "one-at-a-time"],
+)
 def test_started_in_a_known_state(
     project: SmallProject, fake_provider: FakeProvider, prefetch: tuple[str, ...]
 ) -> None:

@@ -91,7 +91,9 @@ def outcomes(project: SmallProject) -> dict[tuple[str, str, str], str]:
 
 
 @pytest.mark.parametrize("mode", ["load", "loadfile", "loadscope", "worksteal"])
-@pytest.mark.parametrize("modules", [1, 2, 12])
+@pytest.mark.parametrize(
+    "modules", [pytest.param(1, marks=pytest.mark.nightly), 2, pytest.param(12, marks=pytest.mark.nightly)]
+)
 def test_every_mode_is_a_plain_run(project: SmallProject, mode: str, modules: int) -> None:
     """Outcomes, evidence and requests are those of a plain run, and fixtures are set up as often as promised."""
     pytest.importorskip("xdist")

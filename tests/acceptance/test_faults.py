@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import campaigns
+import pytest
 from fake_provider import Fault
 
 CASES = 14
@@ -14,12 +15,17 @@ CASES = 14
 FAULTS: tuple[Fault, ...] = ("server_error", "reset", "cut_chunks", "error_object", "wrong_type", "late")
 
 
-def test_faults_change_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "faults",
+    [("server_error", "cut_chunks"), pytest.param(FAULTS, marks=pytest.mark.nightly)],
+    ids=["an error and a broken answer", "all"],
+)
+def test_faults_change_nothing(tmp_path: Path, faults: tuple[Fault, ...]) -> None:
     """With every third attempt failing, all answers that arrived are kept and paid once, and verdicts stay."""
-    campaign = campaigns.load("fault_campaign").Campaign(tmp_path, CASES, FAULTS, (30,), seed=3)
+    campaign = campaigns.load("fault_campaign").Campaign(tmp_path, CASES, faults, (30,), seed=3)
     campaign.run()
     assert campaign.changes == []
-    figures = [campaign.figures[fault, 30] for fault in FAULTS]
-    assert [each.broken() for each in figures] == [0] * len(FAULTS)
+    figures = [campaign.figures[fault, 30] for fault in faults]
+    assert [each.broken() for each in figures] == [0] * len(faults)
     assert all(each.injected > 0 for each in figures)
     assert all(each.calls == 3 * CASES for each in figures)

@@ -1,4 +1,7 @@
-"""Signal 9 in the middle of a write (benchmarks/faults kills at random, a hundred times)."""
+"""Signal 9 in the middle of a write (benchmarks/faults kills at random, a hundred times).
+
+Each change runs the kills that could cost a paid answer; each night those inside evidence and lock too.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,7 @@ def test_killed_inside_a_cache_write(kills: Any, library: Path) -> None:
     assert (figures.trials, figures.broken()) == (1, 0)
 
 
+@pytest.mark.nightly
 def test_killed_inside_the_writes_of_a_run(kills: Any, library: Path) -> None:
     """The evidence is the old one or the new one, and the next run completes from the cache."""
     kills.kill_in_artifact_writes(library, 40, 2)
@@ -46,6 +50,7 @@ def test_killed_inside_the_writes_of_a_run(kills: Any, library: Path) -> None:
     assert figures.broken() == 0
 
 
+@pytest.mark.nightly
 def test_killed_inside_every_write_of_approve(kills: Any, library: Path) -> None:
     """The lock is the old one or the new one, and approving again works."""
     kills.kill_approve(library, 40)

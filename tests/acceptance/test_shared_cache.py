@@ -29,7 +29,12 @@ def test_a_request_of_several_processes_is_paid_once(tmp_path: Path, provider: F
 
 
 @pytest.mark.parametrize(
-    "name", ["every lock fails with ENOLCK", "every lock fails with EACCES", "no shared memory"]
+    "name",
+    [
+        "every lock fails with ENOLCK",
+        pytest.param("every lock fails with EACCES", marks=pytest.mark.nightly),
+        pytest.param("no shared memory", marks=pytest.mark.nightly),
+    ],
 )
 def test_a_folder_without_locks_is_refused_at_once(tmp_path: Path, provider: FakeProvider, name: str) -> None:
     """Where SQLite cannot work no call is made, and the message says what to do."""
@@ -57,6 +62,7 @@ def test_what_a_full_disk_cannot_keep_is_in_the_evidence(tmp_path: Path, provide
     assert placed.lost == 0
 
 
+@pytest.mark.nightly
 def test_a_full_disk_is_told(tmp_path: Path, provider: FakeProvider) -> None:
     """When no more can be written, the run stops asking, fails, says why and loses only what was under way."""
     sharing = campaigns.load("sharing_campaign")
