@@ -26,10 +26,10 @@ def proofmap(*arguments: str | Path, **environment: str) -> subprocess.Completed
     plain = {
         name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")
     }
-    encoding = environment.get("PYTHONIOENCODING", "utf-8")
-    out, err = (
-        io.TextIOWrapper(io.BytesIO(), encoding, errors=errors) for errors in ("strict", "backslashreplace")
-    )
+    encoding, _, errors = environment.get("PYTHONIOENCODING", "utf-8").partition(":")
+    errors = errors or "strict"
+    out = io.TextIOWrapper(io.BytesIO(), encoding, errors)
+    err = io.TextIOWrapper(io.BytesIO(), encoding, "backslashreplace")
     status = 0
     with (
         mock.patch.dict(os.environ, {**plain, **environment}, clear=True),
@@ -45,7 +45,7 @@ def proofmap(*arguments: str | Path, **environment: str) -> subprocess.Completed
         stream.flush()
         raw = stream.buffer
         assert isinstance(raw, io.BytesIO)
-        texts.append(raw.getvalue().decode("utf-8").replace(os.linesep, "\n"))
+        texts.append(raw.getvalue().decode(encoding, errors).replace(os.linesep, "\n"))
     return subprocess.CompletedProcess([*map(str, arguments)], status, *texts)
 
 

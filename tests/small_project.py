@@ -198,11 +198,11 @@ class SmallProject:
         )
         return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0.0)
 
-    def proofmap(self, *arguments: str) -> pytest.RunResult:
-        """Run the command ``proofmap`` in the project's folder, in this process."""
+    def proofmap(self, *arguments: str, **environment: str) -> pytest.RunResult:
+        """Run the command ``proofmap`` in the project's folder, in this process, with more in its environment."""
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
-            done = proofmap(*arguments, COLUMNS=os.environ.get("COLUMNS", "100"))
+            done = proofmap(*arguments, **{"COLUMNS": os.environ.get("COLUMNS", "100"), **environment})
         return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0.0)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-from small_project import SmallProject, echo_hook, isolate
+from small_project import SmallProject, echo_hook
 
 TESTS = """
 import pytest
@@ -32,17 +28,9 @@ def test_no_regression_by_renaming(project: SmallProject) -> None:
     project.write("test_triage.py", TESTS.replace("{tickets}", ", ".join(['{"text": "99"}', *tickets])))
     project.run("-q")
     assert project.evidence().run.complete
-    done = subprocess.run(
-        [Path(sys.executable).with_name("proofmap"), "diff", "old.json", "--json", "--fail-on", "regression"],
-        cwd=project.folder,
-        env=isolate(dict(os.environ)),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
+    done = project.proofmap("diff", "old.json", "--json", "--fail-on", "regression")
+    assert done.ret == 0, done.outlines + done.errlines
+    found = json.loads(done.stdout.str())
     mini = next(rate for rate in found["rates"] if rate["runtime"] == "mini")
     assert (mini["cases"], mini["regressed"], mini["improved"]) == (20, [], [])
     assert [gap["cases"] for gap in found["added"]] == [["ticket0"]]

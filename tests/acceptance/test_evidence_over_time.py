@@ -26,7 +26,7 @@ def run(project: SmallProject, cases: int, mark: str = "margin=0.05, looks=2", *
     """Run so many cases, on which all agree."""
     project.write("conftest.py", echo_hook())
     project.write("test_numbers.py", CRITERION.format(cases=cases, mark=mark))
-    return project.run_apart(*options)
+    return project.run(*options)
 
 
 def seen(project: SmallProject) -> CellLook:

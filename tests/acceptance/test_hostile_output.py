@@ -101,8 +101,12 @@ def pytest_run(project: SmallProject, *options: str, status: int = 1) -> str:
 
 
 def proofmap(project: SmallProject, *arguments: str, status: int = 0) -> str:
-    """Run the command line."""
-    return run(project, Path(sys.executable).with_name("proofmap"), *arguments, status=status)
+    """Run the command line where everything could be printed, check what it prints, and return that."""
+    done = project.proofmap(*arguments, PYTHONIOENCODING="utf-8:surrogatepass")
+    text = done.stdout.str() + done.stderr.str()
+    assert done.ret == status, text
+    check(text)
+    return text
 
 
 @pytest.fixture

@@ -53,17 +53,10 @@ TESTS = LABELS + ECHO
 
 def proofmap(project: SmallProject, *arguments: str, status: int = 0) -> str:
     """Run the command line in a project, and return what it printed."""
-    done = subprocess.run(
-        [Path(sys.executable).with_name("proofmap"), *arguments],
-        cwd=project.folder,
-        env={**isolate(dict(os.environ)), "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    done = project.proofmap(*arguments, COLUMNS="200")
+    printed = "".join(f"{line}\n" for line in (*done.outlines, *done.errlines))
+    assert done.ret == status, printed
+    return printed
 
 
 def locked(project: SmallProject) -> Lock:

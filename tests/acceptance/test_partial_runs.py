@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from small_project import SmallProject, echo_hook, isolate
+from small_project import SmallProject, echo_hook
 
 from pytest_proofmap.evidence.artifact import read_evidence
 
@@ -59,17 +55,10 @@ def triage(project: SmallProject) -> SmallProject:
 
 def proofmap(project: SmallProject, *arguments: str, status: int = 0) -> str:
     """Run the command line in a project, and return what it printed."""
-    done = subprocess.run(
-        [Path(sys.executable).with_name("proofmap"), *arguments],
-        cwd=project.folder,
-        env={**isolate(dict(os.environ)), "COLUMNS": "200"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    done = project.proofmap(*arguments, COLUMNS="200")
+    printed = "".join(f"{line}\n" for line in (*done.outlines, *done.errlines))
+    assert done.ret == status, printed
+    return printed
 
 
 def set_apart(project: SmallProject, before: bytes) -> str:

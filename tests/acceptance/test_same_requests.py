@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from fake_provider import FakeProvider
-from small_project import SmallProject, isolate
+from small_project import SmallProject
 
 from pytest_proofmap.calls.request import Request
 from pytest_proofmap.config import load
@@ -89,13 +85,7 @@ def test_key_headers_choose_the_model(project: SmallProject) -> None:
         "small": {"extra_headers": {"x-model-route": "little"}},
     }
     assert "X-Trace" not in project.artifact.read_text(encoding="utf-8")
-    subprocess.run(
-        [Path(sys.executable).with_name("proofmap"), "approve", "--yes", "--by", "Ada"],
-        cwd=project.folder,
-        env=isolate(dict(os.environ)),
-        check=True,
-        timeout=60,
-    )
+    assert project.proofmap("approve", "--yes", "--by", "Ada").ret == 0
     lock = json.loads((project.folder / "proofmap.lock").read_text(encoding="utf-8"))
     chain = [lock["runtimes"][key] for key in lock["routes"]["triage"]["chain"]]
     assert [each["params"]["extra_headers"]["x-model-route"] for each in chain] == ["little", "large"]
