@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from stored_evidence import NOTHING_KNOWN, call, content, sample
 
 from pytest_proofmap.calls.answer import Answer
 from pytest_proofmap.calls.cache.disk import DiskStore
@@ -90,42 +91,16 @@ def recorded(file: Path) -> dict[str, str]:
 def write_evidence(path: Path, *used: Answer, failed: tuple[Answer, ...] = ()) -> Path:
     """Write an artifact of a run that used answers, and failed to get others."""
     calls = [
-        {
-            "key": key(each),
-            "source": "live",
-            "attempts": 1,
-            "error": {"class": "ReplayMissError", "message": "no"} if each in failed else None,
-            "model": each.model,
-            "input_tokens": None,
-            "output_tokens": None,
-            "cached_input_tokens": None,
-            "cost_usd": None,
-            "latency_s": None,
-            "finish_reason": "stop",
-            "text": each.text,
-        }
+        call(
+            key(each),
+            **NOTHING_KNOWN | {"model": each.model, "finish_reason": "stop"},
+            error={"class": "ReplayMissError", "message": "no"} if each in failed else None,
+            text=each.text,
+        )
         for each in (*used, *failed)
     ]
-    sample = {
-        "criterion": "tests/test_a.py::test_a",
-        "case": "one",
-        "runtime": "big",
-        "role": "baseline",
-        "sample": 0,
-        "outcome": "passed",
-        "message": "",
-        "calls": calls,
-    }
-    versions = {"proofmap": "0", "pytest": "9", "python": "3"}
-    data = {
-        "schema": "proofmap.evidence/1",
-        "run": {"id": "r", "started_at": "", "finished_at": "", "versions": versions, "complete": True},
-        "runtimes": {},
-        "objectives": [],
-        "criteria": [],
-        "samples": [sample],
-        "totals": {"calls": 0, "live": 0, "cached": 0, "recorded": 0, "spent_usd": 0, "list_usd": 0},
-    }
+    samples = [sample("big", "one", criterion="tests/test_a.py::test_a", role="baseline", calls=calls)]
+    data = content(samples, runtimes={}, objectives=[], criteria=[])
     path.write_text(json.dumps(data))
     return path
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from stored_evidence import NOTHING_KNOWN, call, content, runtime_of, sample
 
 from pytest_proofmap.calls.answer import Answer
 from pytest_proofmap.calls.cache.disk import DiskStore
@@ -35,33 +36,25 @@ def sample_of(
     case: str, runtime: str, *calls: tuple[Request, str | None], asked_of: str | None = None
 ) -> dict[str, Any]:
     """Return a sample of the artifact whose calls have the error classes given."""
-    return {
-        "criterion": "tests/test_a.py::test_a",
-        "case": case,
-        "runtime": runtime,
-        "role": "challenger",
-        "sample": calls[0][0].sample,
-        "outcome": "error",
-        "message": "",
-        "calls": [
-            {
-                "key": request.key(),
-                "source": "live",
-                "attempts": 0,
-                "error": error and {"class": error, "message": ""},
-                "model": None,
-                "input_tokens": None,
-                "output_tokens": None,
-                "cached_input_tokens": None,
-                "cost_usd": None,
-                "latency_s": None,
-                "finish_reason": None,
-                "text": "",
-                "runtime": asked_of,
-            }
+    return sample(
+        runtime,
+        case,
+        "error",
+        criterion="tests/test_a.py::test_a",
+        role="challenger",
+        sample=calls[0][0].sample,
+        calls=[
+            call(
+                request.key(),
+                **NOTHING_KNOWN,
+                error=error and {"class": error, "message": ""},
+                attempts=0,
+                text="",
+                runtime=asked_of,
+            )
             for request, error in calls
         ],
-    }
+    )
 
 
 @pytest.fixture
@@ -93,31 +86,17 @@ def run(project: Path) -> Run:
 
 def write_evidence(project: Path, requests: list[Request], samples: list[dict[str, Any]]) -> Path:
     """Write the artifact of a replay where the command looks for it."""
-    runtime = {"model": "m/big", "provider": "m", "params": {"temperature": 0}, "fingerprint": "f"}
-    data = {
-        "schema": "proofmap.evidence/1",
-        "run": {
-            "id": "r",
-            "started_at": "",
-            "finished_at": "",
-            "versions": {"proofmap": "0", "pytest": "9", "python": "3"},
-            "complete": True,
-        },
-        "runtimes": {"big": runtime},
-        "requests": {
-            request.key(): {
-                "messages": request.messages,
-                "params": request.params,
-                "tools": request.tools,
-                "response_format": request.response_format,
-            }
-            for request in requests
-        },
-        "objectives": [],
-        "criteria": [],
-        "samples": samples,
-        "totals": {"calls": 0, "live": 0, "cached": 0, "recorded": 0, "spent_usd": 0, "list_usd": 0},
+    asked = {
+        request.key(): {
+            "messages": request.messages,
+            "params": request.params,
+            "tools": request.tools,
+            "response_format": request.response_format,
+        }
+        for request in requests
     }
+    runtimes = {"big": runtime_of("f", model="m/big", provider="m", params={"temperature": 0})}
+    data = content(samples, runtimes=runtimes, requests=asked, objectives=[], criteria=[])
     path = project / ".proofmap" / "evidence.json"
     path.write_text(json.dumps(data))
     return path

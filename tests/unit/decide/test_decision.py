@@ -7,7 +7,7 @@ from importlib import metadata
 from typing import Any
 
 import pytest
-from artifacts import artifact, call, sample
+from stored_evidence import artifact, call, sample
 
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.decide.observation import observe

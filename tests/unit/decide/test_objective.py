@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scene import Scene, bar
+from stored_evidence import Scene, bar
 
 
 def two_criteria(mini_a: str, mini_b: str, **settings: float) -> Scene:

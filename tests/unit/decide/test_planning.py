@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scene import bar
+from stored_evidence import bar
 
 from pytest_proofmap.decide.planning import PlannedCriterion, cases_needed, shortfalls
 from pytest_proofmap.evidence.models import Bar

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scene import Decided, Scene, bar
+from stored_evidence import Decided, Scene, bar
 
 MARGIN = bar(margin=0.1)
 

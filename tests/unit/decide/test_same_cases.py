@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from artifacts import artifact, call, sample
+from stored_evidence import artifact, call, sample
 
 from pytest_proofmap.decide.compare import named_as_in
 from pytest_proofmap.decide.drift import compare_evidence

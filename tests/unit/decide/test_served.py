@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from artifacts import artifact, call, sample
+from stored_evidence import artifact, call, sample
 
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.decide.observation import Observation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scene import Scene, bar, versus
+from stored_evidence import Scene, bar, versus
 
 
 @pytest.mark.parametrize(("challengers", "cases"), [(1, 11), (2, 13), (3, 15), (5, 17), (10, 19)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scene import Scene, bar, versus
+from stored_evidence import Scene, bar, versus
 
 from pytest_proofmap.decide.bars import assess, loss_bound
 from pytest_proofmap.decide.observation import Observation

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scene import Scene, bar, versus
 from scipy import stats
+from stored_evidence import Scene, bar, versus
 
 RATE: dict[str, Any] = {"kind": "min_pass_rate", "min_pass_rate": 0.9}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
-from artifacts import artifact, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored_evidence import artifact, sample
 
 from pytest_proofmap.decide.looks import Watch, level_of_look, watch
 

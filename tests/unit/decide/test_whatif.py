@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from artifacts import artifact, sample
+from stored_evidence import artifact, sample
 
 from pytest_proofmap.calls.costs import call_cost
 from pytest_proofmap.decide.decision import decide_evidence

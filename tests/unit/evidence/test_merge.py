@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stored_evidence import call, content, criterion_of, objective_of, sample
 
 from pytest_proofmap.errors import EvidenceError
 from pytest_proofmap.evidence import artifact as stream
@@ -20,86 +21,46 @@ CASES = ("c0", "c1", "c2")
 Change = Callable[[dict[str, Any]], None]
 
 
-def call(case: str, runtime: str, **changes: Any) -> dict[str, Any]:
-    """Return a call of a sample."""
-    return {
-        "key": f"{runtime}-{case}",
-        "source": "live",
-        "attempts": 1,
-        "model": runtime,
-        "input_tokens": 10,
-        "output_tokens": 1,
-        "cached_input_tokens": None,
-        "cost_usd": 0.5,
-        "latency_s": 1.0,
-        "finish_reason": "stop",
-        "text": "yes",
-        **changes,
-    }
-
-
-def sample(case: str, runtime: str, **changes: Any) -> dict[str, Any]:
-    """Return a sample that passed."""
-    return {
-        "criterion": CRITERION,
-        "case": case,
-        "runtime": runtime,
-        "role": "baseline" if runtime == "gpt" else "challenger",
-        "sample": 0,
-        "outcome": "passed",
-        "message": "",
-        "calls": [call(case, runtime)],
-        **changes,
-    }
-
-
 def shard(name: str, cases: tuple[str, ...], change: Change | None = None) -> dict[str, Any]:
     """Return the artifact of a shard that ran some cases on both runtimes."""
-    samples = [sample(case, runtime) for case in cases for runtime in ("gpt", "mini")]
-    artifact: dict[str, Any] = {
-        "schema": "proofmap.evidence/1",
-        "run": {
+    runtimes = ("gpt", "mini")
+    samples = [
+        sample(
+            runtime,
+            case,
+            criterion=CRITERION,
+            role="baseline" if runtime == "gpt" else "challenger",
+            calls=[call(f"{runtime}-{case}", model=runtime)],
+        )
+        for case in cases
+        for runtime in runtimes
+    ]
+    all_pass = {"kind": "all_pass", "min_pass_rate": 1.0, "margin": None}
+    artifact = content(
+        samples,
+        run={
             "id": name,
             "started_at": f"2026-01-0{len(cases)}T00:00:00Z",
             "finished_at": f"2026-01-0{len(cases)}T01:00:00Z",
-            "versions": {"proofmap": "1", "pytest": "9", "python": "3.12", "litellm": None},
             "git": {"commit": "abc", "dirty": False},
             "complete": False,
             "shard": True,
         },
-        "runtimes": {
+        runtimes={
             runtime: {"model": runtime, "provider": "openai", "params": {}, "fingerprint": f"print-{runtime}"}
-            for runtime in ("gpt", "mini")
+            for runtime in runtimes
         },
-        "prompts": {"p": {"default": {"file": "p.prompt", "sha256": "1", "messages": []}}},
-        "requests": {each["calls"][0]["key"]: {"messages": [{}], "params": {}} for each in samples},
-        "objectives": [{"name": "a", "baseline": "gpt", "challengers": ["mini"], "criteria": [CRITERION]}],
-        "criteria": [
-            {
-                "id": CRITERION,
-                "objective": "a",
-                "fingerprint": "source:1/bar:2/cases:3",
-                "collected": list(CASES),
-                "bar": {
-                    "kind": "all_pass",
-                    "min_pass_rate": 1.0,
-                    "max_failure_rate": 0.25,
-                    "margin": None,
-                    "confidence": 0.95,
-                    "samples": 1,
-                },
-            }
-        ],
-        "samples": samples,
-        "totals": {
+        prompts={"p": {"default": {"file": "p.prompt", "sha256": "1", "messages": []}}},
+        requests={each["calls"][0]["key"]: {"messages": [{}], "params": {}} for each in samples},
+        objectives=[objective_of("a", [CRITERION], runtimes)],
+        criteria=[criterion_of(CRITERION, "a", CASES, all_pass, fingerprint="source:1/bar:2/cases:3")],
+        totals={
             "calls": len(samples),
             "live": len(samples),
-            "cached": 0,
-            "recorded": 0,
             "spent_usd": 0.5 * len(samples),
             "list_usd": 0.5 * len(samples),
         },
-    }
+    )
     if change is not None:
         change(artifact)
     return artifact
