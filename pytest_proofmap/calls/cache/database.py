@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -30,10 +32,14 @@ __all__ = [
 ]
 
 DATABASE_NAME = "cache.db"
+_SIDE_FILES = ("-wal", "-shm")
+_OVERFLOW, _SET_ASIDE = "overflow-", "set-aside-"
+
+_fcntl: Any = import_module("fcntl") if os.name == "posix" else None
 
 _MODE_TEXT_IN_ROW = 1
 _SELECT = "SELECT mode, filename, value FROM Cache WHERE key = ? AND raw = 1"
-_COLUMNS = "rowid, key, raw, mode, filename, value, store_time"
+_SELECT_ROWS = "SELECT key, raw, mode, filename, value, store_time FROM Cache WHERE rowid"
 _KNOWN_OBJECTS = frozenset(
     {
         ("table", "Cache"),
@@ -75,7 +81,9 @@ _READER_PRAGMAS = (
     # Read a file that was cut short as far as it goes; nothing can be written through this connection.
     "PRAGMA writable_schema = 1",
 )
-_BATCH = 256
+_WINDOW = 256
+_SMALLEST_ROW = 64
+"""No entry takes fewer bytes."""
 
 _UNSUITABLE = ("disk i/o error", "locking protocol")
 """What SQLite says where files cannot be locked or mapped, or where the disk has a fault."""
@@ -127,8 +135,10 @@ class CacheDatabase:
         self._write_lock = threading.RLock()
         self._reader: sqlite3.Connection | None = None
         self._reader_pid = 0
+        self._reader_inode: int | None = None
         self._writer: Any = None
         self._writer_inode: int | None = None
+        self._is_alone = False
 
     def read(self, key: str) -> bytes | None:
         """Return the text of a key, or None.
@@ -152,19 +162,19 @@ class CacheDatabase:
         Raises:
             DamagedDatabaseError: At the end, when there are entries that could not be read.
         """
-        last = 0
-        while True:
+        damage: DamagedDatabaseError | None = None
+        for first in range(1, self._last_rowid() + 1, _WINDOW):
             try:
-                batch = self._query(
-                    f"SELECT {_COLUMNS} FROM Cache WHERE rowid > ? ORDER BY rowid LIMIT {_BATCH}", last
-                )
-            except DamagedDatabaseError:
-                yield from self._salvage(last)
-                raise
-            if not batch:
-                return
-            last = batch[-1][0]
-            yield from map(_database_row, batch)
+                rows = self._query(f"{_SELECT_ROWS} BETWEEN ? AND ? ORDER BY rowid", first, first + _WINDOW - 1)
+            except DamagedDatabaseError as error:
+                damage, rows = error, []
+                for rowid in range(first, first + _WINDOW):
+                    with contextlib.suppress(DamagedDatabaseError):
+                        # A range of one would step on to the next row, which may lie in a damaged page.
+                        rows += self._query(f"{_SELECT_ROWS} = ?", rowid)
+            yield from map(_database_row, rows)
+        if damage is not None:
+            raise damage
 
     def write(self, key: str, text: str) -> None:
         """Write an entry, in one transaction.
@@ -173,8 +183,35 @@ class CacheDatabase:
             WriteFailedError: The disk is full, the place is read-only or the database stays locked.
             DamagedDatabaseError: The database cannot be written.
         """
-        with self._writing() as writer:
-            writer.set(key, text)
+        inode = None
+        # Another process may set the file aside while this one writes: what it carries over may be without this.
+        while inode is None or _inode(self._path) != inode:
+            with self._writing() as writer:
+                inode = self._writer_inode
+                writer.set(key, text)
+
+    def merge(self, folder: Path) -> None:
+        """Take in the database of an overflow, in one transaction; of two answers to a key the later one stays.
+
+        Then the folder is set aside: nothing of it is deleted, and what could not be read of it is still there.
+
+        Raises:
+            WriteFailedError: The disk is full, the place is read-only or the database stays locked.
+            DamagedDatabaseError: The database cannot be written.
+        """
+        with self.alone(), self._writing() as writer:
+            if not folder.exists():  # Another process was quicker.
+                return
+            with (
+                contextlib.closing(CacheDatabase(folder, readonly=True)) as overflow,
+                writer.transact(),
+                # What cannot be read comes at the end, after what can.
+                contextlib.suppress(DamagedDatabaseError),
+            ):
+                for row in overflow.rows():
+                    if row.text:
+                        writer.keep_later(row.key, row.text.decode("utf-8", "replace"), row.stored_at)
+            os.rename(folder, set_aside_name(folder))
 
     def delete(self, keys: Collection[str]) -> None:
         """Delete entries, in one transaction.
@@ -212,6 +249,43 @@ class CacheDatabase:
         names = (DATABASE_NAME, f"{DATABASE_NAME}-wal")
         return sum(path.stat().st_size for name in names if (path := self.directory / name).is_file())
 
+    def make_overflow(self) -> None:
+        """Move the file that was found damaged, with its side files, to an overflow, unless another process has.
+
+        Connections of other processes go with it: SQLite knows a file by its inode, and leaves the side files of
+        one that has moved alone when it is closed (``databaseIsUnmoved`` in
+        https://sqlite.org/src/file/src/pager.c).
+
+        Raises:
+            WriteFailedError: It cannot be moved.
+        """
+        with self.alone():
+            if _inode(self._path) not in {self._reader_inode, self._writer_inode} - {None}:
+                return
+            self.close()
+            self._drop_writer()
+            try:
+                folder = next_overflow(self.directory)
+                folder.mkdir()
+                os.rename(self._path, folder / DATABASE_NAME)
+                _move_side_files(self.directory, folder)
+            except OSError as error:
+                raise WriteFailedError("readonly", error) from error
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other process, and other stores of this one, from creating, moving or merging databases."""
+        with self._write_lock, contextlib.ExitStack() as stack:
+            if not self._is_alone and _fcntl is not None:
+                # A folder can be locked like a file, and needs no other one for it.
+                with contextlib.suppress(OSError):
+                    descriptor = os.open(self.directory, os.O_RDONLY)
+                    stack.callback(os.close, descriptor)
+                    _fcntl.flock(descriptor, _fcntl.LOCK_EX)
+                self._is_alone = True
+                stack.callback(setattr, self, "_is_alone", False)
+            yield
+
     def _read_row(self, key: str) -> tuple[Any, ...] | None:
         """Return mode, file name and value of a key."""
         reader = self._reader_now()
@@ -224,10 +298,16 @@ class CacheDatabase:
         return row
 
     def _reader_now(self) -> sqlite3.Connection | None:
-        if self._reader is not None and self._reader_pid == os.getpid():
+        inode = _inode(self._path)
+        is_mine = self._reader is not None and self._reader_pid == os.getpid()
+        if is_mine and inode in (None, self._reader_inode):
             return self._reader
-        if not os.path.exists(self._path):
+        if inode is None:
             return None
+        if is_mine and self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        self._reader_inode = inode
         reader = self._connect()
         try:
             is_complete = _objects(reader) >= _NEEDED_OBJECTS
@@ -262,25 +342,29 @@ class CacheDatabase:
             raise DamagedDatabaseError(str(error)) from error
         return reader
 
-    def _query(self, statement: str, argument: int) -> list[tuple[Any, ...]]:
+    def _last_rowid(self) -> int:
+        """Return the last row's number, or one beyond it where that cannot be read.
+
+        Raises:
+            DamagedDatabaseError: It cannot be opened.
+        """
+        with self._lock:
+            self._reader_now()
+        for source in ("Cache", "Cache INDEXED BY Cache_key_raw"):
+            with contextlib.suppress(DamagedDatabaseError):
+                ((last,),) = self._query(f"SELECT max(rowid) FROM {source}") or [(0,)]
+                return last or 0
+        return self.size() // _SMALLEST_ROW
+
+    def _query(self, statement: str, *arguments: int) -> list[tuple[Any, ...]]:
         with self._lock:
             reader = self._reader_now()
             if reader is None:
                 return []
             try:
-                return reader.execute(statement, (argument,)).fetchall()
+                return reader.execute(statement, arguments).fetchall()
             except sqlite3.DatabaseError as error:
                 raise DamagedDatabaseError(str(error)) from error
-
-    def _salvage(self, after: int) -> Iterator[DatabaseRow]:
-        """Yield what can be read row by row, where reading in order fails."""
-        try:
-            ((last,),) = self._query("SELECT max(rowid) FROM Cache WHERE rowid > ?", after)
-        except DamagedDatabaseError:
-            last = os.path.getsize(self._path) // 64
-        for rowid in range(after + 1, (last or 0) + 1):
-            with contextlib.suppress(DamagedDatabaseError):
-                yield from map(_database_row, self._query(f"SELECT {_COLUMNS} FROM Cache WHERE rowid = ?", rowid))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Any]:
@@ -294,8 +378,7 @@ class CacheDatabase:
                     # Someone removed the folder: what is written to a file without a name is lost.
                     self._drop_writer()
                 if self._writer is None:
-                    self._writer = self._open_writer()
-                    self._writer_inode = _inode(self._path)
+                    self._open_writer()
                 yield self._writer
         # A write that fails in the middle leaves diskcache's transaction open: the next one starts afresh.
         except diskcache.Timeout as error:
@@ -305,20 +388,65 @@ class CacheDatabase:
             self._drop_writer()
             raise _classify(error, self.directory) from error
 
-    def _open_writer(self) -> Any:
+    def _open_writer(self) -> None:
         from pytest_proofmap.calls.cache.text_disk import open_cache
 
-        with self._lock:
-            if os.path.exists(self._path):
-                with contextlib.closing(self._connect()) as reader:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self.alone():
+            self._writer_inode = _inode(self._path)
+            if self._writer_inode is None:
+                # The new file must not find those of one that a process was killed over while it moved it.
+                for folder in overflows(self.directory)[:1]:
+                    _move_side_files(self.directory, folder)
+            else:
+                with self._lock, contextlib.closing(self._connect()) as reader:
                     _require_own(reader)
-        return open_cache(self.directory)
+            self._writer = open_cache(self.directory)
+            self._writer_inode = _inode(self._path)
 
     def _drop_writer(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
             with contextlib.suppress(sqlite3.Error):
                 writer.close()
+
+
+def overflows(directory: Path) -> list[Path]:
+    """Return the folders of databases that are to be merged into the one of a folder, the newest first.
+
+    Earlier versions wrote answers to them where they found the database damaged. This one moves the damaged
+    database to one, so that a process that is killed before it has carried it over leaves it to the next.
+    """
+    found = _numbered(directory, _OVERFLOW)
+    return [found[number] for number in sorted(found, reverse=True)]
+
+
+def next_overflow(directory: Path) -> Path:
+    """Return the folder that a damaged database is moved to."""
+    number = max((0, *_numbered(directory, _OVERFLOW), *_numbered(directory, _SET_ASIDE))) + 1
+    return directory / f"{_OVERFLOW}{number}"
+
+
+def set_aside_name(overflow: Path) -> Path:
+    """Return where an overflow goes when it has been merged: under its own number, or else the next free one."""
+    number, taken = int(overflow.name.removeprefix(_OVERFLOW)), _numbered(overflow.parent, _SET_ASIDE)
+    return overflow.with_name(f"{_SET_ASIDE}{max(taken) + 1 if number in taken else number}")
+
+
+def _numbered(directory: Path, prefix: str) -> dict[int, Path]:
+    """Return the folders that are named by a prefix and a number."""
+    try:
+        names = [name for name in os.listdir(directory) if re.fullmatch(rf"{prefix}[1-9][0-9]{{0,8}}", name)]
+    except OSError:
+        return {}
+    return {int(name.removeprefix(prefix)): directory / name for name in names}
+
+
+def _move_side_files(directory: Path, folder: Path) -> None:
+    for suffix in _SIDE_FILES:
+        source, target = (place / f"{DATABASE_NAME}{suffix}" for place in (directory, folder))
+        if os.path.exists(source) and not os.path.exists(target):
+            os.rename(source, target)
 
 
 def _inode(path: str) -> int | None:
@@ -329,7 +457,7 @@ def _inode(path: str) -> int | None:
 
 
 def _database_row(row: tuple[Any, ...]) -> DatabaseRow:
-    _, key, raw, mode, filename, value, stored_at = row
+    key, raw, mode, filename, value, stored_at = row
     is_text = raw == 1 and mode == _MODE_TEXT_IN_ROW and filename is None
     return DatabaseRow(
         key.decode("utf-8", "replace") if type(key) is bytes else repr(key),

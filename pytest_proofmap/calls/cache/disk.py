@@ -1,8 +1,8 @@
 """The response cache on disk: answers that were paid are kept, whatever happens to the files.
 
-Reading never raises: what cannot be read is a miss, with one warning. Writing either keeps the answer or
-raises. A damaged database is left where it is, because another process may be using it: new answers go to a
-database beside it (``overflow-1``), and reading looks into all of them, the newest first.
+Reading never raises: what cannot be read is a miss, with one warning, and a new answer replaces it. Writing
+either keeps the answer or raises. A database that is too damaged to be written is set aside, and what can be
+read of it is carried over into a new one.
 
 On which day each cached answer was last used, so that the unused ones can be pruned.
 
@@ -28,6 +28,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,11 +41,14 @@ from pytest_proofmap.calls.cache.database import (
     WriteFailedError,
     is_full,
     is_unsuitable,
+    next_overflow,
+    overflows,
+    set_aside_name,
 )
 from pytest_proofmap.errors import StoreError, UnusableEntryError
 from pytest_proofmap.files import create_folder, is_closed, private_folder
 
-__all__ = ["CacheEntry", "Claims", "DiskStore", "Holder"]
+__all__ = ["CacheEntry", "CallLocks", "DiskStore", "Holder"]
 
 
 _CREATE = "CREATE TABLE IF NOT EXISTS used (key TEXT PRIMARY KEY, day TEXT NOT NULL) WITHOUT ROWID"
@@ -95,7 +99,7 @@ class UsageLog:
             raise OSError(str(error)) from error
 
 
-CLAIMS_NAME = "claims.lock"
+LOCKS_NAME = "claims.lock"
 
 _fcntl: Any = import_module("fcntl") if os.name == "posix" else None
 _HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN)
@@ -111,14 +115,14 @@ class Holder(NamedTuple):
     """Whether somebody has suspended it (SIGSTOP, Ctrl-Z), so that nothing comes of the call until it goes on."""
 
 
-class Claims:
+class CallLocks:
     """The claims of this process on the calls of a cache folder.
 
     Where the system has no such locks every claim is granted: a call may then be made by each process.
     """
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / CLAIMS_NAME
+        self._path = directory / LOCKS_NAME
         self._mutex = threading.Lock()
         self._file: int | None = None
         self.unusable: str | None = None
@@ -216,8 +220,6 @@ def _place(key: str) -> int:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 2
 
 
-_MAX_OVERFLOWS = 9
-
 _LOCK_ATTEMPTS = 15
 """How often a write waits for another process, a minute in all."""
 
@@ -265,27 +267,22 @@ class DiskStore:
         self._readonly = readonly
         if is_closed(directory, DATABASE_NAME):
             self.directory = directory = self._stand_in()
-        self._claims = Claims(directory)
+        self._call_locks = CallLocks(directory)
         if not readonly:
             self._require_writable()
         self._is_unsuitable = self._is_closed() or self._cannot_be_locked()
-        self._databases = [CacheDatabase(directory, readonly=readonly)]
-        self._find_overflows()
-        self._damaged: set[CacheDatabase] = set()
+        self._database = CacheDatabase(directory, readonly=readonly)
         self._usage = UsageLog(directory)
+        if not readonly and overflows(directory):
+            self._merge()
+        self._has_newer = bool(overflows(directory))
+        """Whether there are answers beside the database that could not be merged into it here and now."""
 
     def get(self, key: str) -> Answer | None:
         """Return the answer of a key, or None; an unreadable entry is a miss and warns once."""
         if self._is_unsuitable:
             return None
-        answer = self._read(key, self._databases)
-        if answer is None and (found := self._find_overflows()):
-            # Another process has found the database damaged meanwhile and writes beside it.
-            answer = self._read(key, found)
-        return answer
-
-    def _read(self, key: str, databases: list[CacheDatabase]) -> Answer | None:
-        for database in reversed(databases):
+        for database in self._databases():
             try:
                 text = database.read(key)
                 if text is not None:
@@ -304,7 +301,7 @@ class DiskStore:
         """
         text = answer.to_json()
         self._write(lambda database: database.write(key, text), "A paid answer could not be kept")
-        self._claims.give_back(key)
+        self._call_locks.give_back(key)
 
     def claim(self, key: str, seconds: float) -> bool:
         """Claim the call of a key, so that no other process of this machine makes it meanwhile.
@@ -316,22 +313,22 @@ class DiskStore:
         Returns:
             Whether this process has it now; else another one does.
         """
-        granted = self._claims.take(key)
-        if self._claims.unusable is not None:
+        granted = self._call_locks.take(key)
+        if self._call_locks.unusable is not None:
             self._warn_once(
                 "claims",
-                f"The response cache {str(self.directory)!r}: {self._claims.unusable}. Runs at the same time may "
-                "make the same call twice.",
+                f"The response cache {str(self.directory)!r}: {self._call_locks.unusable}. Runs at the same time "
+                "may make the same call twice.",
             )
         return granted
 
     def holder(self, key: str) -> Holder | None:
         """Return the process that has claimed the call of a key; None: nobody, or it cannot be told."""
-        return self._claims.holder(key)
+        return self._call_locks.holder(key)
 
     def give_back(self, key: str) -> None:
         """End the claim on a call that gets no answer here."""
-        self._claims.give_back(key)
+        self._call_locks.give_back(key)
 
     def prepare_to_write(self) -> None:
         """Open what writing needs, to be called before an answer is paid.
@@ -348,19 +345,13 @@ class DiskStore:
             StoreError: They could not be deleted.
         """
         keys = list(keys)
-        for database in self._databases:
-            try:
-                database.delete(keys)
-            except WriteFailedError as error:
-                raise self._write_error(error, "Nothing more was deleted") from error
-            except DamagedDatabaseError as error:
-                self._warn_of_damage(database, error)
+        self._write(lambda database: database.delete(keys), "Nothing more was deleted")
         self._usage.forget(keys)
 
     def entries(self) -> Iterator[CacheEntry]:
         """Yield every readable answer, each key once."""
         seen: set[str] = set()
-        for database in reversed(self._databases):
+        for database in self._databases():
             try:
                 for row in database.rows():
                     if row.key in seen:
@@ -390,59 +381,65 @@ class DiskStore:
 
     def size(self) -> int:
         """Return how many bytes the cache takes on disk."""
-        return sum(database.size() for database in self._databases)
+        return sum(database.size() for database in self._databases())
 
     def close(self) -> None:
         """Close the files; a thread that wrote closes for itself, and using the store again reopens them."""
-        for database in self._databases:
-            database.close()
-        self._claims.close()
+        self._database.close()
+        self._call_locks.close()
+
+    def _databases(self) -> Iterator[CacheDatabase]:
+        """Yield the database, and those that are to be merged into it: another process may be about to."""
+        if not self._has_newer:
+            yield self._database
+        for folder in overflows(self.directory):
+            with contextlib.closing(CacheDatabase(folder, readonly=True)) as overflow:
+                yield overflow
+        if self._has_newer:
+            yield self._database
 
     def _write(self, action: Callable[[CacheDatabase], None], consequence: str) -> None:
-        attempts = 0
-        while True:
-            database = self._databases[-1]
-            if database not in self._damaged:
-                try:
-                    return action(database)
-                except WriteFailedError as error:
-                    attempts += 1
-                    if error.kind != "locked" or attempts == _LOCK_ATTEMPTS:
-                        raise self._write_error(error, consequence) from error
-                    if attempts == 1 and self._tell is not None:
-                        self._tell(
-                            f"another process keeps the response cache {str(self.directory)!r} locked: waiting "
-                            "for it, a minute at most. If it is stopped, let it go on or end it"
-                        )
-                    continue
-                except DamagedDatabaseError as error:
-                    self._warn_of_damage(database, error)
-            self._add_overflow(consequence)
-
-    def _add_overflow(self, consequence: str) -> None:
-        number = len(self._databases)
-        if number > _MAX_OVERFLOWS:
-            raise StoreError(
-                f"{consequence}: the response cache {str(self.directory)!r} is damaged, and so are its "
-                f"{_MAX_OVERFLOWS} overflows. {self._how_to_mend()}"
-            )
-        directory = self._overflow(number)
         try:
-            directory.mkdir(exist_ok=True)
-        except OSError as error:
-            raise self._write_error(WriteFailedError("readonly", error), consequence) from error
-        self._databases.append(CacheDatabase(directory))
+            try:
+                self._act(action)
+            except DamagedDatabaseError as error:
+                if is_full(self.directory):
+                    raise WriteFailedError("full", error) from error
+                self._warn_of_damage(self._database, error)
+                self._database.make_overflow()
+                # What is to be written comes first: it may just have been paid.
+                self._act(action)
+                self._merge()
+        except WriteFailedError as error:
+            raise self._write_error(error, consequence) from error
+        except DamagedDatabaseError as error:
+            raise StoreError(
+                f"{consequence}: the response cache {str(self.directory)!r} is damaged as soon as it is written "
+                f"({error}). Set 'cache_dir' to another disk; what can be read of it stays where it is."
+            ) from error
 
-    def _find_overflows(self) -> list[CacheDatabase]:
-        """Add the overflows that are there by now, and return those."""
-        found = []
-        while os.path.exists(overflow := self._overflow(len(self._databases))):
-            found.append(CacheDatabase(overflow, readonly=self._readonly))
-            self._databases += found[-1:]
-        return found
+    def _act(self, action: Callable[[CacheDatabase], None]) -> None:
+        """Change the database, and wait a minute at most for another process that keeps it locked."""
+        for attempt in range(1, _LOCK_ATTEMPTS + 1):
+            try:
+                return action(self._database)
+            except WriteFailedError as error:
+                if error.kind != "locked" or attempt == _LOCK_ATTEMPTS:
+                    raise
+                if attempt == 1 and self._tell is not None:
+                    self._tell(
+                        f"another process keeps the response cache {str(self.directory)!r} locked: waiting for "
+                        "it, a minute at most. If it is stopped, let it go on or end it"
+                    )
 
-    def _overflow(self, number: int) -> Path:
-        return self.directory / f"overflow-{number}"
+    def _merge(self) -> None:
+        """Merge the databases beside this one into it; where that fails they are read from where they are."""
+        try:
+            while folders := overflows(self.directory):
+                # The oldest first: until the rest is merged, what is beside is read as the later.
+                self._write(partial(CacheDatabase.merge, folder=folders[-1]), "What lies beside it was not merged")
+        except StoreError as error:
+            self._warn_once("merge", str(error))
 
     def _require_writable(self) -> None:
         try:
@@ -501,7 +498,7 @@ class DiskStore:
         Raises:
             StoreError: It cannot, and answers were to be written.
         """
-        trouble = self._claims.trouble(create=not self._readonly)
+        trouble = self._call_locks.trouble(create=not self._readonly)
         if trouble is None:
             return False
         if not self._readonly:
@@ -560,12 +557,12 @@ class DiskStore:
         if is_unsuitable(error):
             self._warn_of_unsuitable(str(error))
             return
-        self._damaged.add(database)
+        set_aside = set_aside_name(next_overflow(self.directory))
         self._warn_once(
             "damage",
-            f"The response cache {str(database.directory / DATABASE_NAME)!r} is damaged ({error}). What can "
-            "be read is used, the rest are misses, and new answers go to a folder beside it. "
-            + self._how_to_mend(),
+            f"The response cache {str(database.directory / DATABASE_NAME)!r} is damaged ({error}). What can be "
+            "read of it is used, and the rest are misses. When it cannot be written it is set aside as "
+            f"{str(set_aside)!r}, and what can be read of it is carried over: nothing needs that folder then.",
         )
 
     def _warn_of_unsuitable(self, reason: str) -> None:
@@ -574,12 +571,6 @@ class DiskStore:
             f"The response cache {str(self.directory)!r} cannot be read where it is ({reason}), so its answers "
             "are misses; what was kept before is safe. Folders on a network often cannot lock files or share "
             "memory: set 'cache_dir' to a folder on a local disk.",
-        )
-
-    def _how_to_mend(self) -> str:
-        return (
-            "To mend it, run 'proofmap cache export saved.jsonl', delete "
-            f"{str(self.directory)!r}, and run 'proofmap cache import saved.jsonl'."
         )
 
     def _warn_once(self, kind: str, text: str) -> None:

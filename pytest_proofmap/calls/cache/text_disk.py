@@ -81,6 +81,18 @@ class TextCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
             self.close()
             raise
 
+    def keep_later(self, key: str, text: str, stored_at: float) -> None:
+        """Store a text as of a time, unless a later one is there.
+
+        diskcache always takes the time of now, so this goes through the statements that its own methods go through
+        (https://github.com/grantjenks/python-diskcache/blob/v5.6.3/diskcache/core.py#L641).
+        """
+        stored = self._sql("SELECT store_time, value FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()
+        if stored and stored[0][1] and stored[0][0] >= stored_at:
+            return
+        self.set(key, text)
+        self._sql("UPDATE Cache SET store_time = ? WHERE key = ? AND raw = 1", (stored_at, key))
+
 
 def open_cache(directory: Path) -> Any:
     """Open a database for writing, and create it where it is missing.

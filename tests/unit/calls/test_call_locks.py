@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from stored_answers import answer_of, request_of
 
-from pytest_proofmap.calls.cache.disk import Claims, DiskStore, Holder
+from pytest_proofmap.calls.cache.disk import CallLocks, DiskStore, Holder
 from pytest_proofmap.files import create_folder
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="claims need locks on bytes of a file")
@@ -24,8 +24,8 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from pytest_proofmap.calls.cache.disk import Claims
-claims = Claims(Path(sys.argv[1]))
+from pytest_proofmap.calls.cache.disk import CallLocks
+claims = CallLocks(Path(sys.argv[1]))
 print(claims.take("a"), flush=True)
 sys.stdin.readline()
 claims.give_back("a")
@@ -47,7 +47,7 @@ def other(tmp_path: Path) -> subprocess.Popen[str]:
 
 def test_a_call_is_claimed_by_one_process(tmp_path: Path, other: subprocess.Popen[str]) -> None:
     """Another process has it until it gives it back; other calls are free."""
-    claims = Claims(tmp_path)
+    claims = CallLocks(tmp_path)
     assert not claims.take("a")
     assert claims.take("b")
     assert claims.take("b")
@@ -63,7 +63,7 @@ def test_a_call_is_claimed_by_one_process(tmp_path: Path, other: subprocess.Pope
 
 def test_the_dead_claim_nothing(tmp_path: Path, other: subprocess.Popen[str]) -> None:
     """A process that was killed holds nobody up."""
-    claims = Claims(tmp_path)
+    claims = CallLocks(tmp_path)
     assert not claims.take("a")
     other.kill()
     other.communicate()
@@ -96,11 +96,11 @@ def _is_free(folder: Path) -> bool:
 
 def test_folder_without_trouble(tmp_path: Path) -> None:
     """An ordinary folder can lock; one without the file is not asked, and gets none."""
-    claims = Claims(tmp_path)
+    claims = CallLocks(tmp_path)
     assert claims.trouble(create=False) is None
     assert list(tmp_path.iterdir()) == []
     assert claims.trouble(create=True) is None
-    assert Claims(tmp_path / "missing").trouble(create=True) is None
+    assert CallLocks(tmp_path / "missing").trouble(create=True) is None
 
 
 AS_NOBODY = """
@@ -109,7 +109,7 @@ sys.path[:0] = sys.argv[2:]
 from pathlib import Path
 from pytest_proofmap.errors import StoreError
 from pytest_proofmap.calls.cache.disk import DiskStore
-from pytest_proofmap.calls.cache.disk import Claims
+from pytest_proofmap.calls.cache.disk import CallLocks
 if os.getuid() == 0:
     os.setuid(65534)
 """
@@ -137,7 +137,7 @@ def test_a_lock_file_that_cannot_be_opened_is_no_claim_of_another(open_folder: P
     """Nobody waits for a file of another user's: the call is made, and why nothing is claimed is known."""
     (open_folder / "claims.lock").touch()
     (open_folder / "claims.lock").chmod(0)
-    code = "claims = Claims(Path(sys.argv[1]))\nprint(claims.take('a'), claims.unusable)"
+    code = "claims = CallLocks(Path(sys.argv[1]))\nprint(claims.take('a'), claims.unusable)"
     assert run_as_nobody(open_folder, code) == "True claims.lock cannot be opened: Permission denied\n"
 
 
@@ -172,7 +172,7 @@ def test_who_holds_a_claim(tmp_path: Path, other: subprocess.Popen[str]) -> None
     """The process that has claimed a call is known, and whether somebody has stopped it."""
     if sys.platform != "linux":
         pytest.skip("Linux tells")
-    claims = Claims(tmp_path)
+    claims = CallLocks(tmp_path)
     assert claims.holder("a") == Holder(other.pid, is_stopped=False)
     assert claims.holder("b") is None
     os.kill(other.pid, signal.SIGSTOP)
