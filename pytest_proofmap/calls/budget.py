@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_proofmap.calls.answer import Usage
 from pytest_proofmap.calls.billed import Billed
 from pytest_proofmap.calls.costs import MTOK, cost_usd
+from pytest_proofmap.calls.lanes.lane import Pair, Partner
+from pytest_proofmap.calls.outcome import CallRecord
+from pytest_proofmap.calls.request import SampleId
 from pytest_proofmap.evidence.models import Price
 
-__all__ = ["Budget", "Grant", "cannot_carry", "plain_usd", "worst_case_usd"]
+if TYPE_CHECKING:
+    from pytest_proofmap.config import RuntimeConfig
+
+__all__ = ["Budget", "CasePairs", "Grant", "cannot_carry", "plain_usd", "worst_case_usd"]
 
 FIRST_COMPLETION_TOKENS = 1024
 """Assumed length of a completion without ``max_tokens`` before any was seen, unless the model allows less."""
@@ -159,6 +165,60 @@ class Budget:
 
     def _release(self, worst_usd: float) -> None:
         self.reserved_usd = max(0.0, self.reserved_usd - worst_usd)
+
+
+BOUNDS = ("max_completion_tokens", "max_tokens", "n")
+"""Parameters that bound how long an answer gets."""
+
+
+class CasePairs:
+    """Which samples share a case, as one process knows it, so that money is spent on all of them or on none.
+
+    Args:
+        runtimes: Returns the runtimes that this run asks on a sample's case.
+        price: Returns a runtime's price.
+    """
+
+    def __init__(
+        self,
+        runtimes: Callable[[SampleId], Iterable[RuntimeConfig]],
+        price: Callable[[RuntimeConfig], Price | None],
+    ) -> None:
+        self._runtimes = runtimes
+        self._price = price
+        self._looked_up: set[tuple[str, str]] = set()
+        """Cases and runtimes whose first call was found or asked."""
+
+    def pair_of(self, call: CallRecord, sample: SampleId) -> Pair | None:
+        """Return what the budget of a call is reserved together with; None: it stands for itself."""
+        if call.auxiliary is not None:
+            return None
+        case = _case_of(sample)
+        self._looked_up.add((case, sample.runtime))
+        runtimes = {runtime.name: runtime for runtime in self._runtimes(sample)}
+        defaults = runtimes[sample.runtime].params
+        asked = {name: value for name, value in call.request.params.items() if defaults.get(name) != value}
+        partners = []
+        for runtime in runtimes.values():
+            price = self._price(runtime)
+            if (case, runtime.name) not in self._looked_up and price is not None:
+                params = {**runtime.params, **asked}
+                bounds = {name: params.get(name) for name in BOUNDS}
+                partners.append(Partner(runtime.name, runtime.model, bounds, price))
+        return Pair(case, tuple(partners))
+
+    def free(self, call: CallRecord, sample: SampleId) -> str | None:
+        """Return the case on which a sample needs no money now that a call is answered; None: not its first."""
+        case = _case_of(sample)
+        if call.auxiliary is not None or (case, sample.runtime) in self._looked_up:
+            return None
+        self._looked_up.add((case, sample.runtime))
+        return case
+
+
+def _case_of(sample: SampleId) -> str:
+    """Return a text for what a sample has in common with those of the other runtimes."""
+    return f"{sample.criterion}[{sample.case}]#{sample.sample}"
 
 
 def cannot_carry(budget_usd: float, worst_usd: Mapping[str, float]) -> str:

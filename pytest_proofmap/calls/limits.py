@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_proofmap.calls.answer import LAST_FAILURE, AttemptError
+from pytest_proofmap.calls.outcome import LAST_FAILURE, AttemptError
 
 __all__ = ["Limits", "ProviderLimit", "RetryPolicy"]
 

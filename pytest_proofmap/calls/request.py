@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pytest_proofmap.text import canonical_json
 
-__all__ = ["KEY_SCHEMA", "Request", "describe_secret", "owners", "plain_copy"]
+if TYPE_CHECKING:
+    from pytest_proofmap.evidence.models import Role
+
+__all__ = ["KEY_SCHEMA", "Request", "SampleId", "describe_secret", "owners", "plain_copy"]
 
 
 KEY_SCHEMA = 1
@@ -120,6 +124,18 @@ def describe_secret(origin: str) -> str:
         "the runtime's api_key or extra_headers, which are never kept. If it is no secret: a variable counts as "
         "one for a name such as ..._KEY, _TOKEN or _PASSWORD; unset it for the run, or rename it."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SampleId:
+    """Which sample a test item is: who asks."""
+
+    criterion: str
+    case: str
+    slice: str | None
+    runtime: str
+    role: Role
+    sample: int
 
 
 class _Runtime(Protocol):

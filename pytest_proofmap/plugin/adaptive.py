@@ -19,6 +19,8 @@ from typing import Literal
 import pytest
 from _pytest.scope import Scope
 
+from pytest_proofmap.calls.request import SampleId
+from pytest_proofmap.calls.sample import SampleRecord
 from pytest_proofmap.decide.adaptive import Stop, case_order, follows_rule, stop_of, wave_ends
 from pytest_proofmap.decide.observation import Observation
 from pytest_proofmap.decide.stats.paired import Memo
@@ -27,7 +29,6 @@ from pytest_proofmap.errors import MarkerError
 from pytest_proofmap.evidence.models import AdaptiveSampling
 from pytest_proofmap.plugin.criteria import CriteriaRegistry
 from pytest_proofmap.plugin.marks import CriterionPlan
-from pytest_proofmap.plugin.sample import SampleId, SampleRecord
 from pytest_proofmap.prefetch.scopes import outermost_scope
 
 __all__ = ["AdaptiveSampler"]
@@ -220,7 +221,7 @@ class AdaptiveSampler:
         """
         course = self._courses.get(record.id.criterion)
         if course is not None and self._needless(record.id, course):
-            record.spared = True
+            record.not_sampled = True
             asked = course.asked(record.id.runtime)
             raise pytest.skip.Exception(
                 f"adaptive: decided after {asked} of {len(course.order)} cases", _use_item_location=True
@@ -242,10 +243,10 @@ class AdaptiveSampler:
                 own.sample,
                 record.outcome,
                 request_digest=",".join(keys) or None,
-                spared=record.spared,
+                spared=record.not_sampled,
             )
         )
-        course.news = course.news or not (record.spared or record.outcome == "passed")
+        course.news = course.news or not (record.not_sampled or record.outcome == "passed")
 
     def _course(self, criterion: str, cases: set[str], *, ordered: bool) -> Course:
         collected = self._registry.criteria[criterion]

@@ -15,6 +15,7 @@ import pytest
 from _pytest.compat import NOTSET
 from pydantic import BaseModel, ConfigDict
 
+from pytest_proofmap.calls.request import SampleId
 from pytest_proofmap.config import Configuration, ObjectiveConfig
 from pytest_proofmap.errors import EvidenceError, MarkerError
 from pytest_proofmap.evidence.fingerprints import (
@@ -29,7 +30,6 @@ from pytest_proofmap.evidence.models import AdaptiveSampling, Criterion, Looks, 
 from pytest_proofmap.evidence.source import UNKNOWN_SOURCE, SourceFingerprints
 from pytest_proofmap.plugin.marks import CriterionPlan, resolve
 from pytest_proofmap.plugin.options import MARK
-from pytest_proofmap.plugin.sample import SampleId
 
 __all__ = [
     "RUNTIME_FIXTURE",

@@ -395,7 +395,7 @@ def _find(run: QualificationSession, result: RunResult) -> list[Finding]:
     findings = findings_of(
         result.criteria, result.objectives, result.recorder.nonpasses, result.foreign, strict=strict
     )
-    kept = result.recorder.unkept
+    kept = result.recorder.unsaved
     if kept is not None and not any(finding.text == kept for finding in findings):
         findings.append(not_kept(kept))
     return [*findings, *_over_budget(run, result)]

@@ -13,19 +13,18 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, cast
 
 from pytest_proofmap.calls.answer import Reply
-from pytest_proofmap.calls.request import Request, describe_secret
-from pytest_proofmap.config import RuntimeConfig
+from pytest_proofmap.calls.outcome import CallOutcome
+from pytest_proofmap.calls.request import Request
+from pytest_proofmap.calls.sample import Pending, SampleRecord
+from pytest_proofmap.config import Configuration, RuntimeConfig
 from pytest_proofmap.errors import PromptError, ProofmapError, RefusalError, RequestError
 from pytest_proofmap.evidence.models import PromptRef, Role
 from pytest_proofmap.parameters import TRANSPORT_PARAMS, part_key_headers, problem_with_answerer
-from pytest_proofmap.plugin.sample import CallRecord, SampleRecord
-from pytest_proofmap.prompts.library import Message
-
-if TYPE_CHECKING:
-    from pytest_proofmap.plugin.engine import Engine
+from pytest_proofmap.prefetch.suspension import DryRun, let_siblings_ask, wait, wait_async
+from pytest_proofmap.prompts.library import Message, RenderedMessages
 
 __all__ = ["Runtime", "Runtimes"]
 
@@ -82,6 +81,21 @@ DECIDED_ELSEWHERE = {
 }
 
 
+class Project(Protocol):
+    """What a test may use of the project."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration, with every runtime."""
+
+    def render(self, package: str, variant: str | None, variables: dict[str, Any]) -> RenderedMessages:
+        """Render a prompt package.
+
+        Raises:
+            PromptError: The package, its variant or a variable does not fit.
+        """
+
+
 class Runtime:
     """A runtime, as a test calls it.
 
@@ -89,14 +103,22 @@ class Runtime:
     the model, whichever has it first.
     """
 
-    __slots__ = ("_auxiliary", "_config", "_engine", "_record")
+    __slots__ = ("_auxiliary", "_config", "_dry_run", "_project", "_record")
 
     def __init__(
-        self, config: RuntimeConfig, record: SampleRecord, engine: Engine, *, auxiliary: bool = False
+        self,
+        config: RuntimeConfig,
+        record: SampleRecord,
+        project: Project,
+        dry_run: DryRun | None,
+        *,
+        auxiliary: bool = False,
     ) -> None:
         self._config = config
         self._record = record
-        self._engine = engine
+        self._project = project
+        self._dry_run = dry_run
+        """How the sample waits: a dry run is suspended, a real one blocks."""
         self._auxiliary = auxiliary
 
     @property
@@ -170,7 +192,7 @@ class Runtime:
         """
         if not isinstance(package, str):
             raise PromptError(f"the prompt package is named by a string, not by {package!r}")
-        return self._engine.render(package, self._config.variant, variables)
+        return self._project.render(package, self._config.variant, variables)
 
     def _note(self, error: Exception) -> None:
         """Take notice of what a method raises; a failed call is in the record, an own refusal is the model's."""
@@ -180,17 +202,28 @@ class Runtime:
 
     def _complete(self, prompt: str | list[Message], params: dict[str, Any]) -> Reply:
         request, transport, response_class = self._request(prompt, params)
-        call = self._begin(request, getattr(prompt, "prompt", None))
-        if not call.done:
-            self._engine.fetch(call, self._config, transport, self._record)
-        return self._reply(call, response_class)
+        outcome = self._record.ask(
+            request, self._config, transport, auxiliary=self._auxiliary, prompt=_package_of(prompt)
+        )
+        if isinstance(outcome, Pending):
+            with outcome.waited_for():
+                wait(outcome.future, self._dry_run)
+                outcome = outcome.take()
+        return _reply(outcome, response_class)
 
     async def _acomplete(self, prompt: str | list[Message], params: dict[str, Any]) -> Reply:
         request, transport, response_class = self._request(prompt, params)
-        call = self._begin(request, getattr(prompt, "prompt", None))
-        if not call.done:
-            await self._engine.afetch(call, self._config, transport, self._record)
-        return self._reply(call, response_class)
+        call = self._record.begin(request, self._config, auxiliary=self._auxiliary, prompt=_package_of(prompt))
+        outcome: CallOutcome | Pending | None = call.outcome
+        if outcome is None:
+            _require_asyncio()
+            await let_siblings_ask()
+            outcome = self._record.answer(call, self._config, transport)
+        if isinstance(outcome, Pending):
+            with outcome.waited_for():
+                await wait_async(outcome.future, self._dry_run)
+                outcome = outcome.take()
+        return _reply(outcome, response_class)
 
     def _request(
         self, prompt: str | list[Message], params: dict[str, Any]
@@ -222,30 +255,6 @@ class Runtime:
         )
         return request, transport, response_class
 
-    def _begin(self, request: Request, package: PromptRef | None) -> CallRecord:
-        self._engine.refuse_forked()
-        try:
-            # What is sent and recorded is the request as it is now, whatever the test does with its parts.
-            request = request.copied()
-            key, text = self._engine.identity(request)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise RequestError(
-                f"the request to {self.name!r} holds a value that JSON cannot express: {error}. "
-                "Messages and parameters are made of strings, numbers, lists and dicts."
-            ) from None
-        origin = self._engine.redactor.secret_in(text)
-        if origin is not None:
-            raise RequestError(describe_secret(origin))
-        auxiliary = self._config.name if self._auxiliary else None
-        with self._engine.lock:
-            return self._record.begin(key, request, auxiliary=auxiliary, prompt=package)
-
-    def _reply(self, call: CallRecord, response_class: type[Any] | None) -> Reply:
-        answer = call.outcome()
-        if answer.refusal is not None:
-            raise RefusalError(f"{answer.refusal.error_class}: {answer.refusal.message}")
-        return Reply(answer, cached=call.source != "live", cost_usd=call.cost_usd, response_class=response_class)
-
     def __reduce__(self) -> NoReturn:
         raise RequestError(
             f"the runtime {self.name!r} cannot be handed to another process: calls from there would be counted by "
@@ -264,11 +273,12 @@ class Runtimes:
     it.
     """
 
-    __slots__ = ("_engine", "_record")
+    __slots__ = ("_dry_run", "_project", "_record")
 
-    def __init__(self, record: SampleRecord, engine: Engine) -> None:
+    def __init__(self, record: SampleRecord, project: Project, dry_run: DryRun | None) -> None:
         self._record = record
-        self._engine = engine
+        self._project = project
+        self._dry_run = dry_run
 
     @ends_at_the_call
     def __getitem__(self, name: str) -> Runtime:
@@ -277,14 +287,50 @@ class Runtimes:
         Raises:
             ConfigurationError: The name is not configured and is not a LiteLLM model id.
         """
-        return Runtime(self._engine.runtime_config(name), self._record, self._engine, auxiliary=True)
+        config = self._project.configuration.runtime(name)
+        return Runtime(config, self._record, self._project, self._dry_run, auxiliary=True)
 
     def _note(self, error: Exception) -> None:
         """Take notice that a runtime could not be had."""
         self._record.own_errors.append(error)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._engine.runtime_names())
+        return iter(sorted(self._project.configuration.runtimes))
+
+
+def _package_of(prompt: str | list[Message]) -> PromptRef | None:
+    """Return the prompt package that messages were rendered from, if they were."""
+    return prompt.prompt if isinstance(prompt, RenderedMessages) else None
+
+
+def _reply(outcome: CallOutcome, response_class: type[Any] | None) -> Reply:
+    """Return an answer as the test gets it.
+
+    Raises:
+        CallError: There is no usable answer.
+        RefusalError: The model refused.
+    """
+    answer = outcome.require_answer()
+    if answer.refusal is not None:
+        raise RefusalError(f"{answer.refusal.error_class}: {answer.refusal.message}")
+    return Reply(answer, cached=outcome.source != "live", cost_usd=outcome.cost_usd, response_class=response_class)
+
+
+def _require_asyncio() -> None:
+    """Refuse another event loop than asyncio's.
+
+    Raises:
+        RequestError: There is none of asyncio's that runs.
+    """
+    import asyncio  # Which a run of ordinary tests need not load.
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise RequestError(
+            "acomplete and arun need a running asyncio event loop, which other async libraries such as trio "
+            "do not have. Ask with complete or run, or run the test on asyncio."
+        ) from None
 
 
 def _refuse_params_set_elsewhere(params: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from pytest_proofmap.report.view import View
 from pytest_proofmap.text import visible
 
 if TYPE_CHECKING:
-    from pytest_proofmap.plugin.sample import SampleRecord
+    from pytest_proofmap.calls.sample import SampleRecord
     from pytest_proofmap.plugin.session import QualificationSession
 
 __all__ = ["add_suite_properties", "add_test_properties", "describes_tests", "is_wanted", "suite_properties"]

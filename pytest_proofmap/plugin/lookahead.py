@@ -49,7 +49,7 @@ class LookAhead:
             self,
             items,
             window=self._window(session),
-            progress=Progress(run.config, run.engine.status, run.engine.free_count),
+            progress=Progress(run.config, run.lookup.status, run.lookup.free_count),
             may_run=run.adaptive.gate if run.adaptive is not None else None,
         )
         try:
@@ -74,7 +74,7 @@ class LookAhead:
         """Learn from an item that has run."""
         if self._prefetcher is not None:
             record = item.stash.get(RECORD, None)
-            self._prefetcher.after(item, has_waited=record is not None and bool(record.awaited))
+            self._prefetcher.after(item, has_waited=record is not None and record.has_waited)
 
     def around_fixture(
         self, definition: pytest.FixtureDef[Any], request: pytest.FixtureRequest
@@ -111,7 +111,7 @@ class LookAhead:
 
     def has_asked(self) -> bool:
         """Return whether a request of this process was ever not answered from what was there."""
-        return self._run.engine.has_asked
+        return self._run.lookup.has_asked
 
     def warn(self, message: str) -> None:
         """Keep a warning for the summary, once."""
@@ -167,7 +167,8 @@ def make_plan(run: QualificationSession, session: pytest.Session) -> Plan:
     """
     marked = [item for item in session.items if run.registry.identify(item) is not None]
     items = _may_run_dry(run, marked)
-    plan = run.engine.plan = Plan(unexplored=len(marked) - len(items))
+    plan = Plan(unexplored=len(marked) - len(items))
+    run.lookup.listener = plan.note
     runner = DryRunner(session)
     scopes = Scopes(session, runner.quiet, run.warn)
     with quiet_suspensions():

@@ -30,6 +30,7 @@ from typing import Any, Literal
 
 import pytest
 
+from pytest_proofmap.calls.sample import Ending, SampleRecord
 from pytest_proofmap.errors import (
     BudgetError,
     CallError,
@@ -40,7 +41,6 @@ from pytest_proofmap.errors import (
 )
 from pytest_proofmap.evidence.models import Bar
 from pytest_proofmap.plugin.marks import MissRules
-from pytest_proofmap.plugin.sample import Ending, SampleRecord
 from pytest_proofmap.redaction import Redactor
 from pytest_proofmap.report.result import NEVER_ASKED
 from pytest_proofmap.text import visible, visible_lines
@@ -132,7 +132,7 @@ def observe_setup(
     unanswered = next((failure for failure in failures if failure in _chain(error)), None)
     if isinstance(error, pytest.skip.Exception):
         # What adaptive sampling says is ProofMap's own.
-        message = wording.own(str(error.msg)) if record.spared else wording.reason(error)
+        message = wording.own(str(error.msg)) if record.not_sampled else wording.reason(error)
         record.end(Ending("skipped", message))
     elif isinstance(error, pytest.xfail.Exception):
         record.end(Ending("skipped", wording.reason(error, "not run: ")))

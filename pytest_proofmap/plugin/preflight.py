@@ -378,7 +378,7 @@ def _check_budget(run: QualificationSession) -> None:
     names = {
         name for criterion in run.registry.criteria.values() for name in run.registry.runtimes_of(criterion.plan)
     }
-    prices = {name: run.engine.price(run.configuration.runtime(name)) for name in sorted(names)}
+    prices = {name: run.lookup.price(run.configuration.runtime(name)) for name in sorted(names)}
     unpriced = [name for name, price in prices.items() if price is None]
     if unpriced:
         raise ConfigurationError(

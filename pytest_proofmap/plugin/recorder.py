@@ -20,13 +20,15 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
+from pytest_proofmap.calls.lookup import PaidCall
+from pytest_proofmap.calls.outcome import CallRecord, withheld_messages
 from pytest_proofmap.calls.request import Request
+from pytest_proofmap.calls.sample import SampleRecord
 from pytest_proofmap.decide.observation import Observation, data_error_of, observation_of
 from pytest_proofmap.errors import BudgetError, ShortfallError
 from pytest_proofmap.evidence.ages import AnswerAge
 from pytest_proofmap.evidence.artifact import SOURCE_RANK, Charge, total
 from pytest_proofmap.evidence.models import Outcome, Totals
-from pytest_proofmap.plugin.sample import CallRecord, PaidCall, SampleRecord, messages_left_out
 from pytest_proofmap.redaction import Redactor
 from pytest_proofmap.report.nonpasses import NonPass
 
@@ -56,7 +58,7 @@ class SamplePayload:
     """True when it was skipped because the budget was used up."""
     shortfall: str | None
     """Why the budget lets no call through at all, when that is why it was skipped."""
-    unkept: str | None
+    unsaved: str | None
     """Why an answer that it used could not be kept, when that is so."""
 
     @classmethod
@@ -115,7 +117,7 @@ class SamplePayload:
                 own,
                 content["latency_s"],
                 repeated=repeated,
-                spared=record.spared,
+                spared=record.not_sampled,
                 error_kind=record.error_kind,
                 data_error=data_error_of(record.exception, record.raised_at) if record.data_error else None,
             ),
@@ -125,18 +127,20 @@ class SamplePayload:
             nonpass=nonpass,
             over_budget=isinstance(record.error, BudgetError),
             shortfall=record.error.message if isinstance(record.error, ShortfallError) else None,
-            unkept=record.unkept,
+            unsaved=record.unsaved,
         )
 
     def to_json(self) -> str:
         """Return the payload as one JSON string of plain values."""
         parts = [self.sample, self.observation, self.charges, self.requests, self.prompts, self.nonpass]
-        return json.dumps([*parts, self.over_budget, self.shortfall, self.unkept])
+        return json.dumps([*parts, self.over_budget, self.shortfall, self.unsaved])
 
     @classmethod
     def from_json(cls, text: str) -> SamplePayload:
         """Read what :meth:`to_json` wrote."""
-        sample, observation, charges, requests, prompts, nonpass, over_budget, shortfall, unkept = json.loads(text)
+        sample, observation, charges, requests, prompts, nonpass, over_budget, shortfall, unsaved = json.loads(
+            text
+        )
         return cls(
             sample=sample,
             observation=Observation(*observation),
@@ -146,7 +150,7 @@ class SamplePayload:
             nonpass=NonPass(*nonpass) if nonpass else None,
             over_budget=over_budget,
             shortfall=shortfall,
-            unkept=unkept,
+            unsaved=unsaved,
         )
 
 
@@ -176,7 +180,7 @@ class Recorder:
     """How many samples were skipped because the budget was used up."""
     shortfall: str | None = None
     """Why the budget let no call through at all, once that has happened."""
-    unkept: str | None = None
+    unsaved: str | None = None
     """Why an answer that was paid could not be kept, once that has happened."""
     _paid: dict[str, PaidCall] = field(default_factory=dict)
     _seen: set[tuple[str, str, str, int]] = field(default_factory=set)
@@ -198,7 +202,7 @@ class Recorder:
         self.observations.append(observation)
         self.over_budget += payload.over_budget
         self.shortfall = self.shortfall or payload.shortfall
-        self.unkept = self.unkept or payload.unkept
+        self.unsaved = self.unsaved or payload.unsaved
         if payload.nonpass is not None:
             self.nonpasses.append(payload.nonpass)
         for charge in payload.charges:
@@ -279,7 +283,7 @@ def _age(call: CallRecord, runtime: str) -> AnswerAge | None:
 def _recorded(request: Request, *, texts: bool) -> dict[str, Any]:
     """Return the fields of :class:`pytest_proofmap.evidence.models.RecordedRequest`."""
     return {
-        "messages": request.messages if texts else messages_left_out(request.messages),
+        "messages": request.messages if texts else withheld_messages(request.messages),
         "tools": request.tools,
         "response_format": request.response_format,
         "params": request.params,

@@ -18,27 +18,31 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_proofmap.calls.budget import CasePairs
 from pytest_proofmap.calls.cache.disk import DiskStore
 from pytest_proofmap.calls.cache.store import AnswerStore, MemoryStore, open_cache, service_store
 from pytest_proofmap.calls.lanes.hook import HookClient, KeyHook
+from pytest_proofmap.calls.lookup import CacheMode, Lookup, PaidCall
 from pytest_proofmap.calls.recordings import Recordings
+from pytest_proofmap.calls.request import SampleId
+from pytest_proofmap.calls.sample import SampleRecord
 from pytest_proofmap.calls.service.protocol import ServiceSettings
-from pytest_proofmap.config import Configuration, load, parse_runtime
+from pytest_proofmap.config import Configuration, RuntimeConfig, load, parse_runtime
 from pytest_proofmap.environment import with_known_references
 from pytest_proofmap.errors import ConfigurationError, MarkerError
-from pytest_proofmap.files import EVIDENCE_FILE, FOLDER_NAME, PARTIAL_FILE, create_folder
+from pytest_proofmap.evidence.models import PromptRef
+from pytest_proofmap.files import EVIDENCE_FILE, FOLDER_NAME, PARTIAL_FILE, create_folder, real_files
 from pytest_proofmap.parameters import part_key_headers
 from pytest_proofmap.plugin import xdist
 from pytest_proofmap.plugin.criteria import RUNTIME_FIXTURE, CriteriaRegistry, CriterionFacts, facts_of
-from pytest_proofmap.plugin.engine import CacheMode, Engine
 from pytest_proofmap.plugin.handles import Runtime, Runtimes
 from pytest_proofmap.plugin.outcomes import Wording, make_visible, observe_call, observe_setup, show
 from pytest_proofmap.plugin.recorder import Recorder, SamplePayload
-from pytest_proofmap.plugin.sample import PaidCall, SampleId, SampleRecord
 from pytest_proofmap.plugin.selection import Selection
-from pytest_proofmap.plugin.xdist import CallServices
+from pytest_proofmap.plugin.xdist import ServiceLauncher
 from pytest_proofmap.prefetch.item_copy import DRY_RUN
 from pytest_proofmap.prefetch.prefetch import ASKED_IN_DRY_RUN
+from pytest_proofmap.prompts.library import PromptLibrary, RenderedMessages
 from pytest_proofmap.redaction import MIN_SECRET_LENGTH, Redactor, secrets_of_transport
 
 if TYPE_CHECKING:
@@ -163,7 +167,7 @@ class QualificationSession:
         """What to say at the end in place of a summary."""
         self._sent: set[str] = set()
         self._announced = False
-        self._services = CallServices(config, self.redactor, self._service_settings, self.notify)
+        self._launcher = ServiceLauncher(config, self.redactor, self._service_settings, self.notify)
 
     @property
     def artifact_path(self) -> Path:
@@ -188,21 +192,23 @@ class QualificationSession:
         return self.configuration.budget_usd if option is None else float(option)
 
     @cached_property
-    def engine(self) -> Engine:
-        """What answers requests; made when the first test needs it."""
-        configuration = self.configuration
-        return Engine(
-            configuration,
+    def lookup(self) -> Lookup:
+        """What answers requests; made before the first test that is marked."""
+        return Lookup(
             run=self.id,
             mode=self.mode,
             recordings=self._recordings,
             store=self._store,
-            connect=self._services.connect,
-            hook=HookClient.of(self.config.hook.pytest_proofmap_call),
+            connect=self._launcher.connect,
+            hook_client=HookClient.of(self.config.hook.pytest_proofmap_call),
             key_of=self._key_of,
             warn=self.warn,
             redactor=self.redactor,
         )
+
+    @cached_property
+    def _prompts(self) -> PromptLibrary:
+        return PromptLibrary(self.configuration.prompts_path, rootdir=self.configuration.rootdir)
 
     @cached_property
     def _shows_setup(self) -> bool:
@@ -244,10 +250,10 @@ class QualificationSession:
             RecordingsError: A recordings file cannot be read.
             StoreError: Answers could not be kept.
         """
-        self._open_engine()
+        self._open_lookup()
         self._pair_up(items)
         if self.mode != "replay" and not self.config.option.proofmap_plan:
-            self._services.prepare()
+            self._launcher.prepare()
         if self.adaptive is not None:
             self.adaptive.arrange(items)
 
@@ -264,12 +270,12 @@ class QualificationSession:
         for entry in self._store.entries():
             yield entry.answer.request
 
-    def _open_engine(self) -> Engine:
+    def _open_lookup(self) -> Lookup:
         """Open recordings and cache: where they cannot be read, the run ends before it has spent anything."""
-        return self.engine
+        return self.lookup
 
     def _pair_up(self, items: Iterable[pytest.Item]) -> None:
-        """Tell the engine which samples share a case, so that a budget is spent on all of them or on none."""
+        """Tell the look-up which samples share a case, so that a budget is spent on all of them or on none."""
         if self.budget_usd is None or self.mode == "replay":
             return
         runtimes: defaultdict[tuple[str, str, int], list[str]] = defaultdict(list)
@@ -278,10 +284,11 @@ class QualificationSession:
             if sample is not None:
                 runtimes[sample.criterion, sample.case, sample.sample].append(sample.runtime)
 
-        def partners(sample: SampleId) -> list[str]:
-            return runtimes[sample.criterion, sample.case, sample.sample]
+        def runtimes_of(sample: SampleId) -> list[RuntimeConfig]:
+            names = runtimes[sample.criterion, sample.case, sample.sample]
+            return [self.configuration.runtime(name) for name in names]
 
-        self.engine.partners = partners
+        self.lookup.pairs = CasePairs(runtimes_of, self.lookup.price)
 
     def begin(self, item: pytest.Item) -> None:
         """Start the record of a marked item.
@@ -293,7 +300,8 @@ class QualificationSession:
         if sample is not None:
             record = item.stash[RECORD] = SampleRecord(
                 sample,
-                dry_run=item.stash.get(DRY_RUN, None),
+                self.lookup,
+                item.stash.get(DRY_RUN, None),
                 asked_in_dry_run=item.stash.get(ASKED_IN_DRY_RUN, False),
             )
             if self.adaptive is not None:
@@ -346,7 +354,8 @@ class QualificationSession:
 
     def runtime(self, item: pytest.Item, name: str) -> Runtime:
         """Return the runtime under test of an item."""
-        return Runtime(self.configuration.runtime(name), item.stash[RECORD], self.engine)
+        dry_run = item.stash.get(DRY_RUN, None)
+        return Runtime(self.configuration.runtime(name), item.stash[RECORD], self, dry_run)
 
     def runtimes(self, item: pytest.Item) -> Runtimes:
         """Return the runtimes for auxiliary calls of an item.
@@ -360,11 +369,24 @@ class QualificationSession:
                 f"{item.nodeid}: uses the fixture 'runtimes' but is not qualified. "
                 "Add @pytest.mark.qualify(...) and the fixture 'runtime' to the test."
             )
-        return Runtimes(record, self.engine)
+        return Runtimes(record, self, item.stash.get(DRY_RUN, None))
+
+    def render(self, package: str, variant: str | None, variables: dict[str, Any]) -> RenderedMessages:
+        """Render a prompt package.
+
+        Raises:
+            PromptError: The package, its variant or a variable does not fit.
+        """
+        with real_files():
+            template = self._prompts.get(package, variant)
+        if template.ignored_settings:
+            settings = ", ".join(template.ignored_settings)
+            self.warn(f"{template.file}: {settings} in the front matter is ignored: the runtime decides it.")
+        return RenderedMessages(template.render(variables), PromptRef(name=package, variant=template.variant))
 
     def paid_calls(self) -> list[PaidCall]:
         """Return the calls that this process has paid for."""
-        return self.engine.paid_calls() if "engine" in self.__dict__ else []
+        return self.lookup.paid_calls() if "lookup" in self.__dict__ else []
 
     def hand_over_the_rest(self) -> None:
         """Send the controller of xdist, at the end of a worker, what no report of a test holds."""
@@ -387,21 +409,20 @@ class QualificationSession:
 
     def service_status(self) -> Future[dict[str, Any]] | None:
         """Ask the call service for its figures; None when no call was made."""
-        return self._services.status() or (self.engine.status() if "engine" in self.__dict__ else None)
+        return self._launcher.status() or (self.lookup.status() if "lookup" in self.__dict__ else None)
 
     def close(self) -> None:
         """End the call service and close the store."""
-        if "engine" in self.__dict__:
-            engine = self.engine
+        if "lookup" in self.__dict__:
             if isinstance(self._store, DiskStore):
-                self._store.mark_used(engine.used_keys(), date.today())
-            engine.close()
+                self._store.mark_used(self.lookup.used_keys(), date.today())
+            self.lookup.close()
         elif "_store" in self.__dict__:
             # Opened to look what there is, in a run that was refused then.
             self._store.close()
         if "_recordings" in self.__dict__:
             self._recordings.close()
-        self._services.close()
+        self._launcher.close()
         if self.recorder is not None:
             self.recorder.close()
 
@@ -462,7 +483,7 @@ class QualificationSession:
             StoreError: Answers could not be kept.
             CallError: The call service did not come up.
         """
-        address = None if self.mode == "replay" else self._services.share(node)
+        address = None if self.mode == "replay" else self._launcher.share(node)
         xdist.instruct(node, run=self.id, service=address)
 
     @cached_property

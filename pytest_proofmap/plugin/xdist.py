@@ -16,7 +16,7 @@ from pytest_proofmap.errors import CallError, StoreError
 from pytest_proofmap.redaction import Redactor
 
 __all__ = [
-    "CallServices",
+    "ServiceLauncher",
     "instruct",
     "is_controller",
     "is_here",
@@ -137,7 +137,7 @@ def _is_here(spec: Any) -> bool:
     return bool(spec.popen) and not spec.chdir and not spec.via
 
 
-class CallServices:
+class ServiceLauncher:
     """Starts call services, and joins the one that is shared.
 
     Args:

@@ -16,28 +16,20 @@ from statistics import median
 
 import pytest
 
-from pytest_proofmap.calls.answer import Answer
 from pytest_proofmap.calls.budget import FIRST_COMPLETION_TOKENS, input_tokens_at_most, worst_case_usd
+from pytest_proofmap.calls.outcome import CallOutcome, CallRecord
 from pytest_proofmap.calls.prices import max_output_tokens
 from pytest_proofmap.calls.request import Request
 from pytest_proofmap.config import RuntimeConfig
-from pytest_proofmap.evidence.models import Price, Source
+from pytest_proofmap.evidence.models import Price
 
-__all__ = ["PLAN", "Found", "Plan", "RuntimePlan"]
+__all__ = ["PLAN", "Plan", "RuntimePlan"]
 
 _AUXILIARY = re.compile(r"""\bruntimes\[\s*["']([A-Za-z0-9_.-]+)["']\s*\]""")
 """How a test names the runtime of an auxiliary call."""
 
 CHARACTERS_PER_TOKEN = 4
 """Rule of thumb for the least number of input tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An answer and where this run first got it."""
-
-    answer: Answer
-    source: Source
 
 
 @dataclass(slots=True)
@@ -98,19 +90,19 @@ class Plan:
     unexplored: int = 0
     """How many tests are not run dry, because they are marked ``prefetch=False``."""
 
-    def note_found(self, runtime: RuntimeConfig, price: Price | None, key: str, found: Found) -> None:
-        """Write down a request that needs no call."""
+    def note(
+        self, runtime: RuntimeConfig, price: Price | None, call: CallRecord, outcome: CallOutcome | None
+    ) -> None:
+        """Write down a request that was looked up: one that needs no call, or one that would be sent."""
         planned = self._of(runtime, price)
-        known = planned.recorded if found.source == "recording" else planned.cached
-        if key not in known:
-            known.add(key)
-            tokens = found.answer.usage.output_tokens
-            if tokens is not None:
-                planned.seen_completions.append(tokens)
-
-    def note_call(self, runtime: RuntimeConfig, price: Price | None, key: str, request: Request) -> None:
-        """Write down a request that would be sent."""
-        self._of(runtime, price).calls[key] = request
+        if outcome is None or outcome.answer is None:
+            planned.calls[call.key] = call.request
+            return
+        known = planned.recorded if outcome.source == "recording" else planned.cached
+        if call.key not in known:
+            known.add(call.key)
+            if outcome.usage.output_tokens is not None:
+                planned.seen_completions.append(outcome.usage.output_tokens)
 
     def note_open_ended(self, item: pytest.Item) -> None:
         """Write down a test that waits for an answer, and whom its source asks afterwards, once each."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from pytest_proofmap.calls.answer import LAST_FAILURE
+from pytest_proofmap.calls.outcome import LAST_FAILURE
 from pytest_proofmap.decide.observation import Observation
 from pytest_proofmap.decide.pairing import pair
 from pytest_proofmap.decide.tally import CaseTally, View, tally

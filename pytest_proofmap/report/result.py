@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pytest_proofmap.calls.answer import NO_SERVER
+from pytest_proofmap.calls.outcome import NO_SERVER
 from pytest_proofmap.decide.compare import selected_samples, whole_criteria
 from pytest_proofmap.decide.observation import Observation, observe
 from pytest_proofmap.decide.served import ForeignAnswers, foreign_in

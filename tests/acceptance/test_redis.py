@@ -13,12 +13,13 @@ import pytest
 from redis_server import RedisServer, StartRedis, redis_server
 from small_project import CONFIGURATION, THREE_CASES, SmallProject, echo_hook
 
-from pytest_proofmap.calls.answer import Answer, AttemptError, LiveCall
+from pytest_proofmap.calls.answer import Answer
 from pytest_proofmap.calls.cache import redis as redis_store
 from pytest_proofmap.calls.cache.redis import RedisStore
+from pytest_proofmap.calls.lanes.lane import LiveCall, SingleCallLane
+from pytest_proofmap.calls.outcome import AttemptError, CallOutcome
 from pytest_proofmap.calls.service import dispatcher as dispatcher_module
 from pytest_proofmap.calls.service.dispatcher import Dispatcher
-from pytest_proofmap.calls.service.protocol import Landing
 from pytest_proofmap.config import load
 from pytest_proofmap.errors import ConfigurationError, StoreError
 
@@ -322,7 +323,7 @@ def call(key: str = "k", timeout_s: float = 5.0) -> LiveCall:
     return LiveCall(key, "r", "p", request, {"timeout_s": timeout_s})
 
 
-class Machine:
+class Machine(SingleCallLane):
     """The dispatcher of one of several machines that share a server."""
 
     def __init__(self, url: str, folder: Path, fails: bool = False) -> None:
@@ -331,7 +332,7 @@ class Machine:
         self.calls = 0
         self.fails = fails
         self.store = store_at(url, folder)
-        self.dispatcher = Dispatcher(self.store, self.attempt, store_is_remote=True)
+        self.dispatcher = Dispatcher(self.store, self, store_is_remote=True)
 
     async def attempt(self, call: LiveCall) -> Answer:
         """Answer when the gate is open."""
@@ -342,9 +343,9 @@ class Machine:
             raise AttemptError("BadRequestError", "no")
         return ANSWER
 
-    def ask(self, call: LiveCall) -> asyncio.Task[Landing]:
+    def ask(self, call: LiveCall) -> asyncio.Task[CallOutcome]:
         """Ask the dispatcher."""
-        return asyncio.ensure_future(self.dispatcher.call(call))
+        return asyncio.ensure_future(self.dispatcher.submit(call))
 
 
 def test_one_machine_makes_a_call(

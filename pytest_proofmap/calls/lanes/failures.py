@@ -17,7 +17,8 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from pytest_proofmap.calls.answer import AttemptError, Refusal
+from pytest_proofmap.calls.answer import Refusal
+from pytest_proofmap.calls.outcome import AttemptError
 from pytest_proofmap.environment import NO_DOTENV
 from pytest_proofmap.redaction import Redactor
 from pytest_proofmap.text import visible

@@ -1,16 +1,21 @@
-"""The project's own client: the hook ``pytest_proofmap_call``."""
+"""The project's own client, the hook ``pytest_proofmap_call``, and the lane that leads to it.
+
+The lane is in the call service; the hook runs in the process that asked, where the project's plugins are.
+"""
 
 from __future__ import annotations
 
 import inspect
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from pytest_proofmap.calls.answer import Answer, LiveCall
+from pytest_proofmap.calls.answer import Answer
+from pytest_proofmap.calls.lanes.lane import DEFAULT_TIMEOUT_S, LiveCall, SingleCallLane
+from pytest_proofmap.calls.outcome import AttemptError
 from pytest_proofmap.calls.request import Request, plain_copy
 from pytest_proofmap.errors import CallError, RequestError
 
@@ -19,7 +24,44 @@ if TYPE_CHECKING:
 
     from pluggy import HookCaller
 
-__all__ = ["HookClient", "KeyHook"]
+    from pytest_proofmap.redaction import Redactor
+
+__all__ = ["HookClient", "HookLane", "KeyHook"]
+
+
+class HookLane(SingleCallLane):
+    """Has the process that asked run the project's own client; what that passes goes on to another lane.
+
+    Args:
+        run_hook: Has it run and returns what it sent, an ``answer`` or an ``error``.
+        onward: Makes the call when the client leaves it to others.
+        redactor: Takes secrets out of what the client raised.
+    """
+
+    def __init__(
+        self, run_hook: Callable[[], Awaitable[dict[str, Any]]], onward: SingleCallLane, redactor: Redactor
+    ) -> None:
+        self._run_hook = run_hook
+        self._onward = onward
+        self._redactor = redactor
+
+    async def attempt(self, call: LiveCall) -> Answer:
+        """Make one call, see :meth:`SingleCallLane.attempt`."""
+        import asyncio  # Which pytest's process, that has the hook itself, need not load.
+
+        timeout_s = float(call.transport.get("timeout_s") or DEFAULT_TIMEOUT_S)
+        try:
+            message = await asyncio.wait_for(self._run_hook(), timeout_s)
+        except asyncio.TimeoutError:
+            raise AttemptError(
+                "Timeout", f"the project's own client did not answer within {timeout_s:g} s"
+            ) from None
+        error = message.get("error")
+        if error:
+            raise AttemptError(str(error["class"]), self._redactor.redact_start(str(error["message"])))
+        if message.get("answer") is None:
+            return await self._onward.attempt(call)
+        return Answer.from_content(message["answer"])
 
 
 class HookClient:

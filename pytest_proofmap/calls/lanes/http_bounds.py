@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pytest_proofmap.calls.answer import AttemptError
+from pytest_proofmap.calls.outcome import AttemptError
 
 if TYPE_CHECKING:
     import httpx

@@ -25,17 +25,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pytest_proofmap.calls.answer import NO_SERVER, Answer, AttemptError, LiveCall, Refusal
+from pytest_proofmap.calls.answer import Answer, Refusal
 from pytest_proofmap.calls.costs import answer_cost
 from pytest_proofmap.calls.lanes.failures import classify, readable_message, refusal_of
 from pytest_proofmap.calls.lanes.http_bounds import DEFAULT_MAX_RESPONSE_MB, bound_http, plain_address, watch_http
+from pytest_proofmap.calls.lanes.lane import DEFAULT_TIMEOUT_S, LiveCall, SingleCallLane
+from pytest_proofmap.calls.outcome import NO_SERVER, AttemptError
 from pytest_proofmap.calls.prices import is_listed
 from pytest_proofmap.environment import NO_DOTENV
 from pytest_proofmap.redaction import Redactor, secrets_of_transport
 
-__all__ = ["DEFAULT_TIMEOUT_S", "LiteLLMClient"]
-
-DEFAULT_TIMEOUT_S = 60.0
+__all__ = ["LiteLLMLane"]
 
 _GRACE_S = 2.0
 """LiteLLM's timeout bounds each read; what trickles in for longer is cut off after this much more."""
@@ -44,8 +44,8 @@ _DIRECT = contextvars.ContextVar("direct", default=False)
 """True while a call goes to OpenAI's API or one that speaks it, whose preparation never blocks."""
 
 
-class LiteLLMClient:
-    """Makes single attempts at calls through LiteLLM.
+class LiteLLMLane(SingleCallLane):
+    """Makes calls through LiteLLM.
 
     Args:
         redactor: Takes secrets out of messages.

@@ -25,20 +25,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_proofmap.calls.answer import Answer, AttemptError, LiveCall
 from pytest_proofmap.calls.cache.store import AnswerStore, MemoryStore
 from pytest_proofmap.calls.environment import answer_by_call
-from pytest_proofmap.calls.lanes.litellm import DEFAULT_TIMEOUT_S, LiteLLMClient
-from pytest_proofmap.calls.service.dispatcher import AttemptGoneError, Dispatcher
-from pytest_proofmap.calls.service.protocol import (
-    MAX_LINE,
-    Failure,
-    Landing,
-    decode,
-    decode_call,
-    encode,
-    encode_landing,
-)
+from pytest_proofmap.calls.lanes.hook import HookLane
+from pytest_proofmap.calls.lanes.lane import AttemptGoneError, Lane, LiveCall
+from pytest_proofmap.calls.lanes.litellm import LiteLLMLane
+from pytest_proofmap.calls.outcome import AttemptError, CallOutcome
+from pytest_proofmap.calls.service.dispatcher import Dispatcher
+from pytest_proofmap.calls.service.protocol import MAX_LINE, decode, decode_call, encode
 from pytest_proofmap.errors import ProofmapError, StoreError
 from pytest_proofmap.redaction import Redactor
 
@@ -215,10 +209,11 @@ class CallService:
         """Set when the service is to end."""
         self._token = str(settings["token"])
         self._redactor = Redactor(os.environ)
-        self._client = LiteLLMClient(self._redactor, settings["max_response_mb"])
+        self._litellm = LiteLLMLane(self._redactor, settings["max_response_mb"])
         self.dispatcher = Dispatcher(
             store,
-            self._attempt,
+            self._litellm,
+            finish=self._finish,
             concurrency=settings.get("concurrency") or 1,
             limits=settings.get("limits") or {},
             budget_usd=settings.get("budget_usd"),
@@ -313,66 +308,50 @@ class CallService:
     async def _warm(self) -> None:
         with contextlib.suppress(Exception):
             # A failing import is reported by the first call, which needs it.
-            await self._client.prepare()
+            await self._litellm.prepare()
 
     async def _call(self, client: _Client, message: dict[str, Any]) -> None:
         number = message["id"]
-
-        async def ask_client(call: LiveCall) -> Answer:
-            return await self._attempt_by_client(client, number, call)
-
         try:
-            call = decode_call(message, client.environment)
-            assert call.environment is not None
-            call.environment.enter()
-            landing = await self.dispatcher.call(call, ask_client if message.get("hooked") else None)
+            lane = self._hook_lane(client, number) if message["has_hook"] else None
+            outcome = await self.dispatcher.submit(decode_call(message, client.environment), lane)
         except Exception as error:
             # What cannot be read, say: the caller must not wait for ever, and the log tells where it was.
             traceback.print_exc()
-            reason = f"the call service failed: {type(error).__name__}: {error}"
-            landing = Landing(None, Failure("call", "CallServiceError", reason))
-        if landing.failure is not None:
-            redacted = self._redactor.redact(landing.failure.message)
-            landing = replace(landing, failure=replace(landing.failure, message=redacted))
-        client.send(encode_landing(number, landing))
+            outcome = CallOutcome.failed(
+                "CallServiceError", f"the call service failed: {type(error).__name__}: {error}"
+            )
+        if outcome.failure is not None:
+            redacted = self._redactor.redact(outcome.failure.message)
+            outcome = replace(outcome, failure=replace(outcome.failure, message=redacted))
+        client.send(encode({"op": "outcome", "id": number, **outcome.content()}))
 
-    async def _attempt(self, call: LiveCall) -> Answer:
-        """Ask the model; what it says is cleaned before anybody sees it, so that a replay says the same."""
-        answer = self._cleaned(await self._client.attempt(call))
-        return await self._client.priced(call, answer)
-
-    def _cleaned(self, answer: Answer) -> Answer:
-        """Return an answer without secrets.
-
-        Raises:
-            AttemptError: It could not be kept.
-        """
+    async def _finish(self, call: LiveCall, outcome: CallOutcome) -> CallOutcome:
+        """Clean and price an answer before anybody sees it, so that a replay says the same."""
+        answer = outcome.answer
+        assert answer is not None
         try:
             answer.require_readable()
         except ValueError as error:
-            raise AttemptError("InvalidResponseError", str(error), maybe_paid=True) from None
-        return answer._replace(response=self._redactor.clean(answer.response))
+            return CallOutcome.failed_attempt(AttemptError("InvalidResponseError", str(error), maybe_paid=True))
+        answer = answer._replace(response=self._redactor.clean(answer.response))
+        return replace(outcome, answer=await self._litellm.priced(call, answer))
 
-    async def _attempt_by_client(self, client: _Client, number: int, call: LiveCall) -> Answer:
-        """Let the client run the user's own hook; when that passes, call the model."""
-        if client not in self._clients:
-            raise AttemptGoneError
-        result = client.results[number] = asyncio.get_running_loop().create_future()
-        client.send(encode({"op": "attempt", "id": number}))
-        timeout_s = float(call.transport.get("timeout_s") or DEFAULT_TIMEOUT_S)
-        try:
-            message = await asyncio.wait_for(result, timeout_s)
-        except asyncio.TimeoutError:
-            client.results.pop(number, None)
-            raise AttemptError(
-                "Timeout", f"the project's own client did not answer within {timeout_s:g} s"
-            ) from None
-        error = message.get("error")
-        if error:
-            raise AttemptError(str(error["class"]), self._redactor.redact_start(str(error["message"])))
-        if message.get("answer") is None:
-            return await self._attempt(call)
-        return await self._client.priced(call, self._cleaned(Answer.from_content(message["answer"])))
+    def _hook_lane(self, client: _Client, number: int) -> Lane:
+        """Return the lane in which a client runs the project's own hook for a call."""
+
+        async def run_hook() -> dict[str, Any]:
+            if client not in self._clients:
+                raise AttemptGoneError
+            result: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+            client.results[number] = result
+            client.send(encode({"op": "attempt", "id": number}))
+            try:
+                return await result
+            finally:
+                client.results.pop(number, None)
+
+        return HookLane(run_hook, self._litellm, self._redactor)
 
     def tell(self, text: str) -> None:
         """Say to every client what the run waits for; called in the event loop's thread, which may wait itself."""

@@ -8,18 +8,19 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
-from pytest_proofmap.calls.answer import Answer, LiveCall
+from pytest_proofmap.calls.answer import Answer
+from pytest_proofmap.calls.lanes.lane import LiveCall
+from pytest_proofmap.calls.outcome import CallOutcome, FailureKind
 from pytest_proofmap.calls.request import describe_secret
 from pytest_proofmap.calls.service.launcher import ServiceProcess
 from pytest_proofmap.calls.service.protocol import (
-    Link,
     ServiceSettings,
+    ServiceSocket,
     changes,
     connect,
     decode,
@@ -30,12 +31,10 @@ from pytest_proofmap.errors import CallError, StoreError
 from pytest_proofmap.redaction import Redactor
 from pytest_proofmap.text import canonical_json
 
-__all__ = ["FORKED", "CallResult", "Connection", "HookRunner", "LiveCall", "ResultKind", "ServiceSettings"]
+__all__ = ["FORKED", "Connection", "HookRunner", "settled"]
 
 HookRunner = Callable[[LiveCall], "Answer | None"]
 """Answers a call by the user's own client; None passes it on to LiteLLM. Runs in a thread of its own."""
-
-ResultKind = Literal["answer", "call", "budget", "shortfall", "store", "circuit", "replay"]
 
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 10.0
@@ -48,43 +47,6 @@ _NOT_SHARED = frozenset({"PYTEST_CURRENT_TEST", "PYTEST_VERSION"})
 """Names that pytest changes at every test and no client reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallResult:
-    """What came of a call."""
-
-    answer: Answer | None
-    kind: ResultKind = "answer"
-    error_class: str = ""
-    message: str = ""
-    attempts: int = 0
-    shared: bool = False
-    """The answer was paid for by another call, or was in the store already."""
-    cost_usd: float | None = None
-    """What this call cost; None when it is unknown or the answer is shared."""
-    unkept: Answer | None = None
-    """The answer that was paid and could not be kept (kind ``store``)."""
-    environment: Mapping[str, str | None] = field(default_factory=dict)
-    """The variables that a failure rests on, as they were when it was asked; None for one that was not set."""
-
-    def holds(self, environment: Mapping[str, str] | None = None) -> bool:
-        """Return whether a failure would be the same under an environment; default: this process's own, now."""
-        now = os.environ if environment is None else environment
-        return all(now.get(name) == value for name, value in self.environment.items())
-
-    @classmethod
-    def failed(
-        cls,
-        error_class: str,
-        message: str,
-        *,
-        kind: ResultKind = "call",
-        attempts: int = 0,
-        environment: Mapping[str, str | None] | None = None,
-    ) -> CallResult:
-        """Return the result of a call without an answer."""
-        return cls(None, kind, error_class, message, attempts, environment=environment or {})
-
-
 class Connection:
     """A connection to a call service.
 
@@ -95,14 +57,14 @@ class Connection:
     forks from there: what such a process asked would be in nobody's evidence.
     """
 
-    def __init__(self, open_socket: Callable[[], Link], redactor: Redactor) -> None:
+    def __init__(self, open_socket: Callable[[], ServiceSocket], redactor: Redactor) -> None:
         self._owner = os.getpid()
         self.notify: Callable[[str], None] | None = None
         """Told, in a thread of the connection, what the run waits for."""
         self._open_socket = open_socket
         self._redactor = redactor
         self._lock = threading.Lock()
-        self._link: Link | None = None
+        self._socket: ServiceSocket | None = None
         self._queued: list[bytes] = []
         self._pending: dict[int, _Pending] = {}
         self._statuses: list[Future[dict[str, Any]]] = []
@@ -159,38 +121,35 @@ class Connection:
         """
         return self._ready.result(_START_TIMEOUT_S)
 
-    def submit(
-        self, call: LiveCall, *, hook: HookRunner | None = None, references: Iterable[str] = ()
-    ) -> Future[CallResult]:
+    def submit(self, call: LiveCall, *, hook: HookRunner | None = None) -> Future[CallOutcome]:
         """Ask for a call.
 
         Args:
             call: What to ask.
             hook: The user's own client, which is asked in place of LiteLLM.
-            references: Variables whose values the call holds already; a failure rests on them as well.
 
         Returns:
             A future that always gets a result, never an exception, and that cannot be cancelled.
         """
         if os.getpid() != self._owner:
-            return _settled(CallResult.failed("ForkedProcessError", FORKED))
-        future: Future[CallResult] = Future()
+            return settled(CallOutcome.failed("ForkedProcessError", FORKED))
+        future: Future[CallOutcome] = Future()
         # The answer is everybody's who asks for it: one of them that is cancelled, as wait_for and gather do, must
         # not take it from the others.
         future.set_running_or_notify_cancel()
         with self._lock:
             if self._ended is not None or self._closing:
-                return _settled(CallResult.failed("CallServiceError", self._ended or "the call service is closed"))
+                return settled(CallOutcome.failed("CallServiceError", self._ended or "the call service is closed"))
             self._look_at_environment()
             if self._has_changed:
                 self._has_changed = False
                 origin = self._redactor.secret_in(canonical_json(call.request))
                 if origin is not None:
-                    return _settled(CallResult.failed("RequestError", describe_secret(origin)))
+                    return settled(CallOutcome.failed("RequestError", describe_secret(origin)))
             self._next += 1
             run_hook = partial(hook, call) if hook is not None else None
-            self._pending[self._next] = _Pending(future, run_hook, self._last, tuple(references))
-            self._send(encode_call(self._next, call, hooked=hook is not None, environment=self._differs))
+            self._pending[self._next] = _Pending(future, run_hook)
+            self._send(encode_call(self._next, call, has_hook=hook is not None, environment=self._differs))
         return future
 
     @property
@@ -238,12 +197,12 @@ class Connection:
             if self._closing:
                 return
             self._closing = True
-            link = self._link
-        if link is not None:
+            service = self._socket
+        if service is not None:
             if self._process is not None:
                 with contextlib.suppress(OSError):
-                    link.send(encode({"op": "bye"}))
-            link.hang_up()
+                    service.send(encode({"op": "bye"}))
+            service.hang_up()
         if self._process is not None:
             self._process.end()
         if self._reader.is_alive() and threading.current_thread() is not self._reader:
@@ -270,26 +229,26 @@ class Connection:
 
     def _send(self, line: bytes) -> None:
         """Send a line, or keep it until the service is up; the caller holds the lock."""
-        if self._link is None:
+        if self._socket is None:
             self._queued.append(line)
         else:
-            # A broken link is noticed, and reported, by the reader.
+            # A broken connection is noticed, and reported, by the reader.
             with contextlib.suppress(OSError):
-                self._link.send(line)
+                self._socket.send(line)
 
     def _read(self) -> None:
         try:
-            link = self._open_socket()
+            service = self._open_socket()
             with self._lock:
                 for line in self._queued:
-                    link.send(line)
+                    service.send(line)
                 self._queued.clear()
-                self._link = link
+                self._socket = service
                 if self._closing:
-                    link.hang_up()
-            self._ready.set_result(link.address)
-            with contextlib.closing(link):
-                for line in link.lines():
+                    service.hang_up()
+            self._ready.set_result(service.address)
+            with contextlib.closing(service):
+                for line in service.lines():
                     self._take(decode(line))
             reason = self._obituary()
         except StoreError as error:
@@ -336,7 +295,7 @@ class Connection:
         with self._lock:
             pending = self._pending.pop(number, None)
         if pending is not None:
-            pending.future.set_result(_result(message, pending))
+            pending.future.set_result(CallOutcome.from_content(message))
 
     def _run_hook(self, number: int, pending: _Pending) -> None:
         """Run the user's hook and send what it gave."""
@@ -352,7 +311,7 @@ class Connection:
         with self._lock:
             self._send(line)
 
-    def _end(self, reason: str, kind: ResultKind = "call") -> None:
+    def _end(self, reason: str, kind: FailureKind = "call") -> None:
         """Give every call that is still open its failure."""
         with self._lock:
             if self._ended is None:
@@ -363,38 +322,14 @@ class Connection:
                 self._ready.set_exception(CallError("CallServiceError", reason))
         error_class = "StoreError" if kind == "store" else "CallServiceError"
         for call in pending.values():
-            call.future.set_result(CallResult.failed(error_class, reason, kind=kind))
+            call.future.set_result(CallOutcome.failed(error_class, reason, kind=kind))
         for status in statuses:
             status.set_result({})
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    future: Future[CallResult]
+class _Pending(NamedTuple):
+    future: Future[CallOutcome]
     hook: Callable[[], Answer | None] | None
-    environment: Mapping[str, str]
-    """What it was asked under."""
-    references: tuple[str, ...]
-
-
-def _result(message: dict[str, Any], pending: _Pending) -> CallResult:
-    content = message.get("answer")
-    answer = None if content is None else Answer.from_content(content)
-    if message["op"] == "answer":
-        shared, cost = message["shared"], message["cost_usd"]
-        attempts = answer.attempts if answer is not None else 0
-        return CallResult(answer, attempts=attempts, shared=shared, cost_usd=cost)
-    return CallResult(
-        None,
-        message["kind"],
-        message["class"],
-        message["message"],
-        message["attempts"],
-        unkept=answer,
-        environment={
-            name: pending.environment.get(name) for name in (*message["environment"], *pending.references)
-        },
-    )
 
 
 def _held_environment() -> dict[Any, Any]:
@@ -410,7 +345,8 @@ def _decoded(held: dict[Any, Any]) -> dict[str, str]:
     return {os.fsdecode(name): os.fsdecode(value) for name, value in held.items()}
 
 
-def _settled(result: CallResult) -> Future[CallResult]:
-    future: Future[CallResult] = Future()
-    future.set_result(result)
+def settled(outcome: CallOutcome) -> Future[CallOutcome]:
+    """Return a future of what is known already."""
+    future: Future[CallOutcome] = Future()
+    future.set_result(outcome)
     return future

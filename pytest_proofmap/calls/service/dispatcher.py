@@ -1,6 +1,6 @@
-"""Makes live calls: one flight per key, limits, retries, budget; each answer is kept before it is handed out.
+"""Admits live calls: one flight per key, limits, retries, budget; each answer is kept before it is handed out.
 
-It knows neither sockets nor LiteLLM: an attempt is whatever it is given.
+It knows neither sockets nor LiteLLM: how a call is made is up to the lane that it is given.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from pytest_proofmap.calls.answer import Answer, AttemptError, LiveCall
+from pytest_proofmap.calls.answer import Answer
 from pytest_proofmap.calls.budget import Budget, input_tokens_at_most, output_tokens_at_most, worst_case_usd
 from pytest_proofmap.calls.cache.disk import Holder
 from pytest_proofmap.calls.cache.store import AnswerStore, SharedStore
 from pytest_proofmap.calls.costs import answer_cost
+from pytest_proofmap.calls.lanes.lane import AttemptGoneError, Lane, LiveCall
 from pytest_proofmap.calls.limits import Limits, RetryPolicy
+from pytest_proofmap.calls.outcome import AttemptError, CallOutcome, Failure
 from pytest_proofmap.calls.prices import max_output_tokens
-from pytest_proofmap.calls.service.protocol import Failure, Landing
 from pytest_proofmap.errors import StoreError
 
-__all__ = ["Attempt", "AttemptGoneError", "Dispatcher"]
+__all__ = ["Dispatcher", "Finish"]
 
 _Result = TypeVar("_Result")
 
-Attempt = Callable[[LiveCall], Awaitable[Answer]]
-"""Sends a request once; raises :class:`AttemptError`."""
+Finish = Callable[[LiveCall, CallOutcome], Awaitable[CallOutcome]]
+"""Makes an answer fit to be kept, whichever lane gave it."""
 
 STORE_THREADS = 16
 """Commands to a store behind a network that are under way at once."""
@@ -70,35 +71,39 @@ class _Basis:
     @classmethod
     def of(cls, call: LiveCall) -> _Basis:
         """Return what a call has rested on so far."""
-        return cls(_way(call), dict(call.environment.looked_at) if call.environment is not None else {})
+        return cls(_reached_by(call), dict(call.environment.looked_at) if call.environment is not None else {})
 
     def holds(self, call: LiveCall) -> bool:
         """Return whether it is the same for a call."""
-        if self.transport != _way(call):
+        if self.transport != _reached_by(call):
             return False
         variables = call.environment.variables if call.environment is not None else self.environment
         return all(variables.get(name) == value for name, value in self.environment.items())
 
 
-def _way(call: LiveCall) -> dict[str, Any]:
+def _reached_by(call: LiveCall) -> dict[str, Any]:
     """Return how a model is reached, without how long that may take."""
     return {name: value for name, value in call.transport.items() if name != "timeout_s"}
 
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    attempts: list[Attempt]
-    """The ways to make the call; the second is for when the first one's client is gone."""
-    landing: asyncio.Task[Landing] = field(init=False)
+    lanes: list[Lane]
+    """The ways to make the call; the second is for when the one that the first one needs is gone."""
+    outcome: asyncio.Task[CallOutcome] = field(init=False)
     basis: _Basis | None = None
     """What its failure rests on, once it has failed."""
 
 
-class AttemptGoneError(AttemptError):
-    """The process that was to make the attempt is gone."""
+async def _as_it_is(_: LiveCall, outcome: CallOutcome) -> CallOutcome:
+    return outcome
 
-    def __init__(self) -> None:
-        super().__init__("CallServiceError", "the process that was making this call is gone")
+
+def _cause(outcome: CallOutcome) -> AttemptError:
+    """Return what the attempt met that gave an outcome without an answer."""
+    assert outcome.failure is not None
+    assert outcome.failure.cause is not None
+    return outcome.failure.cause
 
 
 class Dispatcher:
@@ -106,7 +111,8 @@ class Dispatcher:
 
     Args:
         store: Where answers are kept.
-        attempt: Sends a request once.
+        lane: Makes the calls.
+        finish: Makes answers fit to be kept.
         concurrency: Calls under way at once, all providers together.
         limits: By provider: ``rpm``, ``tpm`` and ``concurrency``.
         budget_usd: What may be spent, or None.
@@ -123,8 +129,9 @@ class Dispatcher:
     def __init__(
         self,
         store: AnswerStore,
-        attempt: Attempt,
+        lane: Lane,
         *,
+        finish: Finish = _as_it_is,
         concurrency: int = 32,
         limits: Mapping[str, Mapping[str, Any]] | None = None,
         budget_usd: float | None = None,
@@ -143,7 +150,8 @@ class Dispatcher:
         self.closing = False
         """Once set, no further attempt is started."""
         self._store = store
-        self._attempt = attempt
+        self._lane = lane
+        self._finish = finish
         self._refresh = refresh
         self._run = run
         self._policy = policy or RetryPolicy()
@@ -153,9 +161,9 @@ class Dispatcher:
         self._flights: dict[str, _Flight] = {}
         self._answered: set[str] = set()
         self._stopped: dict[str, list[tuple[_Basis, Failure]]] = {}
-        self._failed: dict[str, list[tuple[_Basis | None, Landing]]] = {}
-        self._unkept: str | None = None
-        self._settled = asyncio.Event()
+        self._failed: dict[str, list[tuple[_Basis | None, CallOutcome]]] = {}
+        self._unsaved: str | None = None
+        self._has_settled = asyncio.Event()
         self._store_threads = (
             ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store") if store_is_remote else None
         )
@@ -168,67 +176,68 @@ class Dispatcher:
         self._tell = tell
         self._told: set[int] = set()
 
-    async def call(self, call: LiveCall, attempt: Attempt | None = None) -> Landing:
+    async def submit(self, call: LiveCall, lane: Lane | None = None) -> CallOutcome:
         """Answer a call: by the flight of its key that is under way, from the store, or live.
 
         Nobody owns the flight that it waits for: a caller that is cancelled leaves it to the others.
 
         Args:
             call: What to ask.
-            attempt: Another way than the dispatcher's own to send it.
+            lane: Another way than the dispatcher's own to make it.
         """
         while (flight := self._flights.get(call.key)) is not None:
-            if attempt is not None:
-                flight.attempts.append(attempt)
-            landing = await asyncio.shield(flight.landing)
+            if lane is not None:
+                flight.lanes.append(lane)
+            outcome = await asyncio.shield(flight.outcome)
             # Without the other's key or address this call may well be answered.
-            if landing.failure is None or flight.basis is None or flight.basis.holds(call):
-                return replace(landing, shared=landing.answer is not None, cost_usd=None)
+            if outcome.failure is None or flight.basis is None or flight.basis.holds(call):
+                return replace(outcome, shared=outcome.answer is not None, cost_usd=None)
         for basis, failed in self._failed.get(call.key, ()):
             if basis is None or basis.holds(call):
                 return failed
-        flight = self._flights[call.key] = _Flight([attempt or self._attempt])
+        flight = self._flights[call.key] = _Flight([lane or self._lane])
         self.progress.waiting += 1
-        flight.landing = asyncio.get_running_loop().create_task(self._land(call, flight))
-        return await asyncio.shield(flight.landing)
+        flight.outcome = asyncio.get_running_loop().create_task(self._settle(call, flight))
+        return await asyncio.shield(flight.outcome)
 
-    async def _land(self, call: LiveCall, flight: _Flight) -> Landing:
-        """Fly, and take down what came of it; never raises."""
+    async def _settle(self, call: LiveCall, flight: _Flight) -> CallOutcome:
+        """Make a call, and take down what came of it; never raises."""
         try:
-            landing = await self._fly(call, flight)
-            await self._give_back(call, landing)
+            outcome = await self._make(call, flight)
+            await self._give_back(call, outcome)
         except StoreError as error:
-            self._unkept = f"the answers cannot be shared: {error}"
-            landing = Landing(None, Failure("store", "StoreError", str(error)))
+            self._unsaved = f"the answers cannot be shared: {error}"
+            outcome = CallOutcome.failed("StoreError", str(error), kind="store")
         except Exception as error:
             # A fault of our own: the callers must not wait for ever, and the log tells where it was.
             traceback.print_exc()
-            reason = f"the call service failed: {type(error).__name__}: {error}"
-            landing = Landing(None, Failure("call", "CallServiceError", reason))
+            outcome = CallOutcome.failed(
+                "CallServiceError", f"the call service failed: {type(error).__name__}: {error}"
+            )
         finally:
             del self._flights[call.key]
             self.progress.waiting -= 1
             self.progress.done += 1
-        failure = landing.failure
+        failure = outcome.failure
         if failure is not None and failure.kind in ("call", "circuit"):
             basis = flight.basis = flight.basis or _Basis.of(call)
-            landing = replace(landing, failure=replace(failure, environment=tuple(basis.environment)))
-        if failure is not None and (failure.kind == "call" or landing.answer is not None):
+            outcome = replace(outcome, failure=replace(failure, environment=basis.environment))
+        if failure is not None and (failure.kind == "call" or outcome.answer is not None):
             # Another worker that asks for it must not send it again with all its retries, and gets what could
             # not be kept from here alone.
-            self._failed.setdefault(call.key, []).append((flight.basis, landing))
-        return landing
+            self._failed.setdefault(call.key, []).append((flight.basis, outcome))
+        return outcome
 
     async def drain(self, timeout_s: float) -> None:
         """Start nothing more and wait for what is under way, so that what is paid is kept."""
         self.closing = True
-        under_way = [flight.landing for flight in self._flights.values()] if self.progress.in_flight else []
+        under_way = [flight.outcome for flight in self._flights.values()] if self.progress.in_flight else []
         deadline = self._clock() + timeout_s
         while self.progress.in_flight and under_way and self._clock() < deadline:
             await asyncio.wait(
                 under_way, timeout=max(0.0, deadline - self._clock()), return_when=asyncio.FIRST_COMPLETED
             )
-            under_way = [landing for landing in under_way if not landing.done()]
+            under_way = [outcome for outcome in under_way if not outcome.done()]
 
     def close(self) -> None:
         """Finish the writes and close the store."""
@@ -236,8 +245,8 @@ class Dispatcher:
             self._store_threads.shutdown(wait=True)
         self._store.close()
 
-    async def _fly(self, call: LiveCall, flight: _Flight) -> Landing:
-        worst_usd = 0.0
+    async def _make(self, call: LiveCall, flight: _Flight) -> CallOutcome:
+        """Wait for a turn, make the call, and again while that may help."""
         tokens = self._typical_tokens(call)
         attempts, spent_s = 0, 0.0
         while True:
@@ -246,26 +255,25 @@ class Dispatcher:
             try:
                 refusal = self._refusal(call, flight, attempts)
                 if refusal is not None:
-                    return Landing(None, refusal)
+                    return CallOutcome(failure=refusal)
                 if not await self._claim(call):
                     self.limits.release(call.provider)
                     held = False
-                    found = await self._wait_elsewhere(call)
-                    if found is not None:
-                        return Landing(found, shared=True)
+                    stored = await self._wait_elsewhere(call)
+                    if stored is not None:
+                        return CallOutcome(stored, shared=True)
                     continue
                 # After the claim: whoever had it before may just have kept the answer.
-                found = await self._find(call.key) if attempts == 0 else None
-                if found is not None:
-                    return Landing(found, shared=True)
+                stored = await self._find(call.key) if attempts == 0 else None
+                if stored is not None:
+                    return CallOutcome(stored, shared=True)
                 granted = await self._reserve(call)
                 if isinstance(granted, Failure):
-                    return Landing(None, granted)
-                worst_usd = granted
+                    return CallOutcome(failure=granted)
                 attempts += 1
                 began_at = self._clock()
-                outcome = await self._try(call, flight, attempts, worst_usd)
-                if isinstance(outcome, Answer):
+                outcome = await self._try(call, flight, attempts, granted)
+                if outcome.answer is not None:
                     self.limits.release(call.provider)
                     held = False
                     return await self._keep(call, outcome)
@@ -273,18 +281,17 @@ class Dispatcher:
                 if held:
                     self.limits.release(call.provider)
             spent_s += self._clock() - began_at
-            if isinstance(outcome, AttemptGoneError) and len(flight.attempts) > 1:
-                flight.attempts.pop(0)
+            error = _cause(outcome)
+            if isinstance(error, AttemptGoneError) and len(flight.lanes) > 1:
+                flight.lanes.pop(0)
                 continue
-            delay_s = self._policy.delay_s(outcome, attempts, spent_s, self._random)
+            delay_s = self._policy.delay_s(error, attempts, spent_s, self._random)
             if delay_s is None:
-                return Landing(None, self._give_up(call, outcome, attempts))
+                return CallOutcome(failure=self._give_up(call, error, attempts))
             spent_s += delay_s
             await self._sleep(delay_s)
 
-    async def _try(
-        self, call: LiveCall, flight: _Flight, attempts: int, worst_usd: float
-    ) -> Answer | AttemptError:
+    async def _try(self, call: LiveCall, flight: _Flight, attempts: int, worst_usd: float) -> CallOutcome:
         """Send the request once and tell limits and budget what came of it."""
         state = self.limits.provider(call.provider)
         under_way = state.limit.in_flight
@@ -292,44 +299,46 @@ class Dispatcher:
         self.progress.in_flight += 1
         self.progress.waiting -= 1
         try:
-            answer = await flight.attempts[0](call)
-        except AttemptError as error:
-            if error.maybe_paid:
-                self.budget.doubt(worst_usd)
-            else:
-                self.budget.settle(worst_usd, 0.0)
-            if error.status == 429:
-                self.limits.rate_limited(call.provider, started_at, error.retry_after_s)
-            return error
+            [outcome] = await flight.lanes[0].submit([call])
+            if outcome.answer is not None:
+                outcome = await self._finish(call, outcome)
         except BaseException:
             self.budget.doubt(worst_usd)
             raise
         finally:
             self.progress.in_flight -= 1
             self.progress.waiting += 1
-            self._settled.set()
+            self._has_settled.set()
+        answer = outcome.answer
+        if answer is None:
+            error = _cause(outcome)
+            if error.maybe_paid:
+                self.budget.doubt(worst_usd)
+            else:
+                self.budget.settle(worst_usd, 0.0)
+            if error.status == 429:
+                self.limits.rate_limited(call.provider, started_at, error.retry_after_s)
+            return outcome
         self.limits.succeeded(call.provider)
-        cost = answer_cost(answer, call.price)
+        cost_usd = answer_cost(answer, call.price)
         self.budget.saw(call.request["model"], answer.usage.output_tokens)
         # Without usage nobody knows what it cost: the worst case stays reserved for good.
-        if cost is None and answer.refusal is None:
+        if cost_usd is None and answer.refusal is None:
             self.budget.doubt(worst_usd)
         else:
-            self.budget.settle(worst_usd, cost or 0.0)
-        return answer._replace(attempts=attempts, concurrency=under_way, run=self._run)
+            self.budget.settle(worst_usd, cost_usd or 0.0)
+        made = answer._replace(attempts=attempts, concurrency=under_way, run=self._run)
+        return replace(outcome, answer=made, cost_usd=cost_usd)
 
-    async def _keep(self, call: LiveCall, answer: Answer) -> Landing:
+    async def _keep(self, call: LiveCall, outcome: CallOutcome) -> CallOutcome:
+        """Keep an answer; where that fails it is handed out all the same."""
         try:
-            await self._ask_store(self._store.put, call.key, answer)
+            await self._ask_store(self._store.put, call.key, outcome.answer)
         except StoreError as error:
-            self._unkept = f"the answers cannot be kept: {error}"
-            return Landing(
-                answer,
-                Failure("store", "StoreError", str(error), answer.attempts),
-                cost_usd=answer_cost(answer, call.price),
-            )
+            self._unsaved = f"the answers cannot be kept: {error}"
+            return replace(outcome, failure=Failure("store", "StoreError", str(error), outcome.attempts))
         self._answered.add(call.key)
-        return Landing(answer, cost_usd=answer_cost(answer, call.price))
+        return outcome
 
     async def _find(self, key: str) -> Answer | None:
         if self._refresh and key not in self._answered:
@@ -382,12 +391,12 @@ class Dispatcher:
             )
         return True
 
-    async def _give_back(self, call: LiveCall, landing: Landing) -> None:
+    async def _give_back(self, call: LiveCall, outcome: CallOutcome) -> None:
         """Let other processes make a call that was not made here; an answer that was kept they find."""
         if self._shared is None or call.key not in self._leases:
             return
         self._leases.discard(call.key)
-        if landing.failure is not None or landing.shared:
+        if outcome.failure is not None or outcome.shared:
             # The lease of a server that is gone expires by itself.
             with contextlib.suppress(StoreError):
                 await self._ask_store(self._shared.give_back, call.key)
@@ -427,8 +436,8 @@ class Dispatcher:
             # With nothing under way no more money will be free than there is now.
             if grant == "refused" or not self.progress.in_flight:
                 return self._over_budget(self.budget.refuse(case, together))
-            self._settled.clear()
-            await self._settled.wait()
+            self._has_settled.clear()
+            await self._has_settled.wait()
 
     def _over_budget(self, refusal: str) -> Failure:
         return Failure("shortfall" if self.budget.shortfall else "budget", "BudgetError", refusal)
@@ -448,8 +457,8 @@ class Dispatcher:
         """Return why a call is not to be made now, or None."""
         if self.closing:
             return Failure("call", "CallServiceError", "not called: the run is over", attempts)
-        if self._unkept is not None:
-            return Failure("store", "StoreError", f"not called: {self._unkept}", attempts)
+        if self._unsaved is not None:
+            return Failure("store", "StoreError", f"not called: {self._unsaved}", attempts)
         for basis, stopped in self._stopped.get(call.runtime, ()):
             if basis.holds(call):
                 flight.basis = basis

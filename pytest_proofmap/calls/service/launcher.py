@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_proofmap.calls.service.protocol import Link, ServiceSettings, connect, decode, encode
+from pytest_proofmap.calls.service.protocol import ServiceSettings, ServiceSocket, connect, decode, encode
 from pytest_proofmap.errors import CallError, StoreError
 from pytest_proofmap.redaction import Redactor
 
@@ -127,7 +127,7 @@ class ServiceProcess:
             }
         )
 
-    def connect(self, tell: Callable[[str], None]) -> Link:
+    def connect(self, tell: Callable[[str], None]) -> ServiceSocket:
         """Wait until the service is up and connect.
 
         Args:

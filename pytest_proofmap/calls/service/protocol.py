@@ -9,55 +9,23 @@ import json
 import socket as socket_module
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any, Literal
+from typing import IO, Any
 
-from pytest_proofmap.calls.answer import Answer, LiveCall, Pair, Partner
 from pytest_proofmap.calls.environment import CallEnvironment
+from pytest_proofmap.calls.lanes.lane import LiveCall, Pair, Partner
 from pytest_proofmap.evidence.models import Price
 
 __all__ = [
     "MAX_LINE",
-    "Failure",
-    "Landing",
-    "Link",
     "ServiceSettings",
+    "ServiceSocket",
     "changes",
     "connect",
     "decode",
     "decode_call",
     "encode",
     "encode_call",
-    "encode_landing",
 ]
-
-
-FailureKind = Literal["call", "budget", "shortfall", "store", "circuit"]
-"""``circuit``: not called, because its runtime or its provider was given up before; ``shortfall``: no call is
-made at all, because the budget cannot carry the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a call gave no answer that can be used."""
-
-    kind: FailureKind
-    error_class: str
-    message: str
-    attempts: int = 0
-    environment: tuple[str, ...] = ()
-    """Names of the variables that it rests on: where one of them is different, it tells nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Landing:
-    """What came of a call."""
-
-    answer: Answer | None
-    failure: Failure | None = None
-    shared: bool = False
-    """The answer was paid for by someone else's call, or found in the store meanwhile."""
-    cost_usd: float | None = None
-
 
 MAX_LINE = 256 * 1024 * 1024
 """Longest line that is read, in bytes: messages may hold pictures."""
@@ -100,7 +68,9 @@ def decode(line: bytes) -> dict[str, Any]:
     return message
 
 
-def encode_call(number: int, call: LiveCall, *, hooked: bool, environment: dict[str, Any] | None = None) -> bytes:
+def encode_call(
+    number: int, call: LiveCall, *, has_hook: bool, environment: dict[str, Any] | None = None
+) -> bytes:
     """Return the line that asks for a call.
 
     The call is a text within it: thousands of them wait their turn, and as objects take five times as much.
@@ -108,7 +78,7 @@ def encode_call(number: int, call: LiveCall, *, hooked: bool, environment: dict[
     Args:
         number: What the answer will refer to.
         call: What to ask.
-        hooked: Whether the client runs the project's own client for it.
+        has_hook: Whether the process that asks runs the project's own client for it.
         environment: What differs from the client's environment at its start, as :func:`changes` returned it.
     """
     content = {
@@ -117,6 +87,7 @@ def encode_call(number: int, call: LiveCall, *, hooked: bool, environment: dict[
         "request": call.request,
         "transport": call.transport,
         "price": call.price.model_dump() if call.price is not None else None,
+        "references": call.references,
     }
     if call.pair is not None:
         content["pair"] = {
@@ -127,7 +98,7 @@ def encode_call(number: int, call: LiveCall, *, hooked: bool, environment: dict[
             ],
         }
     text = json.dumps(content, separators=(",", ":"))
-    line = {"op": "call", "id": number, "provider": call.provider, "hooked": hooked, "call": text}
+    line = {"op": "call", "id": number, "provider": call.provider, "has_hook": has_hook, "call": text}
     return encode({**line, "environment": environment} if environment else line)
 
 
@@ -152,6 +123,10 @@ def decode_call(message: dict[str, Any], environment: Mapping[str, str]) -> Live
         environment = {**kept, **differs["set"]}
     content = json.loads(message["call"])
     price = content["price"]
+    references = tuple(content["references"])
+    asked_under = CallEnvironment(environment)
+    for name in references:
+        asked_under.get(name)  # Looked at when the call was made up: a failure rests on it.
     return LiveCall(
         key=content["key"],
         runtime=content["runtime"],
@@ -160,7 +135,8 @@ def decode_call(message: dict[str, Any], environment: Mapping[str, str]) -> Live
         transport=content["transport"],
         price=Price(**price) if price else None,
         pair=_pair(content.get("pair")),
-        environment=CallEnvironment(environment),
+        environment=asked_under,
+        references=references,
     )
 
 
@@ -173,39 +149,11 @@ def _pair(content: dict[str, Any] | None) -> Pair | None:
     return Pair(content["case"], tuple(partners))
 
 
-def encode_landing(number: int, landing: Landing) -> bytes:
-    """Return the line that answers a call."""
-    answer = landing.answer and landing.answer.content()
-    if landing.failure is None:
-        return encode(
-            {
-                "op": "answer",
-                "id": number,
-                "answer": answer,
-                "shared": landing.shared,
-                "cost_usd": landing.cost_usd,
-            }
-        )
-    failure = landing.failure
-    line = {
-        "op": "error",
-        "id": number,
-        "class": failure.error_class,
-        "message": failure.message,
-        "attempts": failure.attempts,
-        "kind": failure.kind,
-        "environment": failure.environment,
-    }
-    if answer is not None:
-        line["answer"] = answer
-    return encode(line)
-
-
 _SOCKET = socket_module.socket
 _connect = socket_module.socket.connect
 
 
-class Link:
+class ServiceSocket:
     """A socket to a service that has been told the token."""
 
     def __init__(self, socket: socket_module.socket, address: str) -> None:
@@ -237,7 +185,7 @@ class Link:
         self._socket.close()
 
 
-def connect(address: str) -> Link:
+def connect(address: str) -> ServiceSocket:
     """Connect to an address.
 
     Raises:
@@ -258,9 +206,9 @@ def connect(address: str) -> Link:
         _connect(socket, target)
         if family == "tcp":
             socket.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_NODELAY, 1)
-        link = Link(socket, address)
-        link.send(encode({"op": "hello", "token": token}))
+        service = ServiceSocket(socket, address)
+        service.send(encode({"op": "hello", "token": token}))
     except OSError:
         socket.close()
         raise
-    return link
+    return service

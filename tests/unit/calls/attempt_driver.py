@@ -8,14 +8,15 @@ import os
 import sys
 from typing import Any
 
-from pytest_proofmap.calls.answer import AttemptError, LiveCall
-from pytest_proofmap.calls.lanes.litellm import LiteLLMClient
+from pytest_proofmap.calls.lanes.lane import LiveCall
+from pytest_proofmap.calls.lanes.litellm import LiteLLMLane
+from pytest_proofmap.calls.outcome import AttemptError
 from pytest_proofmap.redaction import Redactor
 
 
 async def make(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Make the calls one after the other."""
-    client, results = LiteLLMClient(Redactor(os.environ), max_response_mb=1), []
+    client, results = LiteLLMLane(Redactor(os.environ), max_response_mb=1), []
     for call in calls:
         live = LiveCall("key", "runtime", "openai", call["request"], call["transport"])
         try:

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from fake_provider import FakeProvider, Fault
 
-from pytest_proofmap.calls.answer import AttemptError, LiveCall
 from pytest_proofmap.calls.environment import CallEnvironment, answer_by_call
-from pytest_proofmap.calls.lanes.litellm import LiteLLMClient
+from pytest_proofmap.calls.lanes.lane import LiveCall
+from pytest_proofmap.calls.lanes.litellm import LiteLLMLane
+from pytest_proofmap.calls.outcome import AttemptError
 from pytest_proofmap.redaction import Redactor
 
 KEY = "sk-a-key-that-nobody-may-see"
@@ -402,7 +403,7 @@ def test_a_server_that_is_down_is_named(made: Made) -> None:
 @pytest.mark.parametrize("model", ["bedrock/anthropic.claude-x", "bedrock/converse/amazon.nova-pro-v1:0"])
 def test_each_call_brings_its_own_credentials(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials of AWS that a test has set go to LiteLLM with each of its calls, and those of no other call."""
-    client = LiteLLMClient(Redactor({}))
+    client = LiteLLMLane(Redactor({}))
     given: list[dict[str, Any]] = []
 
     async def acompletion(**arguments: Any) -> Any:

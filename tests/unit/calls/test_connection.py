@@ -21,8 +21,11 @@ from fake_provider import FakeProvider
 
 from pytest_proofmap.calls.answer import Answer
 from pytest_proofmap.calls.cache.disk import DiskStore
+from pytest_proofmap.calls.lanes.lane import LiveCall
+from pytest_proofmap.calls.outcome import CallOutcome, Failure
 from pytest_proofmap.calls.request import Request
-from pytest_proofmap.calls.service.connection import CallResult, Connection, LiveCall, ServiceSettings
+from pytest_proofmap.calls.service.connection import Connection
+from pytest_proofmap.calls.service.protocol import ServiceSettings
 from pytest_proofmap.errors import CallError, StoreError
 from pytest_proofmap.evidence.models import Price
 
@@ -45,6 +48,12 @@ def never(call: LiveCall) -> Answer | None:
 def say(text: str) -> Answer:
     """Return an answer as a hook gives it."""
     return Answer(request={}, response={"choices": [{"message": {"content": text}}]})
+
+
+def failure_of(outcome: CallOutcome) -> Failure:
+    """Return why a call gave no usable answer."""
+    assert outcome.failure is not None
+    return outcome.failure
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +92,7 @@ def test_answer_is_on_disk_when_it_arrives(service: Connection, provider: FakePr
     result = service.submit(call).result(WAIT_S)
     assert result.answer is not None
     assert result.answer.text == "ok"
-    assert (result.kind, result.shared, result.attempts) == ("answer", False, 1)
+    assert (result.failure, result.shared, result.attempts) == (None, False, 1)
     assert result.cost_usd == pytest.approx(20 / 1e6)
     store = DiskStore(directory, pytest.fail, readonly=True)
     assert store.get(call.key) == result.answer
@@ -95,10 +104,11 @@ def test_failure_arrives_with_class_and_message(service: Connection, provider: F
     provider.script("locked", always="unauthorized")
     result = service.submit(live(provider.url, "locked")).result(WAIT_S)
     assert result.answer is None
-    assert (result.kind, result.error_class, result.attempts) == ("call", "AuthenticationError", 1)
-    assert result.message == "Incorrect API key provided."
+    failure = failure_of(result)
+    assert (failure.kind, failure.error_class, failure.attempts) == ("call", "AuthenticationError", 1)
+    assert failure.message == "Incorrect API key provided."
     again = service.submit(live(provider.url, "locked", text="more")).result(WAIT_S)
-    assert again.kind == "circuit"
+    assert failure_of(again).kind == "circuit"
     assert len(provider.received("locked")) == 1
 
 
@@ -115,7 +125,7 @@ def test_rate_limits_are_outwaited(service: Connection, provider: FakeProvider) 
     provider.script("narrow", parallel=4, latency_s=0.01)
     calls = [live(provider.url, "narrow", text=str(number)) for number in range(24)]
     results = [future.result(WAIT_S) for future in [service.submit(call) for call in calls]]
-    assert [result.message for result in results if result.answer is None] == []
+    assert [result.failure for result in results if result.answer is None] == []
 
 
 def test_two_clients_share_flights(service: Connection, provider: FakeProvider) -> None:
@@ -187,7 +197,8 @@ def test_failing_hook_is_an_error(memory: Connection) -> None:
         raise LookupError("agent refused sk-1234567890abcdef")
 
     result = memory.submit(live(None), hook=hook).result(WAIT_S)
-    assert (result.error_class, result.message) == ("LookupError", "agent refused [redacted]")
+    failure = failure_of(result)
+    assert (failure.error_class, failure.message) == ("LookupError", "agent refused [redacted]")
 
 
 def test_hanging_hook_is_cut_off(memory: Connection) -> None:
@@ -200,8 +211,8 @@ def test_hanging_hook_is_cut_off(memory: Connection) -> None:
 
     result = memory.submit(live(None, timeout_s=0.05), hook=hook).result(WAIT_S)
     release.set()
-    assert result.error_class == "Timeout"
-    assert "0.05 s" in result.message
+    assert failure_of(result).error_class == "Timeout"
+    assert "0.05 s" in failure_of(result).message
 
 
 def test_passing_hook_leaves_it_to_litellm(service: Connection, provider: FakeProvider) -> None:
@@ -259,10 +270,11 @@ def test_dying_service_fails_every_call(memory: Connection) -> None:
     os.kill(_process(memory).pid, signal.SIGKILL)
     result = future.result(WAIT_S)
     release.set()
-    assert (result.kind, result.error_class) == ("call", "CallServiceError")
-    assert "exit status: -9" in result.message
+    failure = failure_of(result)
+    assert (failure.kind, failure.error_class) == ("call", "CallServiceError")
+    assert "exit status: -9" in failure.message
     later = memory.submit(live(None, text="later"), hook=never).result(WAIT_S)
-    assert later.error_class == "CallServiceError"
+    assert failure_of(later).error_class == "CallServiceError"
     assert memory.status().result(WAIT_S) == {}
 
 
@@ -272,8 +284,9 @@ def test_unusable_store_is_told_before_anything_is_paid(tmp_path: Path) -> None:
     settings = ServiceSettings({"kind": "disk", "directory": str(tmp_path / "file" / "cache")})
     connection = Connection.start(settings)
     result = connection.submit(live(None), hook=never).result(WAIT_S)
-    assert (result.kind, result.error_class) == ("store", "StoreError")
-    assert "file" in result.message
+    failure = failure_of(result)
+    assert (failure.kind, failure.error_class) == ("store", "StoreError")
+    assert "file" in failure.message
     with pytest.raises(StoreError):
         _ = connection.address
     connection.close()
@@ -294,9 +307,9 @@ def test_unkept_answer_is_handed_over(tmp_path: Path) -> None:
 
     result = connection.submit(live(None), hook=hook).result(WAIT_S)
     connection.close()
-    assert result.kind == "store"
-    assert result.unkept is not None
-    assert result.unkept.text == "paid"
+    assert failure_of(result).kind == "store"
+    assert result.answer is not None
+    assert result.answer.text == "paid"
 
 
 def test_closing_leaves_nothing(memory: Connection) -> None:
@@ -307,15 +320,15 @@ def test_closing_leaves_nothing(memory: Connection) -> None:
     memory.close()
     assert process.poll() == 0
     assert not path.parent.exists()
-    assert memory.submit(live(None), hook=never).result(WAIT_S).error_class == "CallServiceError"
+    assert failure_of(memory.submit(live(None), hook=never).result(WAIT_S)).error_class == "CallServiceError"
 
 
 def test_closing_before_it_is_up() -> None:
     """A service that was never needed can be closed at once."""
     connection = Connection.start(ServiceSettings({"kind": "memory"}))
-    future: Future[CallResult] = connection.submit(live(None), hook=never)
+    future: Future[CallOutcome] = connection.submit(live(None), hook=never)
     connection.close()
-    assert future.result(WAIT_S).error_class == "CallServiceError"
+    assert failure_of(future.result(WAIT_S)).error_class == "CallServiceError"
 
 
 def test_strangers_are_not_served(memory: Connection) -> None:
@@ -413,7 +426,7 @@ def test_an_answer_too_deep_to_be_kept(memory: Connection, depth: int) -> None:
         assert result.answer is not None
     else:
         assert (result.answer, result.attempts) == (None, 1)
-        assert result.error_class in ("InvalidResponseError", "RecursionError")
+        assert failure_of(result).error_class in ("InvalidResponseError", "RecursionError")
 
 
 def test_blocked_sockets_do_not_matter(memory: Connection, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -313,13 +313,13 @@ def test_what_litellm_said_is_kept_with_the_answer() -> None:
 ASK_CLIENT = """
 import asyncio, json, os, sys
 from pytest_proofmap.calls.answer import Answer
-from pytest_proofmap.calls.answer import LiveCall
-from pytest_proofmap.calls.lanes.litellm import LiteLLMClient
+from pytest_proofmap.calls.lanes.lane import LiveCall
+from pytest_proofmap.calls.lanes.litellm import LiteLLMLane
 from pytest_proofmap.calls.prices import bundled_price
 from pytest_proofmap.redaction import Redactor
 
 async def price():
-    client = LiteLLMClient(Redactor({}))
+    client = LiteLLMLane(Redactor({}))
     for model, usage in json.load(sys.stdin):
         request = {"model": model, "messages": [], "params": {}}
         message = {"role": "assistant", "content": "ok"}

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pytest_proofmap.calls.answer import Answer, AttemptError, LiveCall
+from pytest_proofmap.calls.answer import Answer
 from pytest_proofmap.calls.cache.store import MemoryStore
-from pytest_proofmap.calls.environment import CallEnvironment
+from pytest_proofmap.calls.environment import CallEnvironment, answer_by_call
+from pytest_proofmap.calls.lanes.lane import AttemptGoneError, LiveCall, SingleCallLane
 from pytest_proofmap.calls.limits import CIRCUIT_FAILURES
-from pytest_proofmap.calls.service.dispatcher import AttemptGoneError, Dispatcher
-from pytest_proofmap.calls.service.protocol import Landing
+from pytest_proofmap.calls.outcome import AttemptError, CallOutcome
+from pytest_proofmap.calls.service.dispatcher import Dispatcher
 from pytest_proofmap.errors import StoreError
 from pytest_proofmap.evidence.models import Price
 
@@ -47,7 +50,7 @@ def answer_to(call: LiveCall, tokens: int = 10) -> Answer:
     return Answer(request=call.request, response=response)
 
 
-class Model:
+class Model(SingleCallLane):
     """A model that answers or fails as told, and counts."""
 
     def __init__(self, *failures: AttemptError, gate: asyncio.Event | None = None) -> None:
@@ -85,7 +88,7 @@ class Naps:
 def dispatcher(model: Model, store: Any = None, **settings: Any) -> Dispatcher:
     """Return a dispatcher without real delays."""
     settings.setdefault("sleep", Naps())
-    return Dispatcher(store or MemoryStore(), model.attempt, rng=lambda: 1.0, **settings)
+    return Dispatcher(store or MemoryStore(), model, rng=lambda: 1.0, **settings)
 
 
 def run(scenario: Callable[[], Awaitable[Any]]) -> Any:
@@ -98,11 +101,11 @@ def test_answer_is_kept_before_it_is_handed_out() -> None:
     store = MemoryStore()
 
     async def scenario() -> None:
-        landing = await dispatcher(Model(), store).call(live())
-        assert landing.answer == store.get("k")
-        assert landing.answer is not None
-        assert (landing.answer.attempts, landing.answer.concurrency) == (1, 1)
-        assert landing.cost_usd == pytest.approx(0.010001)
+        outcome = await dispatcher(Model(), store).submit(live())
+        assert outcome.answer == store.get("k")
+        assert outcome.answer is not None
+        assert (outcome.answer.attempts, outcome.answer.concurrency) == (1, 1)
+        assert outcome.cost_usd == pytest.approx(0.010001)
 
     run(scenario)
 
@@ -113,10 +116,10 @@ def test_single_flight() -> None:
     async def scenario() -> None:
         model = Model()
         one = dispatcher(model)
-        landings = await asyncio.gather(*(one.call(live()) for _ in range(20)))
+        outcomes = await asyncio.gather(*(one.submit(live()) for _ in range(20)))
         assert model.calls == ["k"]
-        assert sorted(landing.shared for landing in landings) == [False] + [True] * 19
-        assert sum(landing.cost_usd or 0 for landing in landings) == pytest.approx(0.010001)
+        assert sorted(outcome.shared for outcome in outcomes) == [False] + [True] * 19
+        assert sum(outcome.cost_usd or 0 for outcome in outcomes) == pytest.approx(0.010001)
 
     run(scenario)
 
@@ -127,8 +130,8 @@ def test_store_is_looked_at_before_a_call() -> None:
     async def scenario() -> None:
         store, model = MemoryStore(), Model()
         store.put("k", answer_to(live()))
-        landing = await dispatcher(model, store).call(live())
-        assert landing.shared
+        outcome = await dispatcher(model, store).submit(live())
+        assert outcome.shared
         assert model.calls == []
 
     run(scenario)
@@ -164,8 +167,8 @@ def test_answer_left_just_before_the_claim_is_found(held: int) -> None:
 
     async def scenario() -> None:
         store, model = LeasedStore(held, answer_to(live())), Model()
-        landing = await dispatcher(model, store).call(live())
-        assert (landing.shared, model.calls, store.leases) == (True, [], set())
+        outcome = await dispatcher(model, store).submit(live())
+        assert (outcome.shared, model.calls, store.leases) == (True, [], set())
 
     run(scenario)
 
@@ -175,8 +178,8 @@ def test_call_is_made_when_the_other_process_gives_it_up() -> None:
 
     async def scenario() -> None:
         store, model = LeasedStore(3), Model()
-        landing = await dispatcher(model, store).call(live())
-        assert (landing.shared, model.calls) == (False, ["k"])
+        outcome = await dispatcher(model, store).submit(live())
+        assert (outcome.shared, model.calls) == (False, ["k"])
 
     run(scenario)
 
@@ -187,8 +190,8 @@ def test_a_stuck_process_does_not_hold_up_for_ever() -> None:
     async def scenario() -> None:
         store, model, ticks = LeasedStore(math.inf), Model(), itertools.count(step=100.0)
         one = dispatcher(model, store, clock=lambda: next(ticks))
-        await one.call(live())
-        await one.call(live("other"))
+        await one.submit(live())
+        await one.submit(live("other"))
         assert model.calls == ["k", "other"]
 
     run(scenario)
@@ -201,7 +204,7 @@ def test_refresh_calls_each_key_once() -> None:
         store, model = MemoryStore(), Model()
         store.put("k", answer_to(live(), tokens=1))
         one = dispatcher(model, store, refresh=True)
-        first, second = await one.call(live()), await one.call(live())
+        first, second = await one.submit(live()), await one.submit(live())
         assert model.calls == ["k"]
         assert (first.shared, second.shared) == (False, True)
         kept = store.get("k")
@@ -216,9 +219,9 @@ def test_faults_are_retried() -> None:
 
     async def scenario() -> None:
         naps = Naps()
-        landing = await dispatcher(Model(FAULT, FAULT), sleep=naps).call(live())
-        assert landing.answer is not None
-        assert landing.answer.attempts == 3
+        outcome = await dispatcher(Model(FAULT, FAULT), sleep=naps).submit(live())
+        assert outcome.answer is not None
+        assert outcome.answer.attempts == 3
         assert naps.taken == [0.5, 1.0]
 
     run(scenario)
@@ -229,7 +232,7 @@ def test_attempts_are_bounded() -> None:
 
     async def scenario() -> None:
         model = Model(*[FAULT] * 9)
-        failure = (await dispatcher(model).call(live())).failure
+        failure = (await dispatcher(model).submit(live())).failure
         assert failure is not None
         assert (failure.kind, failure.error_class, failure.message) == ("call", "InternalServerError", "broken")
         assert failure.attempts == len(model.calls) == 5
@@ -243,13 +246,13 @@ def test_a_failed_request_is_not_sent_again_in_the_run() -> None:
 
     async def scenario() -> None:
         calls = dispatcher(model)
-        first = await calls.call(live(KEY="one", CASE="1"))
-        again = await calls.call(live(KEY="one", CASE="2"))
+        first = await calls.submit(live(KEY="one", CASE="1"))
+        again = await calls.submit(live(KEY="one", CASE="2"))
         assert first.failure is not None
-        assert first.failure.environment == ("KEY",)
+        assert first.failure.environment == {"KEY": "one"}
         assert again.failure == first.failure
         assert len(model.calls) == 1
-        assert (await calls.call(live(KEY="two"))).answer is not None
+        assert (await calls.submit(live(KEY="two"))).answer is not None
 
     run(scenario)
 
@@ -259,9 +262,9 @@ def test_wrong_request_is_sent_once() -> None:
 
     async def scenario() -> None:
         model = Model(AttemptError("BadRequestError", "no such parameter", status=400))
-        landing = await dispatcher(model).call(live())
-        assert landing.failure is not None
-        assert landing.failure.attempts == 1
+        outcome = await dispatcher(model).submit(live())
+        assert outcome.failure is not None
+        assert outcome.failure.attempts == 1
 
     run(scenario)
 
@@ -272,8 +275,8 @@ def test_rejected_credentials_stop_the_runtime() -> None:
     async def scenario() -> None:
         model = Model(AttemptError("AuthenticationError", "bad key", status=401, fatal_for_runtime=True))
         one = dispatcher(model)
-        await one.call(live("a"))
-        stopped, other = await one.call(live("b")), await one.call(live("c", runtime="other"))
+        await one.submit(live("a"))
+        stopped, other = await one.submit(live("b")), await one.submit(live("c", runtime="other"))
         assert model.calls == ["a", "c"]
         assert stopped.failure is not None
         assert stopped.failure.kind == "circuit"
@@ -292,14 +295,14 @@ def test_a_stop_holds_for_what_it_was_told_of(other: dict[str, Any]) -> None:
         rejected = AttemptError("AuthenticationError", "bad key", status=401, fatal_for_runtime=True)
         model = Model(rejected)
         one = dispatcher(model)
-        await one.call(live("a", KEY="bad"))
-        assert (await one.call(live("b", **other))).answer is not None
-        stopped = await one.call(live("c", KEY="bad", CASE="3"))
+        await one.submit(live("a", KEY="bad"))
+        assert (await one.submit(live("b", **other))).answer is not None
+        stopped = await one.submit(live("c", KEY="bad", CASE="3"))
         assert stopped.failure is not None
-        assert (stopped.failure.kind, stopped.failure.environment) == ("circuit", ("KEY",))
+        assert (stopped.failure.kind, stopped.failure.environment) == ("circuit", {"KEY": "bad"})
         assert model.calls == ["a", "b"]
         # What it rests on is the same for the next one that asks for the very same.
-        assert (await one.call(live("c", KEY="good"))).answer is not None
+        assert (await one.submit(live("c", KEY="good"))).answer is not None
 
     run(scenario)
 
@@ -313,12 +316,12 @@ def test_a_flight_that_failed_for_another_key() -> None:
             AttemptError("AuthenticationError", "bad key", status=401, fatal_for_runtime=True), gate=gate
         )
         one = dispatcher(model)
-        asked = [one.call(live(KEY=key)) for key in ("bad", "good", "bad", "good")]
+        asked = [one.submit(live(KEY=key)) for key in ("bad", "good", "bad", "good")]
         tasks = [asyncio.create_task(each) for each in asked]
         await asyncio.sleep(0)
         gate.set()
-        landings = [await task for task in tasks]
-        assert [landing.answer is not None for landing in landings] == [False, True, False, True]
+        outcomes = [await task for task in tasks]
+        assert [outcome.answer is not None for outcome in outcomes] == [False, True, False, True]
         assert model.calls == ["k", "k"]
 
     run(scenario)
@@ -332,14 +335,14 @@ def test_nobody_owns_the_flight_that_it_waits_for(cancelled: int) -> None:
         gate, store = asyncio.Event(), MemoryStore()
         model = Model(gate=gate)
         one = dispatcher(model, store)
-        tasks = [asyncio.create_task(one.call(live())) for _ in range(3)]
+        tasks = [asyncio.create_task(one.submit(live())) for _ in range(3)]
         await asyncio.sleep(0)
         tasks[cancelled].cancel()
         await asyncio.sleep(0)
         gate.set()
-        landings = await asyncio.gather(*tasks, return_exceptions=True)
-        assert isinstance(landings.pop(cancelled), asyncio.CancelledError)
-        assert all(isinstance(landing, Landing) and landing.answer == store.get("k") for landing in landings)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(outcomes.pop(cancelled), asyncio.CancelledError)
+        assert all(isinstance(outcome, CallOutcome) and outcome.answer == store.get("k") for outcome in outcomes)
         assert model.calls == ["k"]
 
     run(scenario)
@@ -351,13 +354,13 @@ def test_dead_provider_is_given_up() -> None:
     async def scenario() -> None:
         model = Model(*[FAULT] * 10_000)
         one = dispatcher(model, concurrency=4)
-        landings = await asyncio.gather(*(one.call(live(f"k{number}")) for number in range(200)))
-        kinds = [landing.failure.kind for landing in landings if landing.failure]
+        outcomes = await asyncio.gather(*(one.submit(live(f"k{number}")) for number in range(200)))
+        kinds = [outcome.failure.kind for outcome in outcomes if outcome.failure]
         assert len(kinds) == 200
         assert kinds.count("circuit") >= 200 - CIRCUIT_FAILURES - 4
         assert len(model.calls) <= (CIRCUIT_FAILURES + 4) * 5
         model.failures.clear()
-        assert (await one.call(live("other", provider="q"))).answer is not None
+        assert (await one.submit(live("other", provider="q"))).answer is not None
 
     run(scenario)
 
@@ -370,8 +373,8 @@ def test_rejected_requests_do_not_close_the_provider() -> None:
         model = Model(*[wrong] * (CIRCUIT_FAILURES + 5))
         one = dispatcher(model)
         for number in range(CIRCUIT_FAILURES + 5):
-            await one.call(live(f"k{number}"))
-        assert (await one.call(live("good"))).answer is not None
+            await one.submit(live(f"k{number}"))
+        assert (await one.submit(live("good"))).answer is not None
 
     run(scenario)
 
@@ -382,7 +385,7 @@ def test_concurrency_is_bounded() -> None:
     async def scenario() -> None:
         model = Model()
         one = dispatcher(model, concurrency=3)
-        await asyncio.gather(*(one.call(live(f"k{number}")) for number in range(50)))
+        await asyncio.gather(*(one.submit(live(f"k{number}")) for number in range(50)))
         assert model.most_under_way == 3
 
     run(scenario)
@@ -391,16 +394,16 @@ def test_concurrency_is_bounded() -> None:
 def test_budget_is_never_exceeded() -> None:
     """Calls beyond the budget are not made; what fits is, although their worst cases do not fit together."""
 
-    async def scenario() -> tuple[list[Landing], Model, float]:
+    async def scenario() -> tuple[list[CallOutcome], Model, float]:
         model = Model()
         one = dispatcher(model, budget_usd=0.055)
-        landings = await asyncio.gather(*(one.call(live(f"k{number}")) for number in range(30)))
-        return landings, model, one.budget.spent_usd
+        outcomes = await asyncio.gather(*(one.submit(live(f"k{number}")) for number in range(30)))
+        return outcomes, model, one.budget.spent_usd
 
-    landings, model, spent = run(scenario)
+    outcomes, model, spent = run(scenario)
     assert len(model.calls) == 5
     assert spent <= 0.055
-    refused = [landing.failure for landing in landings if landing.failure]
+    refused = [outcome.failure for outcome in outcomes if outcome.failure]
     assert len(refused) == 25
     assert {failure.kind for failure in refused} == {"budget"}
     assert "$0.055 is used up" in refused[0].message
@@ -411,10 +414,10 @@ def test_budget_needs_a_price() -> None:
 
     async def scenario() -> None:
         model = Model()
-        landing = await dispatcher(model, budget_usd=1.0).call(live(price=None))
-        assert landing.failure is not None
-        assert landing.failure.kind == "budget"
-        assert "price" in landing.failure.message
+        outcome = await dispatcher(model, budget_usd=1.0).submit(live(price=None))
+        assert outcome.failure is not None
+        assert outcome.failure.kind == "budget"
+        assert "price" in outcome.failure.message
         assert model.calls == []
 
     run(scenario)
@@ -427,9 +430,9 @@ def test_doubtful_attempts_count_against_the_budget() -> None:
         lost = AttemptError("Timeout", "", retryable=True, provider_fault=True, maybe_paid=True)
         model = Model(lost)
         one = dispatcher(model, budget_usd=0.025)
-        assert (await one.call(live("a"))).answer is not None
+        assert (await one.submit(live("a"))).answer is not None
         assert one.budget.doubtful_usd > 0.01
-        assert (await one.call(live("b"))).failure is not None
+        assert (await one.submit(live("b"))).failure is not None
 
     run(scenario)
 
@@ -448,14 +451,14 @@ def test_unkept_answer_is_loud_and_the_last() -> None:
     async def scenario() -> None:
         model = Model()
         one = dispatcher(model, FullStore())
-        first, second = await one.call(live("a")), await one.call(live("b"))
+        first, second = await one.submit(live("a")), await one.submit(live("b"))
         assert first.answer is not None
         assert first.failure is not None
         assert second.answer is None
         assert second.failure is not None
         assert (first.failure.kind, second.failure.kind) == ("store", "store")
         assert "no space left" in second.failure.message
-        again = await one.call(live("a", KEY="another"))
+        again = await one.submit(live("a", KEY="another"))
         assert again.answer is first.answer
         assert model.calls == ["a"]
 
@@ -475,7 +478,7 @@ def test_nothing_is_paid_when_the_store_is_lost() -> None:
 
     async def scenario() -> None:
         model = Model()
-        failure = (await dispatcher(model, LostStore()).call(live())).failure
+        failure = (await dispatcher(model, LostStore()).submit(live())).failure
         assert failure is not None
         assert failure.kind == "store"
         assert "connection lost" in failure.message
@@ -490,37 +493,39 @@ def test_remote_store_is_asked_in_its_own_thread() -> None:
     async def scenario() -> None:
         store, model = MemoryStore(), Model()
         one = dispatcher(model, store, store_is_remote=True)
-        await one.call(live())
-        assert (await one.call(live())).shared
+        await one.submit(live())
+        assert (await one.submit(live())).shared
         one.close()
 
     run(scenario)
 
 
-def test_own_attempt_and_its_successor() -> None:
+def test_a_lane_of_its_own_and_its_successor() -> None:
     """A call can be made another way; when its maker dies, the next one who waits for the key makes it."""
 
     async def scenario() -> None:
         begun = asyncio.Event()
         gone: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
-        async def first(call: LiveCall) -> Answer:
-            begun.set()
-            return await gone
+        class First(SingleCallLane):
+            async def attempt(self, call: LiveCall) -> Answer:
+                begun.set()
+                return await gone
 
-        async def second(call: LiveCall) -> Answer:
-            return answer_to(call, tokens=2)
+        class Second(SingleCallLane):
+            async def attempt(self, call: LiveCall) -> Answer:
+                return answer_to(call, tokens=2)
 
         model = Model()
         one = dispatcher(model)
-        leader = asyncio.create_task(one.call(live(), first))
+        leader = asyncio.create_task(one.submit(live(), First()))
         await begun.wait()
-        follower = asyncio.create_task(one.call(live(), second))
+        follower = asyncio.create_task(one.submit(live(), Second()))
         await asyncio.sleep(0)
         gone.set_exception(AttemptGoneError())
-        landing = await follower
-        assert landing.answer is not None
-        assert landing.answer.usage.output_tokens == 2
+        outcome = await follower
+        assert outcome.answer is not None
+        assert outcome.answer.usage.output_tokens == 2
         assert model.calls == []
         await leader
 
@@ -534,7 +539,7 @@ def test_drain_keeps_what_is_under_way() -> None:
         gate, store = asyncio.Event(), MemoryStore()
         model = Model(gate=gate)
         one = dispatcher(model, store, concurrency=1)
-        tasks = [asyncio.create_task(one.call(live(key))) for key in ("a", "b")]
+        tasks = [asyncio.create_task(one.submit(live(key))) for key in ("a", "b")]
         while not model.calls:
             await asyncio.sleep(0)
         draining = asyncio.create_task(one.drain(60.0))
@@ -546,5 +551,88 @@ def test_drain_keeps_what_is_under_way() -> None:
         late = (await tasks[1]).failure
         assert late is not None
         assert "over" in late.message
+
+    run(scenario)
+
+
+def test_a_lane_that_sends_many_calls_at_once() -> None:
+    """A lane may gather calls and answer them together, late: each caller gets its own outcome."""
+
+    class Batch:
+        """Sends what has come in when the third call is there, and answers all but one."""
+
+        def __init__(self) -> None:
+            self.sent: list[list[str]] = []
+            self.waiting: list[tuple[LiveCall, asyncio.Future[CallOutcome]]] = []
+
+        async def submit(self, calls: Sequence[LiveCall]) -> Sequence[CallOutcome]:
+            futures = [asyncio.get_running_loop().create_future() for _ in calls]
+            self.waiting += zip(calls, futures, strict=True)
+            if len(self.waiting) == 3:
+                self.sent.append([call.key for call, _ in self.waiting])
+                expired = AttemptError("BatchExpiredError", "too late")
+                for call, future in self.waiting:
+                    is_late = call.key == "b"
+                    future.set_result(
+                        CallOutcome.failed_attempt(expired) if is_late else CallOutcome(answer_to(call))
+                    )
+            return [await future for future in futures]
+
+    async def scenario() -> None:
+        lane = Batch()
+        batching = Dispatcher(MemoryStore(), lane)
+        outcomes = await asyncio.gather(*(batching.submit(live(key)) for key in "abc"))
+        assert lane.sent == [["a", "b", "c"]]
+        assert [outcome.answer is not None for outcome in outcomes] == [True, False, True]
+        assert [outcome.attempts for outcome in outcomes] == [1, 1, 1]
+
+    run(scenario)
+
+
+def test_calls_of_one_lane_are_made_side_by_side() -> None:
+    """Many calls at once are made each in its own environment, and come back in their order."""
+
+    class Echo(SingleCallLane):
+        async def attempt(self, call: LiveCall) -> Answer:
+            assert call.environment is not None
+            before = os.environ["KEY"]
+            await asyncio.sleep(0)
+            assert os.environ["KEY"] == before == call.environment.variables["KEY"]
+            if call.key == "b":
+                raise AttemptError("Timeout", "late")
+            return answer_to(call)
+
+    async def scenario() -> list[bool]:
+        outcomes = await Echo().submit([live(key, KEY=key) for key in "abc"])
+        return [outcome.answer is not None for outcome in outcomes]
+
+    kind = type(os.environ)
+    answer_by_call()
+    try:
+        assert run(scenario) == [True, False, True]
+    finally:
+        os.environ.__class__ = kind
+
+
+def test_an_answer_is_finished_before_it_is_kept() -> None:
+    """What is done to every answer is done whichever lane gave it, and may find that it cannot be kept."""
+
+    async def finish(call: LiveCall, outcome: CallOutcome) -> CallOutcome:
+        if call.key == "deep":
+            return CallOutcome.failed_attempt(AttemptError("InvalidResponseError", "deep", maybe_paid=True))
+        assert outcome.answer is not None
+        return replace(outcome, answer=outcome.answer._replace(litellm_usd=0.5))
+
+    async def scenario() -> None:
+        store = MemoryStore()
+        finishing = dispatcher(Model(), store, finish=finish, budget_usd=1.0)
+        failure = (await finishing.submit(live("deep"))).failure
+        assert failure is not None
+        assert (failure.error_class, failure.attempts) == ("InvalidResponseError", 1)
+        assert finishing.budget.doubtful_usd > 0
+        await finishing.submit(live("k"))
+        kept = store.get("k")
+        assert kept is not None
+        assert kept.litellm_usd == 0.5
 
     run(scenario)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pytest_proofmap.calls.answer import LiveCall
 from pytest_proofmap.calls.lanes import hook
 from pytest_proofmap.calls.lanes.hook import HookClient
+from pytest_proofmap.calls.lanes.lane import LiveCall
 from pytest_proofmap.calls.request import Request
 from pytest_proofmap.errors import CallError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_proofmap.calls.answer import AttemptError
 from pytest_proofmap.calls.limits import RetryPolicy
+from pytest_proofmap.calls.outcome import AttemptError
 
 FAULT = AttemptError("InternalServerError", "", retryable=True, status=500)
 RATE_LIMIT = AttemptError("RateLimitError", "", retryable=True, status=429)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_proofmap.calls.lookup import PaidCall
 from pytest_proofmap.evidence.artifact import Charge
 from pytest_proofmap.plugin.recorder import Recorder, describe_unused_calls
-from pytest_proofmap.plugin.sample import PaidCall
 
 
 def paid(key: str, cost_usd: float | None = 0.25, case: str = "a") -> PaidCall:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from pytest_proofmap.calls.answer import NO_USAGE, Answer
-from pytest_proofmap.calls.request import Request
+from pytest_proofmap.calls.answer import Answer
+from pytest_proofmap.calls.outcome import CallOutcome
+from pytest_proofmap.calls.request import Request, SampleId
+from pytest_proofmap.calls.sample import SampleRecord
 from pytest_proofmap.errors import (
     CallError,
     PromptError,
@@ -31,11 +33,12 @@ from pytest_proofmap.plugin.outcomes import (
     show,
     status,
 )
-from pytest_proofmap.plugin.sample import SampleId, SampleRecord
 
 ALL_PASS = Bar(kind="all_pass", min_pass_rate=1.0, max_failure_rate=0.25, margin=None, confidence=0.95, samples=1)
 LENIENT = ALL_PASS.model_copy(update={"baseline_must_pass": False})
 RATE = ALL_PASS.model_copy(update={"kind": "min_pass_rate", "min_pass_rate": 0.9})
+
+LATE = CallOutcome.failed("TimeoutError", "late")
 
 
 def record(role: Role = "challenger") -> SampleRecord:
@@ -47,9 +50,9 @@ def answered(role: Role = "challenger", *, auxiliary: str | None = None) -> Samp
     """Return a sample with an answer, of its runtime or of an auxiliary one."""
     sample = record(role)
     request = Request("openai/mini", [{"role": "user", "content": "hi"}], {})
-    call = sample.begin("k", request, auxiliary=auxiliary, prompt=None)
+    call = sample.add("k", request, auxiliary=auxiliary, prompt=None)
     response = {"choices": [{"message": {"role": "assistant", "content": "hello"}}]}
-    sample.finish(call, Answer(request.content(), response), NO_USAGE, source="cache", cost_usd=None)
+    sample.finish(call, CallOutcome(Answer(request.content(), response), source="cache"))
     return sample
 
 
@@ -163,7 +166,7 @@ def test_before_the_runtime_has_answered_nothing_is_a_miss(error: Exception, aux
 def test_a_call_under_way_is_no_finished_one() -> None:
     """A call that was begun and given up, such as by ``wait_for``, says nothing of the model."""
     sample = record()
-    sample.begin("k", Request("openai/mini", [], {}), auxiliary=None, prompt=None)
+    sample.add("k", Request("openai/mini", [], {}), auxiliary=None, prompt=None)
     observe_call(sample, call_info(TimeoutError()), Wording(), MissRules((TimeoutError,)))
     assert (sample.outcome, sample.error_kind) == ("error", "test")
 
@@ -227,8 +230,8 @@ def test_whose_error_a_failed_call_is() -> None:
         sample = answered()
         for number, auxiliary in enumerate(auxiliaries):
             request = Request("openai/mini", [], {})
-            call = sample.begin(str(number), request, auxiliary=auxiliary, prompt=None)
-            sample.fail(call, CallError("TimeoutError", "late"), attempts=1)
+            call = sample.add(str(number), request, auxiliary=auxiliary, prompt=None)
+            sample.finish(call, LATE)
         observe_call(sample, call_info(AssertionError("no")), Wording())
         assert (sample.outcome, sample.error_kind, sample.exception) == ("error", kind, "TimeoutError")
 
@@ -272,17 +275,18 @@ def test_a_broken_subtest_outweighs_a_failing_one() -> None:
 @pytest.mark.parametrize(("auxiliary", "kind"), [(None, "unavailable"), ("judge", "test")])
 def test_a_fixture_that_a_failed_call_breaks(auxiliary: str | None, kind: str) -> None:
     """A fixture that passes a failed call of its runtime on, wrapped or not, is no broken fixture."""
-    late = CallError("TimeoutError", "late")
+    late = LATE.error
+    assert late is not None
     for raised in (late, chained(RuntimeError("no reply"), late)):
         sample = record()
-        call = sample.begin("k", Request("openai/mini", [], {}), auxiliary=auxiliary, prompt=None)
-        sample.fail(call, late, attempts=1)
+        call = sample.add("k", Request("openai/mini", [], {}), auxiliary=auxiliary, prompt=None)
+        sample.finish(call, LATE)
         observe_setup(sample, call_info(raised, "setup"), Wording())
         assert (sample.outcome, sample.error_kind) == ("error", kind)
         assert sample.fixture_failed == (kind == "test")
     sample = record()
-    call = sample.begin("k", Request("openai/mini", [], {}), auxiliary=None, prompt=None)
-    sample.fail(call, late, attempts=1)
+    call = sample.add("k", Request("openai/mini", [], {}), auxiliary=None, prompt=None)
+    sample.finish(call, LATE)
     observe_setup(sample, call_info(NameError("x"), "setup"), Wording())
     assert (sample.error_kind, sample.fixture_failed) == ("test", True)
 
@@ -335,8 +339,8 @@ def test_a_swallowed_call_error_is_still_an_error() -> None:
     """A test cannot hide that the runtime was unavailable, whatever it does next."""
     for raised in (None, AssertionError("no")):
         sample = record()
-        call = sample.begin("k", None, auxiliary=None, prompt=None)  # type: ignore[arg-type]  # never looked at
-        sample.fail(call, CallError("TimeoutError", "late"), attempts=1)
+        call = sample.add("k", None, auxiliary=None, prompt=None)  # type: ignore[arg-type]  # never looked at
+        sample.finish(call, LATE)
         observe_call(sample, call_info(raised), Wording())
         assert (sample.outcome, sample.message) == ("error", "TimeoutError: late")
 
@@ -389,8 +393,8 @@ def test_an_error_as_it_is_shown(role: Role, word: str | None) -> None:
 def test_a_hidden_baseline_error_fails_the_test() -> None:
     """A test of the baseline that swallowed the failure fails all the same."""
     sample, shown = record("baseline"), report("passed")
-    call = sample.begin("k", None, auxiliary=None, prompt=None)  # type: ignore[arg-type]  # never looked at
-    sample.fail(call, CallError("TimeoutError", "late"), attempts=1)
+    call = sample.add("k", None, auxiliary=None, prompt=None)  # type: ignore[arg-type]  # never looked at
+    sample.finish(call, LATE)
     observe_call(sample, call_info(None), Wording())
     show(shown, sample, ALL_PASS)
     assert shown.failed

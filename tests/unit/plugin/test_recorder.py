@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from pytest_proofmap.calls.answer import Answer
-from pytest_proofmap.calls.request import Request
+from pytest_proofmap.calls.outcome import CallOutcome
+from pytest_proofmap.calls.request import Request, SampleId
+from pytest_proofmap.calls.sample import SampleRecord
 from pytest_proofmap.evidence.artifact import Charge, total
 from pytest_proofmap.evidence.models import RecordedRequest, Sample, Source
 from pytest_proofmap.plugin.recorder import Recorder, SamplePayload
-from pytest_proofmap.plugin.sample import SampleId, SampleRecord
 
 
 def payload(
@@ -28,10 +29,10 @@ def payload(
     """Return the payload of a sample with one call."""
     record = SampleRecord(SampleId("t.py::test", case, None, "mini", "challenger", 0))
     request = Request("openai/mini", [{"role": "user", "content": prompt}], {})
-    call = record.begin(request.key(), request, auxiliary=None, prompt=None)
+    call = record.add(request.key(), request, auxiliary=None, prompt=None)
     response = {"choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": text}}]}
     answer = Answer(request=request.content(), response=response, latency_s=1.0)
-    record.finish(call, answer, answer.usage, source=source, cost_usd=cost_usd)
+    record.finish(call, CallOutcome(answer, source=source, cost_usd=cost_usd, usage=answer.usage))
     record.outcome = outcome  # type: ignore[assignment]  # a plain string where tests choose
     record.message = "no" if outcome == "failed" else ""
     return SamplePayload.of(record, set() if sent is None else sent, repeated=False)

@@ -6,7 +6,7 @@ import json
 
 from small_project import THREE_CASES, SmallProject
 
-from pytest_proofmap.plugin.sample import PaidCall
+from pytest_proofmap.calls.lookup import PaidCall
 
 SPY = """
 import pytest
@@ -20,7 +20,7 @@ def pytest_proofmap_call(runtime, request):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     record = item.stash[RECORD]
-    kind = "real" if record.dry_run is None else "dry"
+    kind = "real" if record.gate is None else "dry"
     with open("records.txt", "a") as file:
         file.write(f"{kind} {record.asked_in_dry_run}\\n")
     return (yield)

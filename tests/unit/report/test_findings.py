@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from stored_evidence import undecided
 
-from pytest_proofmap.calls.answer import AttemptError
 from pytest_proofmap.calls.limits import CIRCUIT_FAILURES, Limits
+from pytest_proofmap.calls.outcome import AttemptError
 from pytest_proofmap.decide.decision import decide_evidence
 from pytest_proofmap.evidence.models import Evidence, Sample
 from pytest_proofmap.plugin.reports import estimated_in

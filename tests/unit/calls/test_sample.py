@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pytest_proofmap.calls.answer import Answer
-from pytest_proofmap.calls.request import Request
-from pytest_proofmap.errors import CallError
+from pytest_proofmap.calls.outcome import CallOutcome, CallRecord, Failure
+from pytest_proofmap.calls.request import Request, SampleId
+from pytest_proofmap.calls.sample import SampleRecord
 from pytest_proofmap.evidence.models import Call, Sample
-from pytest_proofmap.plugin.sample import CallRecord, SampleId, SampleRecord
 
 
 def record() -> SampleRecord:
@@ -21,14 +21,14 @@ def request(text: str = "hi") -> Request:
 
 def begin(sample: SampleRecord, key: str, auxiliary: str | None = None) -> CallRecord:
     """Begin a call."""
-    return sample.begin(key, request(key), auxiliary=auxiliary, prompt=None)
+    return sample.add(key, request(key), auxiliary=auxiliary, prompt=None)
 
 
 def finish(sample: SampleRecord, call: CallRecord, latency_s: float | None = 1.0) -> None:
     """Give a call an answer."""
     response = {"choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": "hello"}}]}
     answer = Answer(request=call.request.content(), response=response, latency_s=latency_s)
-    sample.finish(call, answer, answer.usage, source="cache", cost_usd=0.5)
+    sample.finish(call, CallOutcome(answer, source="cache", cost_usd=0.5, usage=answer.usage))
 
 
 def test_the_same_request_again_is_the_same_call() -> None:
@@ -80,7 +80,7 @@ def test_the_first_failed_call_is_the_samples_error() -> None:
     sample = record()
     for key in "ab":
         call = begin(sample, key)
-        sample.fail(call, CallError("TimeoutError", key), attempts=3)
+        sample.finish(call, CallOutcome(failure=Failure("call", "TimeoutError", key, attempts=3)))
     finish(sample, begin(sample, "c"))
     assert str(sample.error) == "TimeoutError: a"
     model = Sample.model_validate(sample.content())
