@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from pytest_proofmap.calls.outcome import LAST_FAILURE
 from pytest_proofmap.decide.observation import Observation
 from pytest_proofmap.decide.pairing import pair
-from pytest_proofmap.decide.tally import CaseTally, View, tally
+from pytest_proofmap.decide.tally import View, tally
 from pytest_proofmap.evidence.models import Criterion, ErrorKind, Objective, Outcome, Role, Sample
 
 __all__ = [
@@ -115,20 +115,33 @@ def by_cause(nonpasses: Iterable[NonPass]) -> list[list[NonPass]]:
 
 
 CaseKind = Literal[
-    "regression", "partly", "alone", "both", "baseline", "broken", "unavailable", "improvement", "repeated"
+    "regression",
+    "partly",
+    "alone",
+    "both",
+    "baseline",
+    "broken",
+    "unavailable",
+    "refused",
+    "improvement",
+    "repeated",
 ]
 """How a case compares with the baseline.
 
 ``regression``: the baseline passes it; ``partly``: it passes it more often, yet not by half; ``alone``: it has no
 outcome there; ``both``: it fails it too; ``baseline``: the baseline's own failure; ``broken``: the test's own
 error; ``unavailable``: an error, not a failure; ``improvement``: the baseline fails it and the challenger does
-not; ``repeated``: it asks for the same as an earlier case, which counts for both.
+not; ``repeated``: it asks for the same as an earlier case, which counts for both; ``refused``: it is a new case
+after the last of several looks.
 """
 
 CaseKinds = Mapping[tuple[str, str, str], CaseKind]
 """By criterion, case and runtime; a case that is not there passed, or was skipped."""
 
-_RANKED: tuple[CaseKind, ...] = ("regression", "partly", "alone", "both", "baseline", "unavailable", "broken")
+_RANKED: tuple[CaseKind, ...] = (
+    *("regression", "partly", "alone", "both", "refused"),
+    *("baseline", "unavailable", "broken"),
+)
 _RANK = {kind: rank for rank, kind in enumerate(_RANKED)}
 
 
@@ -179,48 +192,68 @@ def compare_cases(
         objectives: Its objectives, which say who the baselines are.
         labels: Short names of the criteria.
     """
-    samples: defaultdict[str, defaultdict[str, defaultdict[str, list[NonPass]]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(list))
-    )
+    samples: defaultdict[tuple[str, str, str], list[NonPass]] = defaultdict(list)
     for sample in nonpasses:
-        samples[sample.criterion][sample.runtime][sample.case].append(sample)
-    kinds: dict[tuple[str, str, str], CaseKind] = {}
-    if not samples:
-        return [], kinds
+        samples[sample.criterion, sample.case, sample.runtime].append(sample)
     # Where all passed there is nothing to compare.
-    rows = (row for row in observations if row.criterion in samples)
-    known = [criterion for criterion in criteria if criterion.id in samples]
+    failing = {criterion for criterion, _, _ in samples}
+    known = [criterion for criterion in criteria if criterion.id in failing]
+    rows = (row for row in observations if row.criterion in failing)
     tallies = tally(rows, {criterion.id: criterion.collected for criterion in known})
-    baselines = {objective.name: objective.baseline for objective in objectives}
-    cases = []
+    runtimes = {objective.name: (objective.baseline, *objective.challengers) for objective in objectives}
+    cases: list[NonPassCase] = []
+    kinds: dict[tuple[str, str, str], CaseKind] = {}
     for criterion in known:
-        baseline, view = baselines.get(criterion.objective, ""), tallies[criterion.id].view(None)
-        for runtime in dict.fromkeys((*samples[criterion.id], *tallies[criterion.id].runtimes)):
-            failed = samples[criterion.id][runtime]
-            if runtime != baseline:
-                improved = pair(view, baseline, runtime).improved
-                kinds.update(((criterion.id, case, runtime), "improvement") for case in improved)
-            for group in view.groups(baseline, runtime) if runtime != baseline else view.groups(baseline):
-                samples_of = [sample for case in group for sample in failed.get(case, ())]
-                kinds.update(((criterion.id, case, runtime), "repeated") for case in group[1:])
-                if samples_of:
-                    unit = view.unit(group, runtime)
-                    kind = kinds[criterion.id, group[0], runtime] = _kind(view, group, unit, runtime, baseline)
-                    cases.append(_case(samples_of, labels[criterion.id], group[0], kind, len(unit.rows)))
+        counted = tallies[criterion.id]
+        refused = {cell.runtime: cell.look.refused for cell in criterion.cells if cell.look and cell.slice is None}
+        # Not as they were observed: from workers that is any order.
+        baseline, *challengers = runtimes.get(criterion.objective, ("",))
+        for runtime in (name for name in (baseline, *challengers) if name in counted.runtimes):
+            for group, kind in _compared(counted.view(None), runtime, baseline, refused.get(runtime, ())):
+                first, *others = [(criterion.id, case, runtime) for case in group]
+                kinds.update((place, "repeated") for place in others)
+                if kind is None:
+                    continue
+                kinds[first] = kind
+                if failed := [sample for place in (first, *others) for sample in samples.get(place, ())]:
+                    asked = len(counted.view(None).unit(group, runtime).rows)
+                    cases.append(_case(failed, labels[criterion.id], group[0], kind, asked))
     return _in_turns(cases), kinds
 
 
-def _kind(view: View, group: tuple[str, ...], unit: CaseTally, runtime: str, baseline: str) -> CaseKind:
-    if unit.found == "error":
-        return "broken" if unit.is_broken else "unavailable"
-    if runtime == baseline:
-        return "baseline"
-    before, after = view.unit(group, baseline).answered_share(), unit.answered_share()
-    if before is None or after is None:
-        return "alone"
-    if after - before <= -0.5 + 1e-9:
-        return "regression"
-    return "partly" if before == 1.0 else "both"
+def _compared(
+    view: View, runtime: str, baseline: str, refused: Collection[str]
+) -> Iterator[tuple[tuple[str, ...], CaseKind | None]]:
+    """Yield the cases that count as one, and how they compare; None: they passed, or were skipped.
+
+    Args:
+        view: All cases of a criterion.
+        runtime: The runtime to compare.
+        baseline: What with.
+        refused: Cases that came after the last look, and take no part in the verdict's pairs.
+    """
+    looked = View(view.tallies, [case for case in view.observed if case not in refused]) if refused else view
+    pairs = pair(looked, baseline, runtime) if runtime != baseline else None
+    regressed, improved = (set(pairs.regressed), set(pairs.improved)) if pairs else (set[str](), set[str]())
+    for group in looked.groups(*dict.fromkeys((baseline, runtime))):
+        unit = view.unit(group, runtime)
+        kind: CaseKind | None = None
+        if unit.found == "error":
+            kind = "broken" if unit.is_broken else "unavailable"
+        elif unit.found != "failed":
+            kind = "improvement" if group[0] in improved else None
+        elif runtime == baseline:
+            kind = "baseline"
+        elif group[0] in regressed:
+            kind = "regression"
+        else:
+            before = view.unit(group, baseline).answered_share()
+            kind = "alone" if before is None else "partly" if before == 1.0 else "both"
+        yield group, kind
+    for case in view.cases:
+        if case in refused:
+            unit = view.unit((case,), runtime)
+            yield (case,), "refused" if unit.found in ("failed", "error") else None
 
 
 def _case(failed: Sequence[NonPass], label: str, case: str, kind: CaseKind, samples: int) -> NonPassCase:

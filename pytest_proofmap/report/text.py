@@ -49,6 +49,7 @@ _KINDS: Mapping[CaseKind, str] = {
     "regression": "regression",
     "both": "baseline fails too",
     "partly": "baseline passes more often",
+    "refused": "refused after the last look",
 }
 
 _PROGRAMS = ("proofmap ", "pytest ")
@@ -360,6 +361,8 @@ def _compared(kinds: Mapping[CaseKind, int]) -> str:
         return f" that the baseline passes ({'a regression' if regressions == 1 else 'regressions'})"
     if "partly" in kinds:
         return " that the baseline passes more often"
+    if "refused" in kinds:
+        return " that are new after the last look"
     return " that the baseline fails too" if "both" in kinds else " without an outcome of the baseline"
 
 

@@ -12,6 +12,7 @@ from rendered_markdown import render as render_markdown
 from report_states import State, states
 
 from pytest_proofmap.decide.decision import decide_evidence
+from pytest_proofmap.evidence.models import CellLook
 from pytest_proofmap.plugin.junit import suite_properties
 from pytest_proofmap.report.html.document import html_report
 from pytest_proofmap.report.markdown import markdown_report
@@ -166,6 +167,26 @@ def test_a_request_that_cases_share_counts_once() -> None:
     assert {case for (case, runtime), kind in kinds.items() if kind == "repeated"} == {
         f"c{number}" for number in range(1, 12, 2)
     }
+
+
+def test_a_case_after_the_last_look_is_no_regression() -> None:
+    """What a used-up look refuses is told as such, and counts neither in the cell nor in the lists."""
+    evidence = decide_evidence(next(state.evidence for state in STATES if state.name == "a_challenger_moves"))
+    look = CellLook(planned=2, number=2, restarts=0, cases=58, refused=["c58", "c59"])
+    (criterion,) = evidence.criteria
+    cells = [
+        cell.model_copy(update={"look": look, "regressions": (cell.regressions or 0) - 2})
+        if cell.runtime == "haiku"
+        else cell
+        for cell in criterion.cells
+    ]
+    criteria = [criterion.model_copy(update={"cells": cells})]
+    view = view_of_evidence(evidence.model_copy(update={"criteria": criteria}))
+    assert view.criteria[0].whole.cells["haiku"].regressions == len(view.regressions) == 18
+    assert [case.case for case in view.nonpasses if case.kind == "refused"] == ["c58", "c59"]
+    text = "\n".join(render(view, Page(), verbosity=2))
+    assert "haiku fails 20 cases, 18 of which the baseline passes (regressions)" in text
+    assert "test_label[c59] refused after the last look: assert" in text
 
 
 def test_headline_findings_and_incompleteness_are_one(pages: Pages) -> None:

@@ -6,6 +6,7 @@ const KINDS = {
   partly: { rank: 1, word: "fails more often", sign: "✗", tone: "not_qualified" },
   alone: { rank: 2, word: "fails", sign: "✗", tone: "not_qualified" },
   both: { rank: 3, word: "both fail", sign: "✗", tone: "not_qualified" },
+  refused: { rank: 3, word: "new after the last look", sign: "✗", tone: "none" },
   baseline: { rank: 4, word: "baseline fails", sign: "✗", tone: "not_qualified" },
   broken: { rank: 5, word: "test error", sign: "!", tone: "insufficient" },
   unavailable: { rank: 6, word: "unavailable", sign: "?", tone: "insufficient" },
@@ -15,7 +16,7 @@ const KINDS = {
   skipped: { rank: 9, word: "skipped", sign: "-", tone: "none" },
   repeated: { rank: 10, word: "asks for the same as another", sign: "=", tone: "none" },
 };
-const FAILED = new Set(["regression", "worse", "partly", "alone", "both", "baseline", "broken", "unavailable"]);
+const FAILED = new Set(["regression", "worse", "partly", "alone", "both", "refused", "baseline", "broken", "unavailable"]);
 const FLIPPED = new Set(["regression", "improvement", "worse", "better"]);
 
 function rowsOfIndex(index, number, wanted) {
