@@ -118,7 +118,9 @@ def test_the_order_does_not_depend_on_the_collection(project: SmallProject) -> N
     assert project.outcomes() != first
 
 
-@pytest.mark.parametrize("tenths", [0, 1, 3])
+@pytest.mark.parametrize(
+    "tenths", [pytest.param(0, marks=pytest.mark.nightly), 1, pytest.param(3, marks=pytest.mark.nightly)]
+)
 @pytest.mark.parametrize(
     "mark", ["margin=0.05", "margin=0.2", "", "min_pass_rate=0.8", "margin=0.1, confidence=0"]
 )

@@ -177,7 +177,9 @@ def test_tenant(runtime, monkeypatch, case):
 """
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.nightly)], ids=["alone", "xdist"]
+)
 def test_each_call_has_the_environment_that_it_was_asked_under(
     project: SmallProject, fake_provider: FakeProvider, workers: tuple[str, ...]
 ) -> None:

@@ -118,7 +118,14 @@ def hostile(project: SmallProject) -> SmallProject:
     return project
 
 
-@pytest.mark.parametrize("options", [("-v", "-rA", "--xfail-tb"), ("-q", "-ra", "--tb=short"), ("-n2", "-rA")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-v", "-rA", "--xfail-tb"),
+        pytest.param(("-q", "-ra", "--tb=short"), marks=pytest.mark.nightly),
+        ("-n2", "-rA"),
+    ],
+)
 def test_a_run(hostile: SmallProject, options: tuple[str, ...]) -> None:
     """Reasons, tracebacks, the short summary and ProofMap's own are text, with workers too."""
     if "-n2" in options:

@@ -110,7 +110,15 @@ params = { api_key = "os.environ/DESK_KEY" }
 """
 
 
-@pytest.mark.parametrize("file", ["conftest.py", "test_a.py", "keys_plugin.py", "fixtures_of_ours.py"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "conftest.py",
+        "test_a.py",
+        pytest.param("keys_plugin.py", marks=pytest.mark.nightly),
+        pytest.param("fixtures_of_ours.py", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_key_that_a_fixture_sets_is_not_missed(project: SmallProject, provider: FakeProvider, file: str) -> None:
     """A cold run calls with the key that a fixture of the project sets, wherever that is defined."""
     project.configure(ASKS_DESK.replace("URL", provider.url))

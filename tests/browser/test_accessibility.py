@@ -39,7 +39,12 @@ def violations(page: OpenedPage) -> list[str]:
 
 @pytest.mark.parametrize(
     ("scheme", "width", "place"),
-    [("light", 1280, ""), ("dark", 360, ""), ("dark", 1280, CASE), ("light", 360, CASE)],
+    [
+        pytest.param("light", 1280, "", marks=pytest.mark.nightly),
+        pytest.param("dark", 360, "", marks=pytest.mark.nightly),
+        ("dark", 1280, CASE),
+        ("light", 360, CASE),
+    ],
     ids=["page", "page-dark-phone", "case-dark", "case-phone"],
 )
 def test_nothing_is_out_of_reach(
