@@ -95,13 +95,13 @@ class DryRunner:
                 relay.pytest_runtest_setup(item=copied)
                 dry_run.enter("call")
                 is_finished = _ends_by_itself(lambda: relay.pytest_runtest_call(item=copied))
-            begun = self._begun_fixtures()
             dry_run.enter("teardown")
+            self._end_set_ups()
             with _swallowing():
                 # To pytest the item itself comes next, which shares every node with its copy but the copy.
                 relay.pytest_runtest_teardown(item=copied, nextitem=item)
             dry_run.enter("over")
-        self._forget(copied, begun)
+        self._forget(copied)
         _forget_soft_failures()
         if dry_run.suspended:
             return Ended(copied, "suspended")
@@ -131,28 +131,33 @@ class DryRunner:
             self._relays[elsewhere] = QuietRelay(self._session.config, self._observers | elsewhere)
         return self._relays[elsewhere]
 
-    def _forget(self, copied: pytest.Function, begun: set[FixtureDef[Any]]) -> None:
+    def _forget(self, copied: pytest.Function) -> None:
         folder = copied.funcargs.get("tmp_path")
         if isinstance(folder, Path):
             shutil.rmtree(folder, ignore_errors=True)
         copied.funcargs = {}
-        for definition in begun:
-            # A suspension or a breakpoint is none of the exceptions that pytest caches as a fixture's result, and
-            # FixtureDef.finish() returns at once where there is no result. The finalizer that execute() had added
-            # would fail its assertion "not self._finalizers" in the real run.
-            # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/fixtures.py#L1216
-            # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/fixtures.py#L1290
-            if definition.cached_result is None:
-                definition._finalizers.clear()
 
-    def _begun_fixtures(self) -> set[FixtureDef[Any]]:
-        """Return the fixtures whose set-up has begun, by what is to be done at the ends of nodes.
+    def _end_set_ups(self) -> None:
+        """Let fixtures whose set-up a dry run has ended do what they have registered for their end.
 
-        No list of names has all of them: a test may ask for any by ``request.getfixturevalue``.
+        A suspension is none of the exceptions that pytest caches as a fixture's result. Without one
+        ``FixtureDef.finish()`` takes the fixture for one that was never set up: what it has registered by
+        ``request.addfinalizer`` is not called (https://github.com/pytest-dev/pytest/issues/15067), and in the next
+        run ``execute()`` asserts that nothing is registered (https://github.com/pytest-dev/pytest/issues/14775).
+        So it gets a result. The nodes' finalizers know these fixtures, of which a test may have asked for any by
+        ``request.getfixturevalue``.
         """
-        entries = self._session._setupstate.stack.values()
-        owners = (owner_of(finalizer) for finalizers, _ in entries for finalizer in finalizers)
-        return {owner for owner in owners if isinstance(owner, FixtureDef)}
+        for finalizers, _ in reversed(list(self._session._setupstate.stack.values())):
+            for finalizer in reversed(finalizers):
+                definition = owner_of(finalizer)
+                if (
+                    isinstance(definition, FixtureDef)
+                    and definition.cached_result is None
+                    and definition._finalizers
+                ):
+                    definition.cached_result = (None, None, None)
+                    with _swallowing():
+                        finalizer()
 
 
 def owner_of(finalizer: Callable[[], object]) -> object:

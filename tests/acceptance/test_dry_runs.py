@@ -447,6 +447,46 @@ def test_it(runtime, request, case):
     project.run_apart("-p", "no:cacheprovider").assert_outcomes(passed=4)
 
 
+@pytest.mark.parametrize("scope", ["function", "module"])
+def test_what_a_set_up_that_ended_has_registered_is_undone(project: SmallProject, scope: str) -> None:
+    """A dry run that ends in a set-up calls what the fixture has added for its end until then."""
+    ends = {"function": "request.getfixturevalue('runtime').complete('set up')"}.get(scope, "sys.breakpointhook()")
+    project.write(
+        "conftest.py",
+        echo_hook()
+        + f"""
+import os
+import sys
+import pytest
+
+sys.breakpointhook = lambda *_, **__: None
+
+@pytest.fixture(scope="{scope}")
+def place(request):
+    assert "PLACE" not in os.environ
+    os.environ["PLACE"] = "here"
+    request.addfinalizer(lambda: os.environ.pop("PLACE"))
+    {ends}
+""",
+    )
+    project.write(
+        "test_it.py",
+        """
+import os
+import pytest
+
+def test_nowhere():
+    assert "PLACE" not in os.environ
+
+@pytest.mark.qualify
+@pytest.mark.parametrize("case", list("ab"))
+def test_here(runtime, place, case):
+    assert runtime.complete(case).text == case
+""",
+    )
+    project.run_apart("-p", "no:cacheprovider").assert_outcomes(passed=5)
+
+
 def test_failed_set_ups_teach_nothing(project: SmallProject) -> None:
     """Items whose setup fails at first say nothing of how often the others ask."""
     project.write("conftest.py", TOGETHER.replace("CALLS", "20").replace("pytest_proofmap_call", "together"))
