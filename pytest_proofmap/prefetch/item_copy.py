@@ -110,22 +110,33 @@ class DryRunner:
     def _copy(self, item: pytest.Function) -> pytest.Function:
         copied = copy.copy(item)
         copied.__class__ = _copy_class(type(item))
+        # Plugins of before pytest 7 know the stash as _store:
+        # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/nodes.py#L224
         copied.stash = copied._store = pytest.Stash()
+        # tmp_path looks up the outcome at its end, which pytest notes from the reports that a dry run does not
+        # make: https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/tmpdir.py#L343
         copied.stash[tmppath_result_key] = {"setup": True, "call": True}
         copied.own_markers = list(item.own_markers)
         copied.user_properties = list(item.user_properties)
         copied._report_sections = []
         copied.keywords = _own_keywords(copied, item)
+        # pytest makes an instance of the test's class for each item, and keeps it and its bound method with the
+        # item: the copy's must be another one, for what a test sets on self.
+        # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/python.py#L1764
         if copied.__dict__.get("_instance") is not None:
             copied.__dict__.pop("_instance")
             copied.__dict__.pop("_obj", None)
         copied.__dict__["_quiet_relay"] = self._relay(item)
+        # A request of its own, as pytest gives one to an item that runs a second time:
+        # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/runner.py#L130
         copied._initrequest()
         return copied
 
     def _relay(self, item: pytest.Function) -> QuietRelay:
         if self._observers is None:
             self._observers = _find_observers(self._session.config)
+        # pytest's relay leaves out each conftest.py of another folder; so must the one in its place:
+        # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/main.py#L741
         elsewhere = frozenset(getattr(item.ihook, "remove_mods", ()))
         if elsewhere not in self._relays:
             self._relays[elsewhere] = QuietRelay(self._session.config, self._observers | elsewhere)
@@ -134,6 +145,8 @@ class DryRunner:
     def _forget(self, copied: pytest.Function) -> None:
         folder = copied.funcargs.get("tmp_path")
         if isinstance(folder, Path):
+            # pytest keeps the folders of the last three runs: one for each dry run would fill the disk. What
+            # cannot be removed is removed along with pytest's own.
             shutil.rmtree(folder, ignore_errors=True)
         copied.funcargs = {}
 
@@ -190,6 +203,8 @@ class QuietRelay:
 
 def _own_keywords(copied: pytest.Item, item: pytest.Item) -> Any:
     """Return the item's keywords for its copy, so that a mark added to one is not on the other."""
+    # NodeKeywords has no method to copy it, and refers to the node that it was made for:
+    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/mark/structures.py#L667
     keywords: Any = type(item.keywords)(copied)  # type: ignore[call-arg]  # pytest's NodeKeywords
     keywords._markers = dict(item.keywords._markers)  # type: ignore[attr-defined]  # as above
     return keywords
@@ -197,12 +212,18 @@ def _own_keywords(copied: pytest.Item, item: pytest.Item) -> Any:
 
 @functools.cache
 def _copy_class(item_class: type[pytest.Function]) -> type[pytest.Function]:
+    # Node.ihook is a property, so that no attribute of the copy could take its place; and fixtures of the project
+    # look at the item's class: https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/nodes.py#L245
     quiet = property(lambda copied: copied.__dict__["_quiet_relay"])
     return type(item_class.__name__, (item_class,), {"__slots__": (), "ihook": quiet})
 
 
 def _bare_report(item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport:
-    """Return the report of a subtest, as passed: pytest counts failed ones by the item's id."""
+    """Return the report of a subtest, as passed.
+
+    pytest counts failed ones by the item's id, which the copy shares, and fails the real run by that count:
+    https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/subtests.py#L405
+    """
     report = pytest.TestReport.from_item_and_call(item, call)
     report.outcome, report.longrepr = "passed", None
     return report
@@ -235,6 +256,7 @@ def _ends_by_itself(body: Callable[[], object]) -> bool:
     try:
         body()
     except (AssertionError, OutcomeException):
+        # Failed, skipped and the like: the real run ends so, too, and reports it.
         return True
     return True
 
@@ -251,7 +273,7 @@ def _find_observers(config: pytest.Config) -> frozenset[Any]:
     return frozenset(
         plugin
         for package, plugins in installed.items()
-        if package in OBSERVERS or any(_hooks_of(manager, each) & REPORTS for each in plugins)
+        if package in OBSERVERS or any(_hooks_of(manager, plugin) & REPORTS for plugin in plugins)
         for plugin in plugins
     )
 

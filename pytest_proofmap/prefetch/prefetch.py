@@ -335,7 +335,7 @@ class Prefetcher:
         ended = self._runner.run(item, dry_run)
         self.scopes.note(item, ended.copy)
         asked = self._run.asked_by(ended.copy) or []
-        if any(not each.auxiliary for each in asked):
+        if any(not call.auxiliary for call in asked):
             item.stash[ASKED_IN_DRY_RUN] = True
         is_unordered = ahead.is_unordered or dry_run.is_unordered
         difference = _difference(before, asked, dry_run.differs_at, is_unordered=is_unordered)
@@ -368,6 +368,7 @@ class Prefetcher:
         answers = list(pending)
         ahead.stage = "waiting"
         self._elsewhere.append(ahead)
+        # One more than there are, as callbacks of answers that are there already run at once.
         ahead.missing = len(answers) + 1
         for answer in answers:
             answer.add_done_callback(lambda _: self._arrive(ahead))
@@ -375,6 +376,8 @@ class Prefetcher:
 
     def _arrive(self, ahead: Ahead) -> None:
         """Note, from any thread, that one of an item's answers is there."""
+        # Callbacks of futures run in the thread that sets the result, and two may end at once: a count that is
+        # lost would leave the item waiting for ever.
         with self._lock:
             ahead.missing -= 1
             if ahead.missing:
@@ -390,7 +393,7 @@ class Prefetcher:
                     ahead.stage = "arrived"
                     self._arrived.append(ahead)
         except Empty:
-            pass
+            pass  # All that has arrived is taken.
 
     def _wait(self) -> None:
         """Wait until something arrives."""
@@ -424,10 +427,10 @@ def _difference(
         return before[differs_at].request, asked[differs_at].request
     if not before or not is_unordered or len(asked) > len(before):
         return None
-    old, new = {each.key for each in before}, {each.key for each in asked}
-    lost = next((each.request for each in before if each.key not in new), None)
-    found = next((each.request for each in asked if each.key not in old), None)
-    return None if lost is None or found is None else (lost, found)
+    old, new = {call.key for call in before}, {call.key for call in asked}
+    gone = next((call.request for call in before if call.key not in new), None)
+    added = next((call.request for call in asked if call.key not in old), None)
+    return None if gone is None or added is None else (gone, added)
 
 
 def _always(_: pytest.Item) -> Literal["now"]:

@@ -46,7 +46,9 @@ class Quiet:
         self._config = config
         self._capture: MultiCapture[str] | None = None
         manager: CaptureManager | None = config.pluginmanager.get_plugin("capturemanager")
-        # Elsewhere pytest's own hooks capture what a test prints, and keep it with the copy of the item.
+        # Elsewhere pytest's own hooks capture what a test prints, and keep it with the copy of the item. No public
+        # attribute tells the method, which --capture, -s and --pdb choose:
+        # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/capture.py#L777
         self._shows_output = manager is not None and manager._method in SHOWS_OUTPUT
 
     @contextlib.contextmanager
@@ -79,16 +81,17 @@ class Quiet:
             return
         sys.stdout.flush()
         sys.stderr.flush()
-        own = manager._global_capturing
-        was_started = own is not None and own.is_started()
-        if own is not None and was_started:
-            own.suspend_capturing(in_=True)
+        outer = manager._global_capturing
+        was_started = outer is not None and outer.is_started()
+        if outer is not None and was_started:
+            outer.suspend_capturing(in_=True)
         if self._capture is None:
             self._capture = _get_multicapture("fd")
             self._capture.start_capturing()
         else:
             self._capture.resume_capturing()
-        # pytest's hooks around a test's phases, and fixtures such as capsys, go on with what they find here.
+        # pytest's hooks around a test's phases, and fixtures such as capsys, suspend and resume what they find
+        # here: https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/capture.py#L788
         manager._global_capturing = self._capture
         try:
             yield
@@ -96,13 +99,16 @@ class Quiet:
             self._capture.resume_capturing()
             self._capture.readouterr()
             self._capture.suspend_capturing(in_=True)
-            manager._global_capturing = own
-            if own is not None and was_started:
-                own.resume_capturing()
+            manager._global_capturing = outer
+            if outer is not None and was_started:
+                outer.resume_capturing()
 
     @contextlib.contextmanager
     def _without_logs(self) -> Iterator[None]:
         """Keep what is logged off the terminal and out of the log file: the real run logs it."""
+        # pytest adds these two to the root logger for as long as tests run; those that collect the records of one
+        # test stay, as caplog reads them:
+        # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/logging.py#L827
         plugin = self._config.pluginmanager.get_plugin("logging-plugin")
         root = logging.getLogger()
         live = [getattr(plugin, name, None) for name in ("log_cli_handler", "log_file_handler")]
@@ -136,6 +142,8 @@ def quiet_suspensions() -> Iterator[None]:
     def is_no_suspension(record: logging.LogRecord) -> bool:
         return not (record.exc_info and isinstance(record.exc_info[1], Suspended | Stopped))
 
+    # pytest's hook makes a warning of what it is given, which -W error makes a failure of the next real run:
+    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/threadexception.py#L133
     threading.excepthook = report
     tasks.addFilter(is_no_suspension)
     try:
@@ -156,7 +164,8 @@ def _without_debuggers(dry_run: DryRun) -> Iterator[None]:
 
     hook: Callable[..., Any] = sys.breakpointhook
     # The name that `import pdb` gives, and the debugger that others derive theirs from. A test module may have
-    # taken pytest's set_trace with `from pdb import set_trace`, which ends in _init_pdb.
+    # taken pytest's set_trace with `from pdb import set_trace`, which pytest puts there and which ends in
+    # _init_pdb: https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/debugging.py#L76
     start, trace = pytestPDB.__dict__["_init_pdb"], bdb.Bdb.set_trace
     sys.breakpointhook = stop
     pytestPDB._init_pdb = stop  # type: ignore[method-assign]  # given back below
@@ -176,6 +185,8 @@ def _time_limit(dry_run: DryRun) -> Iterator[None]:
     It needs the alarm signal, so it holds in the main thread on systems that have one, and leaves a handler
     that somebody else has installed alone.
     """
+    # Python lets the main thread alone set handlers. pytest-timeout sets this one around real runs, when none of
+    # ours is there: https://github.com/pytest-dev/pytest-timeout/blob/2.4.0/pytest_timeout.py#L324
     usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if not usable or signal.getsignal(signal.SIGALRM) not in (signal.SIG_DFL, None):
         yield

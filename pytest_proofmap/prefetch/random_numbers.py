@@ -55,7 +55,8 @@ class RandomNumbers:
             locate: Tells these fixtures apart.
         """
         self._locate = locate
-        # pytest has no hook for a fixture that a test gets and that is set up already.
+        # pytest has no hook for a fixture that a test gets and that is set up already; execute() returns its value
+        # without calling any: https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/fixtures.py#L1259
         execute = FixtureDef.execute
 
         def execute_or_reuse(definition: FixtureDef[Any], request: SubRequest) -> Any:
@@ -147,6 +148,7 @@ def _states() -> States:
     states: dict[str, Any] = {"random": random.getstate()}
     numbers = sys.modules.get("numpy.random")
     if numbers is not None:
+        # As a dictionary, since the tuple of the legacy form holds only what an MT19937 generator has.
         states["numpy.random"] = numbers.get_state(legacy=False)
     return states
 

@@ -69,7 +69,11 @@ class Instance(NamedTuple):
 
 @dataclass
 class Kept:
-    """A node that dry runs have left, with what is set up on it."""
+    """A node that dry runs have left, with what is set up on it.
+
+    pytest asserts that what is on its stack belongs to the next item, and knows one value of a fixture at a time:
+    both must be gone while others run. https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/runner.py#L527
+    """
 
     entry: tuple[list[Callable[[], object]], Any]
     """What pytest's stack held of it."""
@@ -79,6 +83,7 @@ class Kept:
     def swap(self) -> None:
         """Put back what its fixtures hold, or take it out, and hold what was there."""
         for definition, (cached, finalizers) in self.values.items():
+            # A copy, and assigned in place: pytest clears the list that it has, in FixtureDef.finish().
             self.values[definition] = definition.cached_result, list(definition._finalizers)
             definition.cached_result, definition._finalizers[:] = cached, finalizers
 
@@ -126,9 +131,12 @@ class Scopes:
         used = self._instances(upcoming)
         self._upcoming = frozenset(used)
         self._upcoming_chain = upcoming.listchain()
-        # Every node has its own teardown for a finalizer; more than one tells of fixtures.
+        # Every node has its own teardown for a finalizer; more than one tells of fixtures:
+        # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/runner.py#L534
         self._held = tuple(node for node, (finalizers, _) in self._stack.items() if len(finalizers) > 1)
-        self._held_params = {each.definition: each.params for each in used if self._is_up(each, upcoming)}
+        self._held_params = {
+            instance.definition: instance.params for instance in used if self._is_up(instance, upcoming)
+        }
         return self._held, self._upcoming
 
     def allows(self, item: pytest.Item) -> bool:
@@ -138,13 +146,15 @@ class Scopes:
             if any(node not in chain for node in self._held):
                 return False
         used = self._instances(item)
-        if any(self._held_params.get(each.definition, each.params) != each.params for each in used):
+        if any(
+            self._held_params.get(instance.definition, instance.params) != instance.params for instance in used
+        ):
             return False
         if self._is_in_the_way(item):
             return False
         return all(
-            each in self._upcoming or (each.node is not self._session and self._set_ups[each] == 0)
-            for each in self._missing(item, used)
+            instance in self._upcoming or (instance.node is not self._session and self._set_ups[instance] == 0)
+            for instance in self._missing(item, used)
         )
 
     def costs_nothing(self, item: pytest.Item) -> bool:
@@ -172,7 +182,8 @@ class Scopes:
     def is_kept_from(self, item: pytest.Item) -> bool:
         """Return whether fixtures that an item uses are set up and are torn down for the item that runs next."""
         return any(
-            each.node not in self._upcoming_chain and self._is_up(each, item) for each in self._instances(item)
+            instance.node not in self._upcoming_chain and self._is_up(instance, item)
+            for instance in self._instances(item)
         )
 
     @contextlib.contextmanager
@@ -192,6 +203,7 @@ class Scopes:
         if instance.node is self._session or not self._keeps:
             yield
             return
+        # Their loop is the thread's: the other's fixtures would go on in it, or find it closed.
         if definition.func.__module__.partition(".")[0] in EVENT_LOOPS or instance.params:
             self._apart.add(instance.node)
         is_set_up = False
@@ -229,6 +241,8 @@ class Scopes:
             self._clear()
         known = self._instances(item)
         names = {instance.definition for instance in known}
+        # Those that request.getfixturevalue has set up are in no list of the item's own. A copy whose setup has
+        # failed may have no request.
         used = getattr(copied._request, "_fixture_defs", {}).values()
         wider = [definition for definition in used if definition._scope > Scope.Function]
         unnamed = [definition for definition in wider if definition not in names]
@@ -300,7 +314,8 @@ class Scopes:
         for node in sorted(nodes, key=self._numbers.__getitem__, reverse=True):
             kept = self._kept.pop(node)
             kept.swap()
-            # A finalizer may ask for its node, which must be set up for that.
+            # A finalizer may ask for another fixture, for which its node must be set up:
+            # https://github.com/pytest-dev/pytest/issues/12882
             self._stack[node] = kept.entry
             finalizers = kept.entry[0]
             with self._quiet.around_teardown():
@@ -319,6 +334,8 @@ class Scopes:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
+            # pytest.fail and pytest.skip raise no Exception. No test is running that this could fail, and what is
+            # left must be torn down, too.
             self._warn(f"a fixture failed while it was torn down after a dry run: {error!r}")
 
     def _leave(self, chain: list[Node]) -> None:
@@ -353,13 +370,14 @@ class Scopes:
         """Yield what a run of an item would set up anew."""
         if not used:
             return
-        # A fixture is torn down along with a parameter that it depends on.
-        changes = any(each.is_parametrized and not self._is_up(each, item) for each in used)
-        for each in used:
-            if each.node is self._session and not each.params:
+        # A fixture is torn down along with a parameter that it depends on, before another value of it is set up:
+        # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/fixtures.py#L1278
+        changes = any(instance.is_parametrized and not self._is_up(instance, item) for instance in used)
+        for instance in used:
+            if instance.node is self._session and not instance.params:
                 continue
-            if changes or not self._is_up(each, item):
-                yield each
+            if changes or not self._is_up(instance, item):
+                yield instance
 
     def _to_set_up(self, item: pytest.Item) -> list[Instance]:
         return list(self._missing(item, self._instances(item)))
@@ -411,7 +429,7 @@ def _holds_more(node: Node, finalizers: list[Callable[[], object]]) -> bool:
 def outermost_scope(item: pytest.Function) -> pytest.Collector | None:
     """Return the outermost node below the session whose fixtures an item uses."""
     definitions = item._fixtureinfo.name2fixturedefs
-    scopes = {each.scope for name in item.fixturenames for each in definitions.get(name, ())}
+    scopes = {used.scope for name in item.fixturenames for used in definitions.get(name, ())}
     kinds: list[type[pytest.Collector]] = []
     if "package" in scopes:
         kinds = [pytest.Package, pytest.Module]
@@ -425,7 +443,8 @@ def outermost_scope(item: pytest.Function) -> pytest.Collector | None:
 def _instances(item: pytest.Function) -> Iterator[Instance]:
     definitions = item._fixtureinfo.name2fixturedefs
     for name in dict.fromkeys(item.fixturenames):
-        # The last definition overrides those before it, which only its own use of the same name brings in.
+        # The last definition overrides those before it, which only its own use of the same name brings in:
+        # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/fixtures.py#L752
         for definition in reversed(definitions.get(name, ())):
             if definition._scope > Scope.Function:
                 instance = _instance(item, definition)
@@ -444,6 +463,8 @@ def _instance(item: pytest.Item, definition: FixtureDef[Any]) -> Instance | None
     callspec = getattr(item, "callspec", None)
     if callspec is None:
         return Instance(definition, node, ())
+    # Only this says of which scope a parameter is: parametrize(..., scope=...) overrides that of the fixture.
+    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/fixtures.py#L770
     params = callspec._arg2scope.items()
     wider = tuple(
         (name, callspec.indices[name]) for name, its in params if its >= scope and name in callspec.indices
@@ -451,9 +472,12 @@ def _instance(item: pytest.Item, definition: FixtureDef[Any]) -> Instance | None
     return Instance(definition, node, wider)
 
 
-def _is_same(one: object, other: object) -> bool:
-    """Compare two parameters as pytest does: an array, say, has no truth value."""
+def _is_same(param: object, other: object) -> bool:
+    """Compare two parameters as pytest does: an array, say, has no truth value.
+
+    https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/fixtures.py#L1262
+    """
     try:
-        return bool(one == other)
+        return bool(param == other)
     except (ValueError, RuntimeError):
-        return one is other
+        return param is other

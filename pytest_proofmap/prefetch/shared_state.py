@@ -48,6 +48,7 @@ class SharedState:
             with _noting_patches(patches):
                 yield
         except BaseException:
+            # What a set-up has done before it failed is not undone.
             tell()
             raise
         if patches or _differs(before, self._look(but)):
@@ -58,8 +59,10 @@ class SharedState:
         try:
             folder = os.getcwd()
         except OSError:
+            # The folder was removed, as that of a test before may be; so it is afterwards.
             folder = ""
         seen: dict[str, Any] = {"": {"environ": dict(os.environ), "folder": folder, "path": list(sys.path)}}
+        # Copies, as threads of the project may import and set what they like meanwhile.
         for name, module in list(sys.modules.items()):
             if module is but or not self._is_own(name, module):
                 continue
@@ -102,19 +105,21 @@ def _differs(before: dict[str, Any], after: dict[str, Any]) -> bool:
     )
 
 
-def _holds_same(one: Any, other: Any) -> bool:
-    if one is None or other is None:
-        return one is other
-    if len(one) != len(other):
+def _holds_same(before: Any, after: Any) -> bool:
+    if before is None or after is None:
+        return before is after
+    if len(before) != len(after):
         return False
-    if isinstance(one, dict):
-        return all(name in other and other[name] is value for name, value in one.items())
-    return all(left is right for left, right in zip(one, other, strict=True))
+    if isinstance(before, dict):
+        return all(name in after and after[name] is value for name, value in before.items())
+    return all(old is new for old, new in zip(before, after, strict=True))
 
 
 @contextlib.contextmanager
 def _noting_patches(noted: list[object]) -> Iterator[None]:
     """Note each patch that is made: what it replaces may be anything."""
+    # Both kinds of mock.patch end in __enter__, as context manager, decorator or by start():
+    # https://github.com/python/cpython/blob/v3.11.7/Lib/unittest/mock.py#L1589
     targets: list[tuple[type, str]] = [(pytest.MonkeyPatch, "__init__")]
     mocks = sys.modules.get("unittest.mock")
     if mocks is not None:

@@ -30,6 +30,7 @@ TURNS_FOR_SIBLINGS = 3
 GRACE_S = 0.25
 """How long a thread of a dry run is held at most after the last request of its siblings, in seconds."""
 
+# Nothing tells when a thread begins to wait: that is seen in its frames alone.
 POLL_S = 0.001
 """How often it is looked whether all siblings wait by now, in seconds."""
 
@@ -112,18 +113,18 @@ class DryRun:
             CallError: The same, where the exception would break the teardown of fixtures.
         """
         with self._change:
-            own = threading.current_thread() is self._thread
+            is_main = threading.current_thread() is self._thread
             if self.is_torn_down and (self.suspended or self._phase == "over"):
-                self._raise(own)
-            if self._suspended_strands and (own or self._is_suspended(_strand())):
-                self._raise(own)
+                self._raise(is_main)
+            if self._suspended_strands and (is_main or self._is_suspended(_strand())):
+                self._raise(is_main)
             if self._expected is not None and not self.is_unordered and not self.is_torn_down:
                 known = self._expected[position] if position < len(self._expected) else key
                 if known != key:
                     self.differs_at = position
             if self.differs_at is not None or not self._sends:
-                self._note_suspension(own)
-                self._raise(own)
+                self._note_suspension(is_main)
+                self._raise(is_main)
             self._asked_at = time.monotonic()
 
     def suspend(self) -> NoReturn:
@@ -134,11 +135,11 @@ class DryRun:
             CallError: Its fixtures are being torn down: everything else that they clean up must be cleaned up.
         """
         with self._change:
-            own = threading.current_thread() is self._thread
-            if not own:
+            is_main = threading.current_thread() is self._thread
+            if not is_main:
                 self._hold()
-            self._note_suspension(own)
-            self._raise(own)
+            self._note_suspension(is_main)
+            self._raise(is_main)
 
     def _hold(self) -> None:
         """Hold a thread until all that the test started have asked, or wait for one that has.
@@ -158,24 +159,25 @@ class DryRun:
             frame = frames.get(thread.ident or 0)
             if frame is None or thread in self._held or _is_waiting(frame):
                 continue
-            # Threads that are older than the dry run are the test's only while they run something for it.
+            # Its own thread may be about to start others. Threads that are older than the dry run are the test's
+            # only while they run something for it.
             if thread is self._thread or thread not in self._before or _work_item(frame) is not None:
                 return False
         return True
 
-    def _note_suspension(self, own: bool) -> None:
+    def _note_suspension(self, is_main: bool) -> None:
         if not self.is_torn_down:
             self.suspended = True
-        self._suspended_strands.append(self._thread if own else _strand())
-        if own:
+        self._suspended_strands.append(self._thread if is_main else _strand())
+        if is_main:
             self._delivered = True
             self._change.notify_all()
 
     def _is_suspended(self, strand: object) -> bool:
         return any(known is strand for known in self._suspended_strands)
 
-    def _raise(self, own: bool) -> NoReturn:
-        if own and self.is_torn_down:
+    def _raise(self, is_main: bool) -> NoReturn:
+        if is_main and self.is_torn_down:
             # pytest's SetupState and contextlib catch Exceptions of finalizers alone: a BaseException would skip
             # the finalizers that are left, and patches of the environment would stay for other tests.
             raise CallError("DryRunError", "the answer to what a fixture's teardown asks is not there yet")
@@ -221,7 +223,8 @@ async def wait_async(pending: Future[_Result], dry_run: DryRun | None) -> _Resul
             arrived.set_result(None)
 
     def tell(_: Future[_Result]) -> None:
-        # The loop of a test that gave up waiting is closed by now.
+        # The loop of a test that gave up waiting is closed by now, which call_soon_threadsafe raises RuntimeError
+        # for.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(go_on)
 

@@ -93,6 +93,19 @@ def test_a_reused_fixture_leaves_the_generators_where_its_set_up_would(numbers: 
     assert random.getstate() == after
 
 
+def test_whichever_real_test_comes_first_draws_for_the_fixture(numbers: RandomNumbers) -> None:
+    """In an order that nobody foresaw, the first test that gets it draws what its set-up would have drawn."""
+    wide = Wide(numbers)
+    with numbers.around_dry_run():
+        wide.set_up("test_owner")
+    state = random.getstate()
+    wide.reuse("test_other")
+    after = random.getstate()
+    assert after != state
+    wide.reuse("test_owner")
+    assert random.getstate() == after
+
+
 def test_a_test_that_would_find_a_fixture_there_draws_nothing_for_it(numbers: RandomNumbers) -> None:
     """In a dry run of another test than the one that sets it up in a plain run, its numbers are not counted."""
     wide = Wide(numbers)
