@@ -1,24 +1,23 @@
-"""A model's answer: as it comes from one attempt, as it is stored, and as a test gets it.
+"""A model's answer: as it comes from one attempt, as it is stored, what it is billed by, and as a test gets it.
 
 There is one stored format for the cache, the recordings and the wire. The response is an OpenAI-format chat
 completion. A deterministic refusal of the provider (content policy, context window) is an answer too: it has
-``refusal`` in place of ``response``. Structured output is asked for by a pydantic class, as the strict JSON Schema
-that OpenAI-format APIs take.
+``refusal`` in place of ``response``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from pytest_proofmap.calls.billed import MOST, NOT_BILLED, Billed, billed_by, number_of
 from pytest_proofmap.calls.request import plain_copy
-from pytest_proofmap.errors import ReplyError, RequestError
+from pytest_proofmap.errors import ReplyError
 from pytest_proofmap.files import check_depth
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "Refusal",
     "Reply",
     "Usage",
-    "response_format_of",
 ]
 
 
@@ -48,6 +46,29 @@ class Refusal(NamedTuple):
 
     error_class: str
     message: str
+
+
+MOST = 2**53
+"""Above it JSON's numbers are no longer exact for every reader."""
+
+
+class Billed(NamedTuple):
+    """What an answer is billed by beside its input, output and cached input."""
+
+    counts: Mapping[str, float] = MappingProxyType({})
+    """How much of what else is billed, by name: ``cache_write_tokens``, ``audio_input_tokens``, ``searches``, ...;
+    zeros are left out."""
+    service_tier: str | None = None
+    """The service tier that served it; None: the ordinary one."""
+    reported_usd: float | None = None
+    """What the provider itself says that it charged."""
+    conditions: tuple[str, ...] = ()
+    """What may multiply the bill: the region or the speed that served it."""
+    reasoning_apart: bool = False
+    """True where the output tokens that were reported are without those of reasoning."""
+
+
+NOT_BILLED = Billed()
 
 
 class Answer(NamedTuple):
@@ -346,76 +367,183 @@ class Reply:
         return f"<Reply {text!r} from {self.model}>"
 
 
-MAPS_OF_SCHEMAS = ("$defs", "definitions", "properties")
-LISTS_OF_SCHEMAS = ("anyOf", "oneOf", "prefixItems")
-SCHEMAS = ("items", "additionalProperties")
+_BASE_TIERS = frozenset({"default", "standard"})
+_PRICED_TIERS = frozenset({"balanced", "fast", "flex", "priority", "ultrafast"})
+
+_PLAIN_COUNTS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+"""Counts of which nothing is billed apart."""
+_PROMPT_COUNTS = {
+    "audio_tokens": "audio_input_tokens",
+    "image_tokens": "image_input_tokens",
+    "video_tokens": "video_input_tokens",
+    "character_count": "characters",
+    "image_count": "images",
+    "video_length_seconds": "seconds_of_video",
+    "audio_length_seconds": "seconds_of_audio",
+    "query_count": "queries",
+    "google_maps_grounding_requests": "searches_of_maps",
+}
+_COMPLETION_COUNTS = {
+    "audio_tokens": "audio_output_tokens",
+    "image_tokens": "image_output_tokens",
+    "video_tokens": "video_output_tokens",
+}
+_LIFE_OF_WRITES = {
+    "ephemeral_1h_input_tokens": "cache_write_1h_tokens",
+    "ephemeral_12h_input_tokens": "cache_write_12h_tokens",
+}
 
 
-def response_format_of(model_class: type[Any]) -> dict[str, Any]:
-    """Return the ``response_format`` that asks a model for an instance of a pydantic class.
-
-    Strict schemas close every object, require every property and carry no defaults: whether a field may be
-    left out is said by its type (``str | None``).
+def billed_by(request: Mapping[str, Any], response: Mapping[str, Any], served: Mapping[str, str]) -> Billed:
+    """Return what an answer is billed by.
 
     Args:
-        model_class: A pydantic model class.
-
-    Raises:
-        RequestError: A field's type has no JSON Schema.
+        request: The request's content.
+        response: The OpenAI-format chat completion.
+        served: What decides the price and is not in the response.
     """
-    from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
-
-    try:
-        schema = model_class.model_json_schema()
-    except (PydanticInvalidForJsonSchema, PydanticUserError) as error:
-        problem = str(error).splitlines()[0]
-        raise RequestError(
-            f"response_format={model_class.__name__} has no JSON Schema: {problem}. Use fields that JSON can hold."
-        ) from error
-    return {
-        "type": "json_schema",
-        "json_schema": {
-            "name": re.sub(r"[^A-Za-z0-9_-]", "_", model_class.__name__),
-            "schema": _strict(schema, schema, ()),
-            "strict": True,
-        },
-    }
+    usage = response.get("usage")
+    if not isinstance(usage, dict):
+        return NOT_BILLED
+    params = request.get("params")
+    requested = params.get("service_tier") if isinstance(params, dict) else None
+    tier = response.get("service_tier") or usage.get("service_tier") or served.get("service_tier")
+    return Billed(
+        counts=_billed_counts(usage, response),
+        service_tier=_service_tier(requested, tier),
+        reported_usd=_reported_usd(usage, str(request.get("model", "")), served),
+        conditions=tuple(_conditions(usage, request)),
+        reasoning_apart=_reasoning_apart(usage),
+    )
 
 
-def _strict(schema: Any, root: dict[str, Any], inlined: tuple[str, ...]) -> Any:
-    """Return the strict form of a schema; ``inlined`` are the references being resolved around it."""
-    if not isinstance(schema, dict):
-        return schema
-    reference = schema.get("$ref")
-    if reference is not None and len(schema) > 1:
-        # A strict reference stands alone: what is said beside it is joined with what it points to.
-        if reference in inlined:
-            return {"$ref": reference}
-        beside = {key: value for key, value in schema.items() if key != "$ref"}
-        return _strict({**_resolve(reference, root), **beside}, root, (*inlined, reference))
-    strict: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key in MAPS_OF_SCHEMAS and isinstance(value, dict):
-            around = inlined if key == "properties" else ()
-            strict[key] = {name: _strict(entry, root, around) for name, entry in value.items()}
-        elif key in LISTS_OF_SCHEMAS and isinstance(value, list):
-            strict[key] = [_strict(entry, root, inlined) for entry in value]
-        elif key in SCHEMAS:
-            strict[key] = _strict(value, root, inlined)
-        elif key == "allOf" and isinstance(value, list):
-            parts = [_strict(entry, root, inlined) for entry in value]
-            strict.update(parts[0] if len(parts) == 1 else {key: parts})
-        elif key != "default":
-            strict[key] = value
-    if strict.get("type") == "object":
-        strict.setdefault("additionalProperties", False)
-    if isinstance(strict.get("properties"), dict):
-        strict["required"] = list(strict["properties"])
-    return strict
+def number_of(value: object) -> int | None:
+    """Return a number of something; what is none, as a server or a hand may have written it, is unknown."""
+    return value if type(value) is int and 0 <= value <= MOST else None
 
 
-def _resolve(reference: str, root: dict[str, Any]) -> dict[str, Any]:
-    target: Any = root
-    for key in reference.removeprefix("#/").split("/"):
-        target = target[key.replace("~1", "/").replace("~0", "~")]
-    return dict(target)
+def _billed_counts(usage: dict[str, Any], response: Mapping[str, Any]) -> dict[str, float]:
+    """Return what is billed apart, without zeros; counts of one thing in several places are one."""
+    annotations = _annotations(response)
+    others = usage.keys() - _PLAIN_COUNTS
+    if not annotations and not any(
+        value and (not isinstance(value, dict) or any(value.values())) for value in map(usage.get, others)
+    ):
+        # Most answers, of which a run may hold thousands: there is no other count, or each is zero.
+        return {}
+    prompt, completion = _object(usage, "prompt_tokens_details"), _object(usage, "completion_tokens_details")
+    counts = {_PROMPT_COUNTS[name]: count for name, count in prompt.items() if name in _PROMPT_COUNTS and count}
+    for name, count in completion.items():
+        if count and name in _COMPLETION_COUNTS:
+            counts[_COMPLETION_COUNTS[name]] = count
+    written = (
+        prompt.get("cache_write_tokens")
+        or prompt.get("cache_creation_tokens")
+        or usage.get("cache_creation_input_tokens")
+    )
+    lives = _object(prompt, "cache_creation_token_details") or _object(usage, "cache_creation")
+    if written or lives:
+        counts["cache_write_tokens"] = max(_amount(written), sum(map(_amount, lives.values())))
+        counts.update({ours: lives.get(name) for name, ours in _LIFE_OF_WRITES.items()})
+    cached = _object(prompt, "cached_tokens_details")
+    if cached:
+        counts["cached_audio_tokens"] = cached.get("audio_tokens")
+        counts["cached_image_tokens"] = cached.get("image_tokens")
+    counts["searches"] = max(
+        _amount(prompt.get("web_search_requests")),
+        _amount(_object(usage, "server_tool_use").get("web_search_requests")),
+        _amount(_object(usage, "server_side_tool_usage_details").get("web_search_calls")),
+        _amount(usage.get("num_search_queries")),
+        # It tells of one search at least, where no count does.
+        int("url_citation" in annotations),
+    )
+    counts["searches_of_files"] = int("file_citation" in annotations)
+    counts["citation_tokens"] = usage.get("citation_tokens")
+    return {name: amount for name, count in counts.items() if (amount := _amount(count))}
+
+
+def _annotations(response: Mapping[str, Any]) -> set[str]:
+    """Return the kinds of annotations: they tell of a search that no count does."""
+    choices = response.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    annotations = message.get("annotations") if isinstance(message, dict) else None
+    if not isinstance(annotations, list):
+        return set()
+    return {str(each.get("type")) for each in annotations if isinstance(each, dict)}
+
+
+def _service_tier(requested: object, served: object) -> str | None:
+    """Return the tier that is billed: the one that served, unless the response does not say."""
+    tier = served.lower() if isinstance(served, str) else None
+    if tier in _PRICED_TIERS:
+        return tier
+    if tier in _BASE_TIERS or not isinstance(requested, str):
+        return None
+    return requested.lower() if requested.lower() in _PRICED_TIERS else None
+
+
+def _reported_usd(usage: dict[str, Any], model: str, served: Mapping[str, str]) -> float | None:
+    """Return what the provider says that it charged, or None.
+
+    OpenRouter reports zero for what it gives away; elsewhere a zero says as little as no report at all.
+    """
+    cost: object = usage.get("cost")
+    if isinstance(cost, dict):
+        cost = cost.get("total_cost")
+    if cost is None:
+        text = served.get("cost_usd")
+        if text is None:
+            return None
+        with contextlib.suppress(ValueError):
+            cost = float(text)
+    is_router = model.startswith("openrouter/")
+    if not isinstance(cost, int | float) or isinstance(cost, bool) or not math.isfinite(cost) or cost < 0:
+        return None
+    if is_router and usage.get("is_byok") is True:
+        # The router takes its fee alone; the provider behind it sends a bill of its own.
+        upstream = _object(usage, "cost_details").get("upstream_inference_cost")
+        if not isinstance(upstream, int | float) or isinstance(upstream, bool):
+            return None
+        cost += upstream
+    return float(cost) if cost or is_router else None
+
+
+def _conditions(usage: dict[str, Any], request: Mapping[str, Any]) -> Iterator[str]:
+    """Yield under which names the map may hold a multiplier for where and how an answer was made."""
+    geo = usage.get("inference_geo")
+    if isinstance(geo, str) and geo.lower() not in ("global", "not_available"):
+        yield geo.lower()
+    if usage.get("speed") == "fast":
+        yield "fast"
+    params = request.get("params")
+    place = params.get("vertex_location") if isinstance(params, dict) else None
+    if isinstance(place, str) and place.lower() != "global":
+        yield "regional_endpoint_uplift_multiplier"
+    base = request.get("api_base")
+    if not base:
+        return
+    host = str(base).partition("://")[2].partition("/")[0]
+    region = host.removesuffix(".api.openai.com") if host.endswith(".api.openai.com") else ""
+    if region:
+        yield "fedramp_uplift_multiplier" if region == "gov" else f"regional_processing_uplift_multiplier_{region}"
+
+
+def _reasoning_apart(usage: dict[str, Any]) -> bool:
+    """Return whether the total shows that reasoning is no part of the output that was reported."""
+    reasoning = number_of(_object(usage, "completion_tokens_details").get("reasoning_tokens"))
+    if not reasoning:
+        return False
+    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"), usage.get("total_tokens"))
+    known = [count for count in map(number_of, counts) if count is not None]
+    return len(known) == 3 and known[2] == known[0] + known[1] + reasoning
+
+
+def _object(data: dict[str, Any], name: str) -> dict[str, Any]:
+    value = data.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _amount(value: object) -> float:
+    """Return a number of what is billed; what is none, or below zero, is nothing."""
+    return value if isinstance(value, int | float) and 0 < value <= MOST else 0

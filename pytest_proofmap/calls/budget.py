@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_proofmap.calls.answer import Usage
-from pytest_proofmap.calls.billed import Billed
+from pytest_proofmap.calls.answer import Billed, Usage
 from pytest_proofmap.calls.costs import MTOK, cost_usd
 from pytest_proofmap.calls.lanes.lane import Pair, Partner
 from pytest_proofmap.calls.outcome import CallRecord

@@ -12,8 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from pytest_proofmap.calls.answer import Answer, Usage
-from pytest_proofmap.calls.billed import NOT_BILLED, Billed
+from pytest_proofmap.calls.answer import NOT_BILLED, Answer, Billed, Usage
 from pytest_proofmap.evidence.models import Call, Price
 
 __all__ = ["MTOK", "OWN_ARITHMETIC", "Bill", "answer_bill", "answer_cost", "bill", "call_cost", "cost_usd"]

@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from pytest_proofmap.calls.answer import NO_USAGE, Answer, Usage
-from pytest_proofmap.calls.billed import NOT_BILLED, Billed
+from pytest_proofmap.calls.answer import NO_USAGE, NOT_BILLED, Answer, Billed, Usage
 from pytest_proofmap.calls.request import Request
 from pytest_proofmap.errors import BudgetError, CallError, ReplayMissError, ShortfallError
 from pytest_proofmap.evidence.models import PromptRef, Source

@@ -362,7 +362,7 @@ def _response_format(value: Any) -> tuple[dict[str, Any] | None, type[Any] | Non
     if value is None or isinstance(value, dict):
         return value, None
     if inspect.isclass(value) and hasattr(value, "model_json_schema"):
-        from pytest_proofmap.calls.answer import response_format_of
+        from pytest_proofmap.calls.request import response_format_of
 
         return response_format_of(value), value
     raise RequestError(

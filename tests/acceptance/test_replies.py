@@ -125,7 +125,7 @@ def test_parsed(runtime):
 """
     namespace: dict[str, type] = {}
     exec(HEAD, namespace)
-    from pytest_proofmap.calls.answer import response_format_of
+    from pytest_proofmap.calls.request import response_format_of
 
     response_format = response_format_of(namespace["Ticket"])
     for runtime, text in (("gpt", '{"label": "refund", "urgent": true}'), ("mini", '{"label": "refund", "urg')):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import pytest
 from pydantic import BaseModel, Field
 
-from pytest_proofmap.calls.answer import response_format_of
+from pytest_proofmap.calls.request import response_format_of
 from pytest_proofmap.errors import RequestError
 
 T = TypeVar("T")
@@ -149,7 +149,7 @@ def test_a_class_without_a_schema_is_an_error() -> None:
 def test_no_client_is_imported() -> None:
     """Making a schema imports neither litellm nor openai."""
     script = (
-        "import sys, pydantic; from pytest_proofmap.calls.answer import response_format_of as of; "
+        "import sys, pydantic; from pytest_proofmap.calls.request import response_format_of as of; "
         "of(pydantic.create_model('M', a=(int, ...))); print({'litellm', 'openai'} & set(sys.modules))"
     )
     run = subprocess.run(
