@@ -313,6 +313,8 @@ class QualificationSession:
 
         A fixture that the project puts in its place, and options that show fixtures, take the detour.
         """
+        # pytest sets up a fixture only for a name that is not in funcargs yet (`_fillfixtures`):
+        # https://github.com/pytest-dev/pytest/blob/main/src/_pytest/fixtures.py
         if isinstance(item, pytest.Function) and not self._shows_setup:
             definitions = item._fixtureinfo.name2fixturedefs.get(RUNTIME_FIXTURE, ())
             if len(definitions) == 1:

@@ -248,6 +248,8 @@ def _work_item(frame: FrameType | None) -> object | None:
     pools = sys.modules.get("concurrent.futures.thread")
     if pools is None:
         return None
+    # An item is nowhere but in this method's frame while it runs:
+    # https://github.com/python/cpython/blob/3.13/Lib/concurrent/futures/thread.py
     runs = pools._WorkItem.run.__code__
     while frame is not None:
         if frame.f_code is runs:
@@ -261,14 +263,15 @@ def _is_waiting(frame: FrameType) -> bool:
     """Return whether a thread waits for another, by its innermost frame."""
     module, name = frame.f_globals.get("__name__"), frame.f_code.co_name
     if module == "concurrent.futures.thread" and name == "_worker":
-        # It waits for the next item in a function written in C.
+        # It waits for the next item in a function written in C, which has no frame:
+        # https://github.com/python/cpython/blob/3.13/Lib/concurrent/futures/thread.py
         names = frame.f_locals
         return names.get("work_item") is None and names["work_queue"].empty()
     if module not in WAITING_MODULES or name not in WAITS:
         return False
     caller: FrameType | None = frame
     while caller is not None and caller.f_globals.get("__name__") == "threading":
-        # A thread that starts another waits for it to begin, and goes on.
+        # A thread that starts another waits for it to begin, and goes on: https://github.com/python/cpython/blob/3.13/Lib/threading.py
         if caller.f_code.co_name == "start":
             return False
         caller = caller.f_back

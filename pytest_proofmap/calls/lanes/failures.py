@@ -252,12 +252,12 @@ def _sent_status(error: BaseException) -> int | None:
     LiteLLM puts responses of its own making into its exceptions, with status 500 for a connection that was cut,
     and some of its versions say 400 for a 500: so of its own exceptions only the HTTP client's kind counts.
     """
-    found = None
+    sent = None
     for cause in _causes(error):
         if not type(cause).__module__.startswith("litellm") or "HTTPStatusError" in _class_names(cause):
             status = getattr(getattr(cause, "response", None), "status_code", None)
-            found = status if isinstance(status, int) and status >= 400 else found
-    return found
+            sent = status if isinstance(status, int) and status >= 400 else sent
+    return sent
 
 
 def _bodies(error: BaseException) -> list[Any]:
@@ -309,7 +309,7 @@ def _says_nothing(code: str) -> bool:
 
 def _transport_cause(error: BaseException) -> BaseException | None:
     """Return the innermost cause that is a fault of the connection."""
-    found = None
+    innermost = None
     for cause in _causes(error):
         module = type(cause).__module__.partition(".")[0]
         named = {"ConnectError", "ReadError", "WriteError", "CloseError", "RemoteProtocolError", "ProxyError"}
@@ -319,8 +319,8 @@ def _transport_cause(error: BaseException) -> BaseException | None:
             or (module == "aiohttp" and "ClientError" in _class_names(cause))
             or type(cause).__name__ in ("APIConnectionError", "EndpointConnectionError")
         ):
-            found = cause
-    return found
+            innermost = cause
+    return innermost
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -122,11 +122,11 @@ def _bound_aiohttp(max_response_mb: int) -> None:
 
     def bounded(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def read(reader: aiohttp.StreamReader, *amount: Any, **options: Any) -> Any:
-            found = await original(reader, *amount, **options)
+            piece = await original(reader, *amount, **options)
             # What came so far, unpacked; no more than a buffer of it was not read yet.
             if reader.total_bytes > most:
                 raise _break(_too_long(max_response_mb))
-            return found
+            return piece
 
         return read
 

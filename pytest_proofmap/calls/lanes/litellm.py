@@ -251,10 +251,10 @@ def _credentials(model: str, given: dict[str, Any]) -> dict[str, str]:
     parameters = _CREDENTIALS.get(model.partition("/")[0], {})
     if any(name.startswith("aws_") for name in given):
         return {}
-    found = {
+    credentials = {
         parameter: next(filter(None, map(os.environ.get, names)), None) for parameter, names in parameters.items()
     }
-    return {parameter: value for parameter, value in found.items() if value is not None}
+    return {parameter: value for parameter, value in credentials.items() if value is not None}
 
 
 def _account_headers(model: str) -> dict[str, str]:
@@ -316,23 +316,24 @@ _TIER_OF_TRAFFIC = {
 
 def _served(response: Any) -> dict[str, str]:
     """Return what decides an answer's price and LiteLLM keeps beside the response."""
+    # No public field has it: https://github.com/BerriAI/litellm/blob/main/litellm/types/utils.py
     hidden = getattr(response, "_hidden_params", None)
     if not isinstance(hidden, dict):
         return {}
     fields, headers = hidden.get("provider_specific_fields"), hidden.get("additional_headers")
     traffic = str((fields if isinstance(fields, dict) else {}).get("traffic_type") or "").upper()
-    found = {
+    served = {
         "service_tier": _TIER_OF_TRAFFIC.get(traffic),
         "region_name": hidden.get("region_name"),
         # A LiteLLM proxy says what it was charged.
         "cost_usd": (headers if isinstance(headers, dict) else {}).get("llm_provider-x-litellm-response-cost"),
     }
-    return {name: str(value) for name, value in found.items() if value}
+    return {name: str(value) for name, value in served.items() if value}
 
 
 def _import_litellm() -> Any:
     # At import LiteLLM fetches a price map from the network and, unless it is in production, loads .env into
-    # the environment.
+    # the environment: https://github.com/BerriAI/litellm/blob/main/litellm/__init__.py
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ["LITELLM_MODE"] = "PRODUCTION"
     os.environ["PYTHON_DOTENV_DISABLED"] = "1"
@@ -347,7 +348,8 @@ def _import_litellm() -> Any:
     litellm.drop_params = False
     litellm.modify_params = False
     litellm.num_retries = None
-    # ProofMap computes costs itself; LiteLLM's own arithmetic is a fifth of its time for a call.
+    # ProofMap computes costs itself; LiteLLM's own arithmetic is a fifth of its time for a call. What the package
+    # holds by this name is called after each: https://github.com/BerriAI/litellm/blob/main/litellm/cost_calculator.py
     vars(litellm)["response_cost_calculator"] = _no_cost
     _use_plain_http(litellm)
     _count_tokens_later()
@@ -356,6 +358,7 @@ def _import_litellm() -> Any:
 
 def _internal_call_flag() -> contextvars.ContextVar[bool] | None:
     """Return the flag by which LiteLLM marks calls that it makes for itself, where this version has it."""
+    # It has no public switch that spares the logging: https://github.com/BerriAI/litellm/blob/main/litellm/_internal_context.py
     try:
         from litellm._internal_context import is_internal_call
     except ImportError:
@@ -368,6 +371,7 @@ def _mcp_is_optional() -> bool:
 
     Versions since 1.106 import the package ``mcp`` for any request with tools, and do not require it.
     """
+    # `completion` pops the argument where it knows it; others would send it on: https://github.com/BerriAI/litellm/blob/main/litellm/main.py
     from litellm import main
 
     with Path(main.__file__).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
@@ -381,6 +385,9 @@ def _use_plain_http(litellm: Any) -> None:
     Most other providers take that path anyway, and it needs less than half of the processor time. It does not
     send OpenAI's organization and project, so with these set the calls stay with OpenAI's client.
     """
+    # The switch is a variable of the environment, which `completion` reads at each call and which holds for all
+    # calls of a process, those with an organization or project too:
+    # https://github.com/BerriAI/litellm/blob/main/litellm/main.py
     from litellm import main
 
     original: Callable[..., Any] | None = getattr(main, "get_secret_bool", None)
@@ -400,6 +407,7 @@ def _count_tokens_later() -> None:
 
     It takes 40 MB and a third of a second, and counts tokens only where a provider reports none.
     """
+    # A module's `__getattr__` loads it at the first use, which any call is: https://github.com/BerriAI/litellm/blob/main/litellm/main.py
     from litellm import main
 
     if hasattr(main, "_load_module_encoding") and "encoding" not in vars(main):
@@ -429,6 +437,7 @@ class _DirectExecutor(ThreadPoolExecutor):
     """
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        # `acompletion` hands its preparation over as a partial: https://github.com/BerriAI/litellm/blob/main/litellm/main.py
         if not (isinstance(fn, functools.partial) and _DIRECT.get()):
             return super().submit(fn, *args, **kwargs)
         future: Future[Any] = Future()

@@ -334,6 +334,7 @@ class _Pending(NamedTuple):
 
 def _held_environment() -> dict[Any, Any]:
     """Return a copy of the environment as Python holds it inside: this is asked before every call."""
+    # Through os.environ itself every name and value would be decoded: https://github.com/python/cpython/blob/3.13/Lib/os.py
     held: dict[Any, Any] = dict(getattr(os.environ, "_data", os.environ))
     for name in _NOT_SHARED:
         held.pop(name, None)

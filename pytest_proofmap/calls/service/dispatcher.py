@@ -369,9 +369,9 @@ class Dispatcher:
                 stopped_since = None
             await self._sleep(pause_s * (0.5 + self._random()))
             pause_s = min(2 * pause_s, longest_s)
-            found = await self._find(call.key)
-            if found is not None:
-                return found
+            stored = await self._find(call.key)
+            if stored is not None:
+                return stored
             if await self._claim(call):
                 return None
         self._unclaimed.add(call.key)

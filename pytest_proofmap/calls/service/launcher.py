@@ -204,8 +204,8 @@ def _import_path(path: Iterable[str], project: Iterable[Path]) -> list[str]:
     pythons = [entry for entry in path if entry and _is_pythons(entry)]
     others = [entry for entry in path if entry and entry not in pythons and not _is_projects(entry, roots)]
     # This package itself may be installed from the project's folder.
-    own = str(Path(__file__).resolve().parents[3])
-    return [*pythons, *others, *([own] if own not in others else [])]
+    package = str(Path(__file__).resolve().parents[3])
+    return [*pythons, *others, *([package] if package not in others else [])]
 
 
 def _is_pythons(entry: str) -> bool:
