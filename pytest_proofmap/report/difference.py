@@ -15,7 +15,7 @@ from pytest_proofmap.evidence.models import Evidence
 from pytest_proofmap.lock.compare import LockDifference, RouteDifference
 from pytest_proofmap.lock.models import Approval, Lock
 from pytest_proofmap.lock.staleness import Change
-from pytest_proofmap.report.figures import SIGNS, WORDS, money, short_labels, signed_points
+from pytest_proofmap.report.figures import SIGNS, WORDS, chain_text, money, place, short_labels, signed_points
 from pytest_proofmap.report.page import Page
 
 __all__ = [
@@ -187,7 +187,7 @@ class _Formatter:
 
     def flip(self, flip: Flip, tone: Tone) -> Entry:
         name = self.labels.get(flip.name, flip.name) if flip.scope == "criterion" else flip.name
-        where = f"{name} {flip.slice}" if flip.slice else name
+        where = place(name, flip.slice)
         text = f"{where}: {flip.runtime} {WORDS[flip.old]} → {WORDS[flip.new]}: {flip.reason}"
         return Entry(text, SIGNS[flip.new], tone)
 
@@ -270,8 +270,7 @@ def _served(served: ServedModels) -> str:
 
 
 def _chain(change: ChainChange) -> str:
-    where = f"{change.objective} {change.slice}" if change.slice else change.objective
-    return f"{where}: {', then '.join(change.old)} → {', then '.join(change.new)}"
+    return f"{place(change.objective, change.slice)}: {chain_text(change.old)} → {chain_text(change.new)}"
 
 
 def _times(ratio: float) -> str:
@@ -299,7 +298,7 @@ def lock_difference_lines(old: Lock, new: Lock, difference: LockDifference, page
 
 
 def _headline(route: RouteDifference) -> str:
-    was, now = (_then(chain) for chain in (route.old_chain, route.new_chain))
+    was, now = (chain_text(chain) for chain in (route.old_chain, route.new_chain))
     if not route.new_chain:
         return f"the route is gone, was {was}"
     if not route.old_chain:
@@ -307,11 +306,6 @@ def _headline(route: RouteDifference) -> str:
     if was != now:
         return f"{was} → {now}"
     return f"still {now}, {'on other grounds' if route.is_moved else 'approved anew'}"
-
-
-def _then(chain: tuple[str, ...]) -> str:
-    primary, *fallbacks = chain or ("",)
-    return f"{primary} (then {', '.join(fallbacks)})" if fallbacks else primary
 
 
 def _facts(route: RouteDifference, old: Lock, new: Lock) -> Iterator[str]:

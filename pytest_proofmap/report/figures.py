@@ -27,11 +27,13 @@ __all__ = [
     "Gain",
     "PassRate",
     "bar_text",
+    "chain_text",
     "command",
     "distance",
     "interval_note",
     "money",
     "needs_text",
+    "place",
     "seconds",
     "short_labels",
     "signed_points",
@@ -262,6 +264,17 @@ def bar_text(bar: Bar) -> str:
     if bar.samples > 1:
         parts.append(f"{bar.samples} samples a case")
     return ", ".join(parts)
+
+
+def place(name: str, slice_name: str | None) -> str:
+    """Return what an objective or criterion, or one of its slices, is called."""
+    return f"{name} {slice_name}" if slice_name else name
+
+
+def chain_text(chain: Sequence[str]) -> str:
+    """Return a chain in words: ``mini (then haiku, base)``."""
+    primary, *rest = chain or ("",)
+    return f"{primary} (then {', '.join(rest)})" if rest else primary
 
 
 def command(*words: str | Path) -> str:

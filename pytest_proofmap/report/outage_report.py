@@ -6,18 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from pytest_proofmap.decide.whatif import ChainEntry, Outage, PriceEffect, Survivors
 from pytest_proofmap.decide.wording import count, percent
-from pytest_proofmap.report.figures import SIGNS, WORDS, money, signed_points
+from pytest_proofmap.report.figures import SIGNS, WORDS, chain_text, money, place, signed_points
 from pytest_proofmap.report.page import Page, fitted_table
 
 __all__ = ["lost_line", "outage_lines", "outage_table", "price_lines"]
 
 _SHOWN = 8
 _LEAST_NAME = 10
-
-
-def _route_label(objective: str, slice_name: str | None) -> str:
-    """Return what a route is called on the page."""
-    return f"{objective} {slice_name}" if slice_name else objective
 
 
 def outage_table(outages: Sequence[Outage], page: Page) -> list[str]:
@@ -91,14 +86,14 @@ def price_lines(effects: Sequence[PriceEffect], page: Page, *, everything: bool)
     lines = [page.paint(line, "bold") for line in page.wrap(title)]
     for effect in moved:
         text = (
-            f"{_route_label(effect.new.objective, effect.new.slice)}: {_then(effect.old.chain)} → "
+            f"{place(effect.new.objective, effect.new.slice)}: {_then(effect.old.chain)} → "
             f"{_then(effect.new.chain)}: {effect.reason}"
         )
         lines += [page.paint(line, "yellow") for line in page.wrap(text, "  ! ", "      ")]
         lines += page.wrap(_cost_move(effect), "      ", "      ")
     kept = [effect for effect in effects if not effect.is_moved]
     for effect in kept if everything else kept[:_SHOWN]:
-        name = _route_label(effect.new.objective, effect.new.slice)
+        name = place(effect.new.objective, effect.new.slice)
         lines += page.wrap(f"{name}: still {_then(effect.new.chain)}: {_cost_move(effect)}", "    ", "      ")
     return lines + _more(0 if everything else len(kept) - _SHOWN, page)
 
@@ -188,9 +183,8 @@ def _signed_money(difference: float) -> str:
 
 
 def _then(entries: Iterable[ChainEntry]) -> str:
-    primary, *rest = (entry.runtime for entry in entries)
-    return f"{primary} (then {', '.join(rest)})" if rest else primary
+    return chain_text([entry.runtime for entry in entries])
 
 
 def _name(route: Survivors) -> str:
-    return _route_label(route.objective, route.slice)
+    return place(route.objective, route.slice)

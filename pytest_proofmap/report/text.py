@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.models import Status
 from pytest_proofmap.report.costs import RuntimeFigures
-from pytest_proofmap.report.figures import SIGNS, WORDS, distance
+from pytest_proofmap.report.figures import SIGNS, WORDS, chain_text, distance, place
 from pytest_proofmap.report.nonpasses import CaseKind, NonPassCase
 from pytest_proofmap.report.page import GAP, Page, fit_labels, fitted_table, table, width_of
 from pytest_proofmap.report.view import (
@@ -385,7 +385,7 @@ def _reasons(view: View, page: Page) -> list[str]:
     """Return each verdict's reason in words."""
     lines: list[str] = []
     for cell in (cell for criterion in view.criteria for cell in criterion.cells if cell.status is not None):
-        where = cell.label + (f" {cell.slice}" if cell.slice else "")
+        where = place(cell.label, cell.slice)
         lines += page.wrap(f"{where}, {cell.runtime}: {cell.word}: {cell.reason}", f"{cell.sign} ", "    ")
     return [page.paint("Why", "bold"), *lines] if lines else []
 
@@ -400,7 +400,7 @@ def _attribution(view: View, page: Page, *, everything: bool) -> list[str]:
     text = "Prompt or model? Difference in pass rate between runtimes that differ in one alone"
     lines = page.paint_all(page.wrap(text), "bold")
     for difference in shown:
-        where = difference.label + (f" {difference.slice}" if difference.slice else "")
+        where = place(difference.label, difference.slice)
         runtimes = f"{difference.from_runtime} → {difference.to_runtime}"
         text = f"{where}: {difference.axis}, {runtimes}: {difference.points} in {count(difference.pairs, 'case')}"
         lines += page.wrap(text, "  ", "    ")
@@ -457,14 +457,12 @@ def _shown_routes(objective: ObjectiveView, *, everything: bool) -> list[RouteVi
 
 
 def _route(route: RouteView, page: Page, *, in_full: bool) -> list[str]:
-    primary, *rest = route.chain
-    then = f" (then {', '.join(rest)})" if rest else ""
-    told = page.wrap(f"→ {primary}{then}: {route.reason}", f"{route.name} ", "    ")
+    told = page.wrap(f"→ {chain_text(route.chain)}: {route.reason}", f"{route.name} ", "    ")
     if route.is_promoted:
         return page.paint_all(told, "green")
     if route.is_sensitive or any(standing.status == "qualified" for standing in route.standings):
         return told
-    first = f"→ {primary} (baseline kept):"
+    first = f"→ {route.chain[0]} (baseline kept):"
     if not in_full:
         return page.wrap(f"{first} {_nearest(route.standings)}", f"{route.name} ", "    ")
     standings = route.standings

@@ -45,6 +45,7 @@ from pytest_proofmap.report.figures import (
     distance,
     interval_note,
     needs_text,
+    place,
     short_labels,
     signed_points,
 )
@@ -219,7 +220,7 @@ class RouteView:
     @property
     def name(self) -> str:
         """What the route is called."""
-        return self.objective if self.slice is None else f"{self.objective} {self.slice}"
+        return place(self.objective, self.slice)
 
 
 @dataclass(frozen=True, slots=True)
