@@ -1,12 +1,14 @@
 """An application in a process of its own: reads one call as JSON from each line of its input, writes what came.
 
-The first line says which lock to load. LiteLLM lives in this process only, not in that of the tests.
+A line may say instead which lock to load, in which environment: tests share the process, which takes seconds to
+import LiteLLM. LiteLLM lives in this process only, not in that of the tests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,16 +21,20 @@ __all__ = ["Application"]
 class Application:
     """The application as the tests talk to it; use it as a context manager."""
 
-    def __init__(self, lock: Path, environment: dict[str, str], **settings: Any) -> None:
+    def __init__(self) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "LITELLM_"))}
         self._process = subprocess.Popen(
             [sys.executable, __file__],
-            env=environment,
+            env=kept,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self.ask(lock=str(lock), settings=settings)
+
+    def load(self, lock: Path, environment: dict[str, str], **settings: Any) -> None:
+        """Have the application load a lock anew, with more environment variables."""
+        self.ask(lock=str(lock), environment=environment, settings=settings)
 
     def ask(self, **call: Any) -> Any:
         """Have the application make a call, and return what came of it."""
@@ -61,11 +67,8 @@ def serve() -> None:
     """Make the calls that the input asks for."""
     from pytest_proofmap import approved
 
-    first = json.loads(sys.stdin.readline())
-    routes = approved.load(first["lock"], **first["settings"])
     routers: dict[str, Any] = {}
     loop = asyncio.new_event_loop()
-    print("RESULT" + json.dumps("litellm" in sys.modules), flush=True)
 
     def call(
         how: str, route: str, arguments: dict[str, Any], slices: dict[str, Any], router: dict[str, Any]
@@ -89,6 +92,12 @@ def serve() -> None:
 
     for line in sys.stdin:
         asked = json.loads(line)
+        if "lock" in asked:
+            os.environ.update(asked["environment"])
+            routes = approved.load(asked["lock"], **asked["settings"])
+            routers.clear()
+            print("RESULT null", flush=True)
+            continue
         try:
             result = call(
                 asked["how"], asked["route"], asked["arguments"], asked.get("slices", {}), asked.get("router", {})

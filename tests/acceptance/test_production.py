@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +40,15 @@ class Scene:
         return [server.count for server in self.servers.values()]
 
 
+@pytest.fixture(scope="module")
+def application() -> Iterator[Application]:
+    """The process of an application; each test loads a lock of its own."""
+    with Application() as running:
+        yield running
+
+
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path, application: Application) -> Iterator[Scene]:
     """The servers answer with the name of their runtime; the application has read the lock."""
     lock = locked(
         tmp_path / "proofmap.lock",
@@ -53,15 +59,12 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         },
     )
     servers = {name: FakeProvider() for name in ("mini", "haiku", "base")}
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "LITELLM_"))
-    }
-    environment |= {f"{name.upper()}_BASE": server.url for name, server in servers.items()}
+    environment = {f"{name.upper()}_BASE": server.url for name, server in servers.items()}
     for name, server in servers.items():
         server.script(name, text=f"from {name}")
     try:
-        with Application(lock, environment) as application:
-            yield Scene(servers, application)
+        application.load(lock, environment)
+        yield Scene(servers, application)
     finally:
         for server in servers.values():
             server.close()
