@@ -45,7 +45,9 @@ def proofmap(*arguments: str | Path, **environment: str) -> subprocess.Completed
         stream.flush()
         raw = stream.buffer
         assert isinstance(raw, io.BytesIO)
-        texts.append(raw.getvalue().decode(encoding, errors).replace(os.linesep, "\n"))
+        # Pages are written in UTF-8 whatever the encoding is, and what is ASCII is UTF-8 too.
+        said = raw.getvalue().decode("utf-8" if encoding == "ascii" else encoding, errors)
+        texts.append(said.replace(os.linesep, "\n"))
     return subprocess.CompletedProcess([*map(str, arguments)], status, *texts)
 
 
