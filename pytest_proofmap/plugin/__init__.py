@@ -52,6 +52,7 @@ def _start(config: pytest.Config) -> None:
 class SkipMarked:
     """Skips marked tests in a run without ``--proofmap``."""
 
+    # First, so that plugins that look at marks find the skip there.
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Skip what is marked."""

@@ -286,6 +286,9 @@ def _block_of(item: pytest.Item) -> Hashable:
     """Return what a test shares with those that may come between its neighbours and itself."""
     assert isinstance(item, pytest.Function)
     callspec = item.callspec
+    # pytest has ordered tests so that each parameter of a wider scope is set up once, by these two fields. A test
+    # that came between would have it set up again:
+    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/fixtures.py#L310
     shared = sorted(
         (name, callspec.indices[name])
         for name, scope in callspec._arg2scope.items()

@@ -18,6 +18,7 @@ COLLECTED = "PROOFMAP_COLLECTED"
 """The variable that names the file to write."""
 
 
+# After the check before spending, which may refuse the run: nothing is written then.
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Write what was collected; nothing when collection failed somewhere."""

@@ -181,11 +181,15 @@ class CriteriaRegistry:
 
 
 def _is_ours(metafunc: pytest.Metafunc) -> bool:
-    """Return whether ``runtime`` is ProofMap's fixture, and not an argument or a fixture of the project's own."""
+    """Return whether ``runtime`` is ProofMap's fixture, and not an argument or a fixture of the project's own.
+
+    Metafunc.fixturenames names both, and nothing public tells what a name stands for:
+    https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/python.py#L1303
+    """
     if any(RUNTIME_FIXTURE in call.params for call in metafunc._calls):
         return False
     definitions = metafunc.definition._fixtureinfo.name2fixturedefs.get(RUNTIME_FIXTURE, ())
-    # The nearest one is the last.
+    # The nearest one is the last: https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/fixtures.py#L752
     return bool(definitions) and definitions[-1].func.__module__ == OWN_FIXTURES
 
 
@@ -202,6 +206,8 @@ def _check_cases(metafunc: pytest.Metafunc, where: str, *, marked: bool) -> None
                 "A mark holds for a whole test function: its cases share one bar and the same runtimes. Put the "
                 "mark on the function, or write a function of its own for these cases."
             )
+        # pytest makes one skipped case of no cases, which only this value tells from others:
+        # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/mark/structures.py#L259
         empty = [name for name, value in call.params.items() if value is NOTSET]
         if marked and empty:
             raise MarkerError(
@@ -255,7 +261,8 @@ def _collect(metafunc: pytest.Metafunc, plan: CriterionPlan) -> CollectedCriteri
 def _cases(metafunc: pytest.Metafunc, where: str) -> dict[str, dict[str, object]]:
     """Return the parametrized values by case id, before ``runtime`` is added.
 
-    pytest offers no public view of the calls that were parametrized so far.
+    pytest offers no public view of the calls that were parametrized so far; its own ids come from here, too:
+    https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/python.py#L509
     """
     calls = metafunc._calls
     if not calls:

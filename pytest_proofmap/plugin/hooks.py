@@ -40,6 +40,7 @@ class Termination:
         self.is_finishing = False
         """True while the evidence is written, which is not to be cut short."""
         self._owner = os.getpid()
+        # Python lets the main thread alone set handlers; a handler that is no default is the project's.
         is_main = threading.current_thread() is threading.main_thread()
         if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._end)
@@ -58,9 +59,12 @@ class Termination:
             return
         self.came = True
         if not self.is_finishing:
+            # The one exception that pytest ends a run on in an orderly way, with teardowns and the summary:
+            # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/main.py#L339
             raise KeyboardInterrupt("SIGTERM")
 
     def _restore(self) -> None:
+        # The process may live on, as where pytest.main() was called.
         if signal.getsignal(signal.SIGTERM) == self._end:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -89,6 +93,8 @@ class PlanHooks:
     def __init__(self, run: QualificationSession) -> None:
         self.run = run
 
+    # The first result ends this hook, and pytest's own implementation would run the tests:
+    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/hookspec.py#L594
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Plan, and run nothing."""
@@ -107,12 +113,15 @@ class TerminationHooks:
         self.termination = termination
         self.session: pytest.Session | None = None
 
+    # Around RunHooks' own, which writes.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """Let what was found out be written."""
         self.session, self.termination.is_finishing = session, True
         return (yield)
 
+    # After all that sets a status at the session's end, and after a signal that came meanwhile. pytest returns
+    # what stands here: https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/main.py#L375
     def pytest_unconfigure(self) -> None:
         """Say by the exit status that the run was terminated."""
         if self.session is not None:
@@ -122,6 +131,8 @@ class TerminationHooks:
 class StatusHooks:
     """How evidence looks among pytest's reports."""
 
+    # Before pytest's, of which the first to answer is asked alone:
+    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/skipping.py#L315
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(
         self, report: pytest.TestReport
@@ -160,6 +171,8 @@ class ControllerHooks:
         """Take in what a worker sent at its end."""
         self.run.receive_the_rest(node)
 
+    # Before those that show a report: it takes off what the worker attached, and the terminal asks for the status
+    # at once. https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/terminal.py#L639
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in what a worker sent."""
@@ -173,6 +186,7 @@ class JUnitHooks:
     def __init__(self, run: QualificationSession) -> None:
         self.run = run
 
+    # As JUnitHooks is registered after RunHooks, this wrapper is around that one's, which has found the outcome.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item
@@ -190,6 +204,8 @@ class RunHooks:
         self.run = run
         self.look_ahead = look_ahead
 
+    # Around all others, also the module's and the class's own functions, which pytest calls as plain ones:
+    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/python.py#L496
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> Generator[None, object, None]:
         """Parametrize by runtime after everything else, so that its name is last in the id."""
@@ -202,6 +218,8 @@ class RunHooks:
         if problem is not None:  # Raised outside of the handler, else pytest shows the problem twice.
             pytest.fail(problem, pytrace=False)
 
+    # Around --lf, which takes tests out of the result:
+    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/cacheprovider.py#L261
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_make_collect_report(
         self, collector: pytest.Collector
@@ -211,6 +229,8 @@ class RunHooks:
         self.run.selection.take(report, collector.config)
         return report
 
+    # Before the worker of xdist reports what it has collected, of which nothing may be left when it is refused:
+    # https://github.com/pytest-dev/pytest-xdist/blob/v3.8.0/src/xdist/remote.py#L257
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Check what can be checked before anything is spent."""
@@ -223,12 +243,17 @@ class RunHooks:
         """Say which criteria cannot reach a verdict, before anything is spent."""
         return foreseen_lines(self.run.config, self.run.registry, items)
 
+    # Around xdist's loop, too, which takes the place of pytest's:
+    # https://github.com/pytest-dev/pytest-xdist/blob/v3.8.0/src/xdist/remote.py#L201
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Look ahead before the first test runs."""
         with self.look_ahead.around_tests(session):
             return (yield)
 
+    # Around pytest-timeout's wrapper, which starts its clock here, and once for all reruns of
+    # pytest-rerunfailures, which run within:
+    # https://github.com/pytest-dev/pytest-timeout/blob/2.4.0/pytest_timeout.py#L179
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Wait for a test's answers before any clock of the test ticks."""
@@ -246,11 +271,14 @@ class RunHooks:
         with self.look_ahead.around_fixture(fixturedef, request):
             return (yield)
 
+    # Before pytest sets up fixtures, which ask for the record:
+    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/runner.py#L168
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Start the record of a sample."""
         self.run.begin(item)
 
+    # Inside of all others, so that what they report of the test as a whole is told from its subtests.
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Tell reports of subtests from the test's own."""
@@ -263,6 +291,8 @@ class RunHooks:
         finally:
             record.running = False
 
+    # Around pytest's own, which knows what was expected to fail:
+    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/skipping.py#L277
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
@@ -274,6 +304,8 @@ class RunHooks:
         _have_shown(item.config, report)
         return report
 
+    # Before the JUnit file is written, which shows what was decided:
+    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/junitxml.py#L705
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
         """Decide, and write the evidence and the reports."""

@@ -47,7 +47,8 @@ def describes_tests(config: pytest.Config) -> bool:
 
 def _stated(config: pytest.Config) -> set[str]:
     """Return the names of pytest's settings that somebody set; nothing public tells them from defaults."""
-    # Before pytest 9.1 under a public name, and without those of the command line.
+    # Before pytest 9.1 under a public name, and without those of the command line. Since then that name warns:
+    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/config/__init__.py#L1277
     known = getattr(config, "_inicfg", None)
     overrides = (text.partition("=")[0].strip() for text in config.option.override_ini or ())
     return {*(config.inicfg if known is None else known), *overrides}
@@ -71,6 +72,8 @@ def add_suite_properties(config: pytest.Config) -> None:
     result = config.stash.get(RESULT, None)
     if result is None or not is_wanted(config):
         return
+    # The fixture record_testsuite_property writes the same, but is of a session's tests:
+    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/junitxml.py#L415
     from _pytest.junitxml import xml_key
 
     file = config.stash.get(xml_key, None)

@@ -393,7 +393,10 @@ def _describe(error: BaseException) -> str:
 
 
 def put_plain_skips_first(stats: Mapping[str, list[Any]]) -> None:
-    """Reorder the skipped reports, as pytest's ``-rs`` shows them all under the word of the first one."""
+    """Reorder the skipped reports, as pytest's ``-rs`` shows them all under the word of the first one.
+
+    https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/terminal.py#L1375
+    """
     stats.get("skipped", []).sort(key=lambda report: hasattr(report, SHOWN_ATTRIBUTE))
 
 
@@ -423,7 +426,7 @@ def _visible(value: Any, colours: bool) -> Any:
     if isinstance(value, str):
         return visible_lines(value, colours=colours)
     if type(value) in (list, tuple):
-        return type(value)(_visible(each, colours) for each in value)
+        return type(value)(_visible(part, colours) for part in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             old = getattr(value, field.name)

@@ -263,6 +263,7 @@ class Recorder:
         """Drop the files; the artifact was written or never will be."""
         for file in (self._samples_file, self._requests_file):
             if file is not None:
+                # What is buffered may find no room any more; nobody reads it.
                 with contextlib.suppress(OSError):
                     file.close()
 

@@ -311,7 +311,8 @@ class QualificationSession:
     def _hand_over(self, item: pytest.Item, sample: SampleId) -> None:
         """Give a test its runtime, as the fixture would: the detour through it costs a third of a trivial test.
 
-        A fixture that the project puts in its place, and options that show fixtures, take the detour.
+        A fixture that the project puts in its place, and options that show fixtures, take the detour. pytest fills
+        in what is not among ``funcargs`` yet: https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/fixtures.py#L876
         """
         # pytest sets up a fixture only for a name that is not in funcargs yet (`_fillfixtures`):
         # https://github.com/pytest-dev/pytest/blob/main/src/_pytest/fixtures.py

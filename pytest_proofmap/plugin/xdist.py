@@ -64,6 +64,8 @@ def refuse(session: pytest.Session, reason: str) -> None:
     """
     if not is_worker(session.config):
         raise pytest.UsageError(reason)
+    # A worker must not end while the controller knows of tests that it has collected. Its usage error would be an
+    # empty run to the controller: https://github.com/pytest-dev/pytest-xdist/issues/109
     session.items.clear()
     report = pytest.CollectReport(session.nodeid or "proofmap", "failed", reason, None)
     session.ihook.pytest_collectreport(report=report)
@@ -71,6 +73,8 @@ def refuse(session: pytest.Session, reason: str) -> None:
 
 def is_worker(config: pytest.Config) -> bool:
     """Return whether this process is a worker of pytest-xdist."""
+    # As xdist.is_xdist_worker, without importing xdist where nobody uses it:
+    # https://github.com/pytest-dev/pytest-xdist/blob/v3.8.0/src/xdist/plugin.py#L349
     return hasattr(config, "workerinput")
 
 
@@ -124,6 +128,8 @@ def instruct(node: Any, *, run: str, service: str | None) -> None:
     # One that replaces a crashed worker gets nothing: what the crashed one has spent is unknown.
     own = 1 / count if index < count else NEXT_TO_NOTHING
     here = is_here(node)
+    # xdist sends this dictionary when the worker starts, right after this hook. execnet carries plain values
+    # alone. https://github.com/pytest-dev/pytest-xdist/blob/v3.8.0/src/xdist/workermanage.py#L349
     node.workerinput[RUN] = run
     node.workerinput[PLACE] = tuple(WorkerPlace(index, count, service if here else None, 0.0 if here else own))
 

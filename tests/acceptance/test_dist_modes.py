@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from small_project import SmallProject, echo_hook
+from fake_provider import FakeProvider
+from small_project import CONFIGURATION, SmallProject, echo_hook
 
 MODULE = """
 import pytest
@@ -119,3 +120,64 @@ def test_every_mode_is_a_plain_run(project: SmallProject, mode: str, modules: in
             assert times <= most, (event, times)
             if " up" in event:
                 assert seen[event.replace(" up", " down")] == times, event
+
+
+CONVERSATION = """
+import pytest
+from conftest import note
+
+SHARED = []
+
+@pytest.fixture(scope="module")
+def wide():
+    note("module up " + __name__)
+    assert not SHARED
+    SHARED.append(__name__)
+    yield __name__
+    SHARED.clear()
+    note("module down " + __name__)
+
+@pytest.mark.qualify
+class TestTalk:
+    @pytest.fixture(scope="class")
+    def of_class(self, wide):
+        note("class up " + __name__)
+        yield wide
+        note("class down " + __name__)
+
+    @pytest.mark.parametrize("case", list("abc"))
+    def test_turns(self, runtime, of_class, wide, case):
+        text = f"{case} {of_class} {SHARED}"
+        for turn in range(3):
+            text = runtime.complete(f"{turn} of {text}").text
+        assert text == f"2 of 1 of 0 of {case} {__name__} ['{__name__}']"
+"""
+
+
+@pytest.mark.parametrize("mode", ["load", "loadscope", "loadfile"])
+def test_kept_fixtures_of_workers_send_each_request_once(
+    project: SmallProject, fake_provider: FakeProvider, mode: str
+) -> None:
+    """Conversations of modules whose fixtures wait side by side, counted by who answers them on the wire."""
+    pytest.importorskip("xdist")
+    project.plugins.append("xdist")
+    endpoint = f'"\napi_base = "{fake_provider.url}"\nparams = {{ api_key = "os.environ/FAKE_KEY" }}\nprice'
+    project.configure(CONFIGURATION.replace('"\nprice', endpoint))
+    for model in ("gpt", "mini"):
+        fake_provider.script(model, text=lambda request: request.prompt, latency_s=0.05)
+    project.write("conftest.py", CONFTEST)
+    for number in range(6):
+        project.write(f"test_it{number}.py", CONVERSATION)
+    result = project.run_apart("-p", "no:cacheprovider", "-n", "2", f"--dist={mode}", FAKE_KEY="local")
+    result.assert_outcomes(passed=6 * 3 * 2)
+    sent = Counter(
+        (model, request.prompt) for model in ("gpt", "mini") for request in fake_provider.received(model)
+    )
+    assert set(sent.values()) == {1}
+    assert len(sent) == 6 * 3 * 2 * 3
+    seen = events(project)
+    for event, times in seen.items():
+        # Once more than in a plain run; with "load" a worker may come back to a module.
+        assert times <= (1 if "session" in event else 2 if mode != "load" else 3), (event, times)
+        if " up" in event:
+            assert seen[event.replace(" up", " down")] == times, event
