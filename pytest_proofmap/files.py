@@ -80,6 +80,7 @@ def write_whole(
         finally:
             os.replace(temporary, path)
     except BaseException:
+        # After os.replace there is none, and the error on the way is the one to tell.
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
@@ -114,6 +115,7 @@ _SETTINGS = ("proofmap.toml", "pyproject.toml", "pytest.ini", "pytest.toml", "to
 def _remove_left(path: Path) -> None:
     """Remove what processes that were killed while they wrote the same file have left beside it."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        # Another process may remove it at the same time; and what cannot be removed is in nobody's way.
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > _LEFT_AFTER_S:
                 left.unlink()
@@ -239,6 +241,7 @@ def is_closed(directory: Path, file: str) -> bool:
     except PermissionError:
         is_open = False
     except OSError:
+        # It is not there yet, and its folder may be looked into.
         return False
     return not is_open and any(_owner(path) not in (None, os.geteuid()) for path in (directory / file, directory))
 
@@ -265,9 +268,10 @@ def private_folder(directory: Path, *, create: bool) -> Path:
     if create:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
+    # Where it is not to be made it may be missing. lstat, as a link would be somebody else's choice of a folder.
     with contextlib.suppress(FileNotFoundError):
-        found = os.lstat(folder)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        status = os.lstat(folder)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
             raise OSError(f"{folder} is not a folder of this user alone")
     return folder
 
@@ -278,6 +282,7 @@ def _owner(path: Path) -> int | None:
         try:
             return os.stat(place).st_uid
         except OSError:
+            # Not there, or in a folder that is closed to this user: the folder around it tells.
             continue
     return None
 
@@ -326,5 +331,6 @@ def ask_git(folder: Path, *arguments: str) -> str | None:
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
+        # No git, no repository, another user's (safe.directory), or a disk that hangs: what git knows is extra.
         return None
     return done.stdout

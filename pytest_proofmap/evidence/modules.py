@@ -247,9 +247,11 @@ def _read_settings(path: Path, section: str) -> Mapping[str, object] | None:
     try:
         text = read_limited(path, LARGEST_BYTES, regular=True).decode("utf-8-sig")
     except (OSError, ValueError):
+        # pytest itself fails on one that it cannot read or decode: there is no run that this could misjudge.
         return None
     if path.suffix == ".toml":
         return _read_toml_settings(text, section)
+    # pytest reads them by iniconfig, which interpolates nothing.
     parser = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
     try:
         parser.read_string(text)
@@ -262,13 +264,14 @@ def _read_settings(path: Path, section: str) -> Mapping[str, object] | None:
 
 def _read_toml_settings(text: str, section: str) -> Mapping[str, object] | None:
     # At the place of use: projects without such a file are read wherever the standard library is.
-    if sys.version_info >= (3, 11):
+    if sys.version_info >= (3, 11):  # When the standard library got it: https://peps.python.org/pep-0680/
         import tomllib
     else:
         import tomli as tomllib
     try:
         table: object = tomllib.loads(text)
     except (ValueError, RecursionError):
+        # No TOML, or nested more deeply than the parser goes.
         return None
     for name in section.split("."):
         table = table.get(name) if isinstance(table, dict) else None
@@ -284,6 +287,7 @@ def _words(value: object) -> list[str]:
         try:
             return shlex.split(value, comments=True)
         except ValueError:
+            # A quotation without an end, which pytest refuses.
             return []
     return [element for element in value if isinstance(element, str)] if isinstance(value, list) else []
 

@@ -92,6 +92,7 @@ class SourceFingerprints:
         try:
             module = self._module(number, criterion)
         except EvidenceError:
+            # Its file is gone or no longer Python, and the test with it.
             return None
         walk, names = self._walk(number), _names(criterion)
         found = walk.fingerprint(module, names)
@@ -104,6 +105,7 @@ class SourceFingerprints:
         try:
             module = self._module(WALK, criterion)
         except EvidenceError:
+            # The same as for a test whose code names nothing: whoever asks has the configuration left to go by.
             return NamesAsked(frozenset(), frozenset())
         return self._walk(WALK).names_asked(module, _names(criterion))
 
@@ -127,6 +129,8 @@ class SourceFingerprints:
         try:
             inside = path.resolve().is_relative_to(self._rootdir.resolve()) and not path.is_dir()
         except (OSError, ValueError, RuntimeError):
+            # A name that is too long, a null byte, and before Python 3.13 a circle of links:
+            # https://docs.python.org/3/library/pathlib.html#pathlib.Path.resolve
             return None
         return path if inside and ".." not in place.parts else None
 

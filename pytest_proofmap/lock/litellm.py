@@ -10,10 +10,12 @@ What LiteLLM 1.106 does with them, and how each is met:
 * A fallback entry is a dict with one key and a list. Any exception of a deployment triggers it.
 * ``context_window_fallbacks`` (and ``content_policy_fallbacks``) that are set for one model group switch the
   normal chain off for these errors in all others. All three lists are alike, so every error takes the same way.
+  https://github.com/BerriAI/litellm/pull/2783
 * A group without an entry of its own falls to ``default_fallbacks``. Every hop, and every route with one rung,
-  has an empty entry, which ends the way there.
+  has an empty entry, which ends the way there. https://github.com/BerriAI/litellm/issues/3623
 * An empty list of entries is replaced by the process's own ``litellm.fallbacks``. There is always an entry.
-* After ``max_fallbacks`` (5) hops LiteLLM gives up. The longest chain raises it.
+* After ``max_fallbacks`` (5) hops LiteLLM gives up (https://github.com/BerriAI/litellm/issues/6498). The longest
+  chain raises it.
 * Without a timeout a call may take 6,000 seconds.
 * ``model_info.id`` comes back as ``response._hidden_params["model_id"]``, and through the proxy in the header
   ``x-litellm-model-id``. It says which rung answered.
@@ -52,6 +54,7 @@ _AT_IMPORT = {
     "LITELLM_MODE": "PRODUCTION",
 }
 
+# Routers may be made in several threads of an application, and there is one manager.
 _REGISTERING = threading.Lock()
 
 
@@ -119,7 +122,9 @@ def _litellm() -> Any:
         return litellm
     with _environment(_AT_IMPORT):
         import litellm
-    # Else it prints advertisements for its issue tracker to standard output when a call fails.
+    # Else it prints advertisements for its issue tracker to standard output when a call fails. An application that
+    # had imported LiteLLM itself has chosen.
+    # https://github.com/BerriAI/litellm/blob/main/litellm/litellm_core_utils/exception_mapping_utils.py
     litellm.suppress_debug_info = True
     return litellm
 
@@ -184,6 +189,7 @@ def _prompt_manager_class() -> type[Any]:
         async def async_get_chat_completion_prompt(  # type: ignore[override]  # as above
             self, *arguments: Any, **named: Any
         ) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
+            # Only this method is given it.
             named.pop("litellm_logging_obj", None)
             return self.get_chat_completion_prompt(*arguments, **named)
 
@@ -240,9 +246,9 @@ def deployments_of(lock: Lock, name: str, route: Route, *, with_prompts: bool) -
         group = group_name(name, package, among)
         chain = []
         for rung, key in enumerate(route.chain):
-            own = group if rung == 0 else f"{group}#{rung}:{lock.runtimes[key].name}"
+            hop = group if rung == 0 else f"{group}#{rung}:{lock.runtimes[key].name}"
             prompt = None if package is None else prompt_of(lock, route, key, package)
-            chain.append(Deployment(own, quote(f"{group}#{rung}:{key}", safe=_SAFE_IN_IDS), rung, key, prompt))
+            chain.append(Deployment(hop, quote(f"{group}#{rung}:{key}", safe=_SAFE_IN_IDS), rung, key, prompt))
         yield chain
 
 

@@ -111,6 +111,8 @@ class MessageTemplate:
             }
             self._refuse(tree)
             tree.body = list(self._with_edges(tree.body))
+            # Nodes that were added have none, which Jinja needs to fold constants:
+            # https://github.com/pallets/jinja/blob/3.1.6/src/jinja2/nodes.py#L231
             tree.set_environment(ENVIRONMENT)
             code = ENVIRONMENT.compile(tree, name=label, filename=f"<prompt {label}>")
         except TemplateSyntaxError as error:
@@ -163,6 +165,7 @@ class MessageTemplate:
         except PromptError:
             raise
         except Exception as error:
+            # An expression may raise whatever the methods of the test's own objects raise.
             raise self._explain(error, variables) from error
         joined = "".join(text)
         cut = self._cut
