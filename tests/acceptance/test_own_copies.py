@@ -60,7 +60,7 @@ def test_the_evidence_holds_copies(project: SmallProject, mode: str, concurrency
     project.write("test_it.py", CHANGES)
     options = ("-p", "no:cacheprovider", f"--proofmap-cache={mode}", f"--proofmap-concurrency={concurrency}")
     for _ in range(2 if mode == "auto" else 1):
-        project.run_apart(*options).assert_outcomes(passed=4)
+        project.run(*options).assert_outcomes(passed=4)
         evidence = project.evidence()
         assert len(evidence.requests) == 2
         for request in evidence.requests.values():
