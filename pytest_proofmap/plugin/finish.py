@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
@@ -46,7 +46,9 @@ from pytest_proofmap.plugin.session import QualificationSession
 from pytest_proofmap.prefetch.plan import PLAN
 from pytest_proofmap.prompts.library import PromptLibrary
 from pytest_proofmap.report.result import Finding, findings_of, not_kept
-from pytest_proofmap.report.view import View
+
+if TYPE_CHECKING:
+    from pytest_proofmap.report.view import View
 
 __all__ = ["INTERRUPTED", "RESULT", "RunResult", "finish"]
 

@@ -12,12 +12,12 @@ import pytest
 from pytest_proofmap.plugin.finish import RESULT
 from pytest_proofmap.plugin.reports import view_of_run
 from pytest_proofmap.plugin.session import RECORD
-from pytest_proofmap.report.view import View
 from pytest_proofmap.text import visible
 
 if TYPE_CHECKING:
     from pytest_proofmap.calls.sample import SampleRecord
     from pytest_proofmap.plugin.session import QualificationSession
+    from pytest_proofmap.report.view import View
 
 __all__ = ["add_suite_properties", "add_test_properties", "describes_tests", "is_wanted", "suite_properties"]
 

@@ -19,7 +19,6 @@ from pytest_proofmap.evidence.artifact import artifact_sha256, read_evidence
 from pytest_proofmap.files import write_whole
 from pytest_proofmap.report.figures import command
 from pytest_proofmap.report.result import Finding, Result
-from pytest_proofmap.report.view import View, view_of, view_of_evidence
 
 if TYPE_CHECKING:
     import pytest
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_proofmap.evidence.models import Evidence
     from pytest_proofmap.plugin.finish import RunResult
     from pytest_proofmap.plugin.session import QualificationSession
+    from pytest_proofmap.report.view import View
 
 __all__ = ["estimated_in", "next_steps", "run_again", "view_of_run", "write_report_files"]
 
@@ -34,6 +34,9 @@ __all__ = ["estimated_in", "next_steps", "run_again", "view_of_run", "write_repo
 def view_of_run(result: RunResult) -> View:
     """Return the view of a run that just ended, with the findings and warnings that it has by now."""
     if result.view is None:
+        # Here, because workers and runs without a summary need none of it.
+        from pytest_proofmap.report.view import view_of
+
         recorder = result.recorder
         rows = recorder.observations
         # What could not be written cannot be read again either.
@@ -198,6 +201,8 @@ def write_report_files(run: QualificationSession, result: RunResult, written: Pa
     step_summary = None if option.proofmap_shard else os.environ.get(STEP_SUMMARY)
     if not (html or markdown or step_summary):
         return
+    from pytest_proofmap.report.view import view_of_evidence
+
     evidence = read_evidence(written)
     view = replace(
         view_of_evidence(evidence),

@@ -23,7 +23,6 @@ from pytest_proofmap.plugin.reports import next_steps, run_again, view_of_run
 from pytest_proofmap.prefetch.plan import PLAN, Plan, RuntimePlan
 from pytest_proofmap.report.figures import money
 from pytest_proofmap.report.page import Page, fitted_table
-from pytest_proofmap.report.text import TITLE, finding_lines, render
 from pytest_proofmap.text import visible
 
 if TYPE_CHECKING:
@@ -41,6 +40,11 @@ def write_summary(run: QualificationSession, terminalreporter: pytest.TerminalRe
     from pytest_proofmap.plugin.finish import RESULT
 
     result = run.config.stash.get(RESULT, None)
+    if result is None and run.notice is None:
+        return
+    # Here, because workers need none of it.
+    from pytest_proofmap.report.text import TITLE, finding_lines, render
+
     if result is None and run.notice is not None:
         page = page_of(run.config, terminalreporter)
         terminalreporter.write_sep("=", TITLE)

@@ -20,10 +20,6 @@ from pytest_proofmap.decide.stats.binomial import binomial_at_least
 from pytest_proofmap.decide.wording import count
 from pytest_proofmap.evidence.ages import answers_of, told_of_run
 from pytest_proofmap.evidence.models import Cell, Criterion, Evidence, Objective, RunInfo, Totals
-from pytest_proofmap.lock.file import read_lock
-from pytest_proofmap.lock.gate import check_routes
-from pytest_proofmap.lock.models import route_parts
-from pytest_proofmap.lock.staleness import EvidenceFingerprints
 from pytest_proofmap.report.nonpasses import NonPass, by_cause, cause_of
 
 __all__ = [
@@ -128,6 +124,12 @@ def lock_findings(
     Raises:
         LockError: The lock cannot be read or was edited by hand.
     """
+    # Each run imports this module, and few are asked for a lock.
+    from pytest_proofmap.lock.file import read_lock
+    from pytest_proofmap.lock.gate import check_routes
+    from pytest_proofmap.lock.models import route_parts
+    from pytest_proofmap.lock.staleness import EvidenceFingerprints
+
     lock = read_lock(path)
     if objectives:
         chosen = {name: route for name, route in lock.routes.items() if route_parts(name)[0] in objectives}
