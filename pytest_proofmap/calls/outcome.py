@@ -16,7 +16,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pytest_proofmap.calls.answer import NO_USAGE, NOT_BILLED, Answer, Billed, Usage
 from pytest_proofmap.calls.request import Request
@@ -117,8 +117,7 @@ class Failure:
         return all(os.environ.get(name) == value for name, value in self.environment.items())
 
 
-@dataclass(frozen=True, slots=True)
-class CallOutcome:
+class CallOutcome(NamedTuple):
     """What came of a call."""
 
     answer: Answer | None = None
@@ -162,7 +161,7 @@ class CallOutcome:
     @property
     def error(self) -> CallError | None:
         """Why the call gave no answer that can be used; None when there is one."""
-        return self.failure.error if self.failure is not None and self.answer is None else None
+        return None if self.failure is None or self.answer is not None else self.failure.error
 
     def require_answer(self) -> Answer:
         """Return the answer.
@@ -205,6 +204,7 @@ class CallOutcome:
 
 
 NOTHING = CallOutcome()
+"""Of a call of which nothing came yet."""
 
 
 @dataclass(slots=True)
@@ -218,70 +218,75 @@ class CallRecord:
     round: int
     """Calls that were under way together share a round."""
     prompt: PromptRef | None = None
-    outcome: CallOutcome | None = None
-    """What came of it; None: nothing yet."""
+    outcome: CallOutcome = NOTHING
+    """What came of it."""
     waiters: int = 0
     """How many of the test's threads and tasks wait for it now."""
 
     @property
+    def is_done(self) -> bool:
+        """Whether it has its answer or its failure."""
+        return self.outcome is not NOTHING
+
+    @property
     def answer(self) -> Answer | None:
         """The answer, or None."""
-        return self.outcome.answer if self.outcome is not None else None
+        return self.outcome.answer
 
     @property
     def error(self) -> CallError | None:
         """Why it gave no usable answer, or None."""
-        return self.outcome.error if self.outcome is not None else None
+        return self.outcome.error
 
     @property
     def source(self) -> Source:
         """Where this run first got the answer."""
-        return self.outcome.source if self.outcome is not None else "live"
+        return self.outcome.source
 
     @property
     def cost_usd(self) -> float | None:
         """What the answer costs; None when unknown."""
-        return self.outcome.cost_usd if self.outcome is not None else None
+        return self.outcome.cost_usd
 
     @property
     def text(self) -> str:
         """The answer's text; empty without an answer."""
-        answer = self.answer
+        answer = self.outcome.answer
         return answer.text if answer else ""
 
     @property
     def tool_calls(self) -> list[Any] | None:
         """The answer's tool calls in OpenAI format, or None."""
-        answer = self.answer
+        answer = self.outcome.answer
         return answer.tool_calls if answer else None
 
     @property
     def model(self) -> str:
         """The model that served the answer, or that was asked where none came."""
-        answer = self.answer
+        answer = self.outcome.answer
         return (answer.model if answer else None) or self.request.model
 
     @property
     def finish_reason(self) -> str | None:
         """Why the model stopped; None without an answer."""
-        answer = self.answer
+        answer = self.outcome.answer
         return answer.finish_reason if answer else None
 
     @property
     def input_tokens(self) -> int | None:
         """Input tokens of the answer; None when unknown."""
-        return self.outcome.usage.input_tokens if self.outcome is not None else None
+        return self.outcome.usage.input_tokens
 
     @property
     def latency_s(self) -> float | None:
         """Duration of the real call in seconds; None when unknown."""
-        answer = self.answer
+        answer = self.outcome.answer
         return answer.latency_s if answer else None
 
     @property
     def concurrency(self) -> int | None:
         """How many calls to the provider were under way; None when unknown."""
-        answer = self.answer
+        answer = self.outcome.answer
         return answer.concurrency if answer else None
 
     def content(self, *, texts: bool = True) -> dict[str, Any]:
@@ -290,7 +295,7 @@ class CallRecord:
         Args:
             texts: Whether the answer's text, its tool calls and a failure's message are kept.
         """
-        outcome = self.outcome or NOTHING
+        outcome = self.outcome
         answer, usage, error = outcome.answer, outcome.usage, outcome.error
         failure = {"class": error.error_class, "message": error.message if texts else ""} if error else None
         text, tool_calls = (answer.text, answer.tool_calls) if answer else ("", None)

@@ -148,7 +148,7 @@ class SampleRecord:
         lookup, gate = self.lookup, self.gate
         assert lookup is not None
         with lookup.lock:
-            if call.outcome is not None:
+            if call.is_done:
                 return call.outcome
             if gate is not None:
                 gate.meet()
@@ -187,7 +187,7 @@ class SampleRecord:
 
     def finish(self, call: CallRecord, outcome: CallOutcome) -> None:
         """Say what came of a call."""
-        if call.outcome is not None:
+        if call.is_done:
             return
         call.outcome = outcome
         self._unfinished -= 1
@@ -307,7 +307,7 @@ class Pending:
         finally:
             with lookup.lock:
                 call.waiters -= 1
-                if call.outcome is None and not call.waiters and self.sample.gate is None:
+                if not call.is_done and not call.waiters and self.sample.gate is None:
                     self.sample.withdraw(call)
 
     def take(self) -> CallOutcome:
@@ -317,8 +317,7 @@ class Pending:
         outcome = self.future.result()
         with lookup.lock:
             lookup.take(call.key, outcome)
-            if call.outcome is None and sample._find(call, self.runtime) is None:
+            if not call.is_done and sample._find(call, self.runtime) is None:
                 # Asked under what the test has changed since: it is this call's failure all the same.
                 sample.finish(call, outcome)
-            assert call.outcome is not None
             return call.outcome

@@ -214,8 +214,8 @@ class Runtime:
     async def _acomplete(self, prompt: str | list[Message], params: dict[str, Any]) -> Reply:
         request, transport, response_class = self._request(prompt, params)
         call = self._record.begin(request, self._config, auxiliary=self._auxiliary, prompt=_package_of(prompt))
-        outcome: CallOutcome | Pending | None = call.outcome
-        if outcome is None:
+        outcome: CallOutcome | Pending = call.outcome
+        if not call.is_done:
             _require_asyncio()
             await let_siblings_ask()
             outcome = self._record.answer(call, self._config, transport)

@@ -323,7 +323,7 @@ class CallService:
             )
         if outcome.failure is not None:
             redacted = self._redactor.redact(outcome.failure.message)
-            outcome = replace(outcome, failure=replace(outcome.failure, message=redacted))
+            outcome = outcome._replace(failure=replace(outcome.failure, message=redacted))
         client.send(encode({"op": "outcome", "id": number, **outcome.content()}))
 
     async def _finish(self, call: LiveCall, outcome: CallOutcome) -> CallOutcome:
@@ -335,7 +335,7 @@ class CallService:
         except ValueError as error:
             return CallOutcome.failed_attempt(AttemptError("InvalidResponseError", str(error), maybe_paid=True))
         answer = answer._replace(response=self._redactor.clean(answer.response))
-        return replace(outcome, answer=await self._litellm.priced(call, answer))
+        return outcome._replace(answer=await self._litellm.priced(call, answer))
 
     def _hook_lane(self, client: _Client, number: int) -> Lane:
         """Return the lane in which a client runs the project's own hook for a call."""

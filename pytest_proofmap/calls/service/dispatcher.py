@@ -191,7 +191,7 @@ class Dispatcher:
             outcome = await asyncio.shield(flight.outcome)
             # Without the other's key or address this call may well be answered.
             if outcome.failure is None or flight.basis is None or flight.basis.holds(call):
-                return replace(outcome, shared=outcome.answer is not None, cost_usd=None)
+                return outcome._replace(shared=outcome.answer is not None, cost_usd=None)
         for basis, failed in self._failed.get(call.key, ()):
             if basis is None or basis.holds(call):
                 return failed
@@ -221,7 +221,7 @@ class Dispatcher:
         failure = outcome.failure
         if failure is not None and failure.kind in ("call", "circuit"):
             basis = flight.basis = flight.basis or _Basis.of(call)
-            outcome = replace(outcome, failure=replace(failure, environment=basis.environment))
+            outcome = outcome._replace(failure=replace(failure, environment=basis.environment))
         if failure is not None and (failure.kind == "call" or outcome.answer is not None):
             # Another worker that asks for it must not send it again with all its retries, and gets what could
             # not be kept from here alone.
@@ -328,7 +328,7 @@ class Dispatcher:
         else:
             self.budget.settle(worst_usd, cost_usd or 0.0)
         made = answer._replace(attempts=attempts, concurrency=under_way, run=self._run)
-        return replace(outcome, answer=made, cost_usd=cost_usd)
+        return outcome._replace(answer=made, cost_usd=cost_usd)
 
     async def _keep(self, call: LiveCall, outcome: CallOutcome) -> CallOutcome:
         """Keep an answer; where that fails it is handed out all the same."""
@@ -336,7 +336,7 @@ class Dispatcher:
             await self._ask_store(self._store.put, call.key, outcome.answer)
         except StoreError as error:
             self._unsaved = f"the answers cannot be kept: {error}"
-            return replace(outcome, failure=Failure("store", "StoreError", str(error), outcome.attempts))
+            return outcome._replace(failure=Failure("store", "StoreError", str(error), outcome.attempts))
         self._answered.add(call.key)
         return outcome
 

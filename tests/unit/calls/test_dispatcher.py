@@ -7,7 +7,6 @@ import itertools
 import math
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -621,7 +620,7 @@ def test_an_answer_is_finished_before_it_is_kept() -> None:
         if call.key == "deep":
             return CallOutcome.failed_attempt(AttemptError("InvalidResponseError", "deep", maybe_paid=True))
         assert outcome.answer is not None
-        return replace(outcome, answer=outcome.answer._replace(litellm_usd=0.5))
+        return outcome._replace(answer=outcome.answer._replace(litellm_usd=0.5))
 
     async def scenario() -> None:
         store = MemoryStore()
