@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import ast
 import configparser
+import gc
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_proofmap.collector import no_collection
 from pytest_proofmap.files import read_limited
 
 __all__ = [
@@ -320,16 +320,20 @@ class Modules:
         """Return the module in a file, or None when there is no Python that can be read."""
         if path not in self._modules:
             module = None
+            # A finalizer that formats a traceback parses as well, which breaks a parse under way on Python 3.11
+            # (https://github.com/python/cpython/issues/106905).
+            collects = gc.isenabled()
+            gc.disable()
             try:
-                # A finalizer that formats a traceback parses as well, which breaks a parse under way on Python
-                # 3.11 (https://github.com/python/cpython/issues/106905).
-                with no_collection():
-                    module = Module(path, ast.parse(read_limited(path, LARGEST_BYTES, regular=True)))
+                module = Module(path, ast.parse(read_limited(path, LARGEST_BYTES, regular=True)))
             except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
                 # The last two are the parser's own, about nesting that Python itself could not run.
                 pass
             else:
                 _bind(module.tree.body, module.bindings, module.stars)
+            finally:
+                if collects:
+                    gc.enable()
             self._modules[path] = module
         return self._modules[path]
 

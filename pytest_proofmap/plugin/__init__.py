@@ -37,12 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _start(config: pytest.Config) -> None:
-    from pytest_proofmap.collector import collect_less_until_the_end, no_collection
     from pytest_proofmap.errors import ProofmapError
+    from pytest_proofmap.plugin.hooks import start
 
-    with no_collection():
-        from pytest_proofmap.plugin.hooks import start
-    collect_less_until_the_end(config)
     try:
         start(config)
     except ProofmapError as error:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from pytest_proofmap.collector import set_aside
 from pytest_proofmap.plugin import xdist
 from pytest_proofmap.plugin.session import RECORD, SHOWS_SETUP, QualificationSession
 from pytest_proofmap.plugin.terminal import Progress
@@ -39,7 +38,6 @@ class LookAhead:
     def around_tests(self, session: pytest.Session) -> Iterator[None]:
         """Make calls ahead until the last test has run."""
         run = self._run
-        set_aside()
         items = self._items(session)
         if not items:
             yield

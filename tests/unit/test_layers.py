@@ -14,7 +14,7 @@ import pytest_proofmap
 
 PACKAGE = Path(pytest_proofmap.__file__).parent
 FLOORS = [
-    *("_version", "text", "errors", "files", "environment", "redaction", "parameters", "collector"),
+    *("_version", "text", "errors", "files", "environment", "redaction", "parameters"),
     *("config", "evidence", "prompts", "calls", "hookspecs", "decide", "lock", "scaffold", "approved"),
     *("report", "prefetch", "plugin", "cli"),
 ]

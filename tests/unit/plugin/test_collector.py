@@ -4,52 +4,29 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from pytest_proofmap.collector import no_collection, set_aside
+from pytest_proofmap.evidence.modules import Modules
 
 # Its warning about an option that is not set would be an error in this process, with pytest 8.4.
 WITHOUT_ASYNCIO = ("-p", "no:asyncio")
 
 
-@pytest.fixture(autouse=True)
-def everything_is_collected() -> Iterator[None]:
-    """Leave the collector as it was found."""
-    yield
-    gc.unfreeze()
-    gc.enable()
-
-
-def test_collections_are_held_back_for_a_while() -> None:
-    """They are off inside and on again outside."""
-    with no_collection():
-        assert not gc.isenabled()
-    assert gc.isenabled()
-
-
-def test_a_collector_that_is_off_stays_off() -> None:
-    """Who switched it off wants it so."""
-    gc.disable()
-    with no_collection():
-        pass
-    assert not gc.isenabled()
-
-
-def test_what_comes_later_is_still_collected() -> None:
-    """Only what exists by then is set aside."""
-    set_aside()
-    assert gc.get_freeze_count() > 0
-
-    class Node:
-        """Refers to itself."""
-
-        def __init__(self) -> None:
-            self.me = self
-
-    Node()
-    assert gc.collect() > 0
+def test_parsing_leaves_the_collector_as_it_was(tmp_path: Path) -> None:
+    """It is off while a module is parsed; who switched it off wants it so."""
+    path = tmp_path / "module.py"
+    for text in ("x = 1\n", "x = (\n"):
+        path.write_text(text)
+        Modules(tmp_path).read(path)
+        assert gc.isenabled()
+        gc.disable()
+        try:
+            Modules(tmp_path).read(path)
+            assert not gc.isenabled()
+        finally:
+            gc.enable()
 
 
 def test_garbage_of_tests_is_still_reported(pytester: pytest.Pytester) -> None:
