@@ -197,15 +197,15 @@ class Module:
     def members(self, name: str) -> list[ast.stmt]:
         """Return the statements that define ``name`` or ``Class.member``; empty when there are none."""
         head, _, rest = name.partition(".")
-        found = self.bindings.get(head, [])
+        statements = self.bindings.get(head, [])
         while rest:
             head, _, rest = rest.partition(".")
             scope: dict[str, list[ast.stmt]] = {}
-            for statement in found:
+            for statement in statements:
                 if isinstance(statement, ast.ClassDef):
                     _bind(statement.body, scope, [])
-            found = scope.get(head, [])
-        return found
+            statements = scope.get(head, [])
+        return statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,9 +368,9 @@ class Modules:
         if name in module.bindings:
             return Definition(module, name)
         for star in module.stars:
-            found = self._resolve_from(module, star, chain, seen)
-            if found is not None:
-                return found
+            definition = self._resolve_from(module, star, chain, seen)
+            if definition is not None:
+                return definition
         return None
 
     def _resolve_import(
@@ -397,9 +397,9 @@ class Modules:
         package = statement.module or ""
         target = self._find(module.path, package, statement.level)
         if target is not None and target is not module:
-            found = self._resolve_in(target, chain, seen)
-            if found is not None and found.name:
-                return found
+            definition = self._resolve_in(target, chain, seen)
+            if definition is not None and definition.name:
+                return definition
         submodule = self._find(module.path, f"{package}.{chain[0]}".lstrip("."), statement.level)
         if submodule is not None:
             return self._resolve_in(submodule, chain[1:], seen)
@@ -409,8 +409,8 @@ class Modules:
         self, module: Module, chain: tuple[str, ...], seen: frozenset[tuple[Path, str]]
     ) -> Definition | None:
         """Resolve the rest of a chain in a module; nothing left names the whole module."""
-        found = self._resolve(module, chain, seen) if chain else None
-        return found or Definition(module, "")
+        definition = self._resolve(module, chain, seen) if chain else None
+        return definition or Definition(module, "")
 
     def _find(self, path: Path, dotted: str, level: int) -> Module | None:
         key = (path.parent, dotted, level)

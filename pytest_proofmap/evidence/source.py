@@ -197,13 +197,13 @@ class SourceWalk:
     def names_asked(self, module: Module, names: list[str]) -> NamesAsked:
         """Return what a test, and the functions that it uses, ask of ``runtime`` and ``runtimes`` by name."""
         start = self.locate(module, names)
-        found = NamesAsked(frozenset(), frozenset())
+        asked = NamesAsked(frozenset(), frozenset())
         for definition in self._reached(start, module, names[:-1]) if start is not None else ():
             for statement in definition.module.members(definition.name):
                 if isinstance(statement, Function):
                     more = _names_asked(statement)
-                    found = NamesAsked(found.runtimes | more.runtimes, found.packages | more.packages)
-        return found
+                    asked = NamesAsked(asked.runtimes | more.runtimes, asked.packages | more.packages)
+        return asked
 
     def _settings_of(self, rootdir: Path) -> PytestSettings:
         return PytestSettings.of(rootdir)
@@ -282,9 +282,9 @@ class SourceWalk:
         """Yield what a unit takes from its instance, as the class that a test was collected from has it."""
         for holder in holders:
             for name in unit.members:
-                found = self._member(holder.module, f"{holder.name}.{name}")
-                if found is not None:
-                    yield found
+                definition = self._member(holder.module, f"{holder.name}.{name}")
+                if definition is not None:
+                    yield definition
             for name in unit.inherited:
                 for ancestor in self._ancestors(holder):
                     if ancestor.module.members(f"{ancestor.name}.{name}"):
@@ -296,9 +296,9 @@ class SourceWalk:
             return Definition(module, name)
         owner, _, member = name.rpartition(".")
         for base in self._bases(Definition(module, owner)) if owner else ():
-            found = self._member(base.module, f"{base.name}.{member}")
-            if found is not None:
-                return found
+            definition = self._member(base.module, f"{base.name}.{member}")
+            if definition is not None:
+                return definition
         return None
 
     def _bases(self, owner: Definition) -> Iterator[Definition]:
@@ -325,14 +325,14 @@ class SourceWalk:
     def _implied(self, module: Module, holders: list[Definition]) -> Iterator[Definition]:
         """Yield the setup functions that run around a test without being named by it."""
         for name in SETUP_FUNCTIONS:
-            found = self.locate(module, [name])
-            if found is not None:
-                yield found
+            definition = self.locate(module, [name])
+            if definition is not None:
+                yield definition
         for holder in holders:
             for name in SETUP_METHODS:
-                found = self._member(holder.module, f"{holder.name}.{name}")
-                if found is not None:
-                    yield found
+                definition = self._member(holder.module, f"{holder.name}.{name}")
+                if definition is not None:
+                    yield definition
 
     def _scope(self, module: Module) -> list[Module]:
         """Return the modules whose fixtures a test module sees, nearest first."""
@@ -355,9 +355,9 @@ class SourceWalk:
     def _fixture(self, name: str, module: Module, holders: list[Definition]) -> Iterator[Definition]:
         """Yield every definition of a fixture that a test sees: one that overrides may use the other."""
         for holder in reversed(holders):
-            found = self._member(holder.module, f"{holder.name}.{name}")
-            if found is not None and any(map(_is_fixture, found.module.members(found.name))):
-                yield found
+            definition = self._member(holder.module, f"{holder.name}.{name}")
+            if definition is not None and any(map(_is_fixture, definition.module.members(definition.name))):
+                yield definition
         for seer in self._scope(module):
             yield from self._fixture_table(seer).get(name, [])
             imported = self.modules.resolve(seer, (name,))
@@ -434,9 +434,9 @@ class FirstWalk(SourceWalk):
                 yield Definition(module, name)
         for holder in holders:
             for name in SETUP_METHODS:
-                found = self._member(module, f"{holder.name}.{name}")
-                if found is not None:
-                    yield found
+                definition = self._member(module, f"{holder.name}.{name}")
+                if definition is not None:
+                    yield definition
 
     def _fixture_table(self, module: Module) -> dict[str, list[Definition]]:
         if module.path not in self._fixtures:

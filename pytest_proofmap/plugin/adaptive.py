@@ -200,8 +200,8 @@ class AdaptiveSampler:
         number = self._round(sample)
         if number > block.round:
             block.round = number
-            for each in block.courses:
-                each.look(self._memo)
+            for neighbour in block.courses:
+                neighbour.look(self._memo)
 
     def gate(self, item: pytest.Item) -> Literal["now", "later", "never"]:
         """Return whether an item's calls may be made now, only after a look, or never."""
@@ -232,15 +232,15 @@ class AdaptiveSampler:
         course = self._courses.get(record.id.criterion)
         if course is None or record.outcome is None:
             return
-        own = record.id
+        sample = record.id
         keys = [call.key for call in record.calls if call.auxiliary is None]
         course.rows.append(
             Observation(
-                own.criterion,
-                own.case,
-                own.slice,
-                own.runtime,
-                own.sample,
+                sample.criterion,
+                sample.case,
+                sample.slice,
+                sample.runtime,
+                sample.sample,
                 record.outcome,
                 request_digest=",".join(keys) or None,
                 spared=record.not_sampled,

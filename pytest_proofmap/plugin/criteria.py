@@ -378,7 +378,7 @@ def objectives_of(facts: Iterable[CriterionFacts], configuration: Configuration)
             Objective(
                 name=name,
                 baseline=members[0].baseline,
-                challengers=list(dict.fromkeys(each for fact in members for each in fact.challengers)),
+                challengers=list(dict.fromkeys(name for fact in members for name in fact.challengers)),
                 sensitive=any(fact.sensitive for fact in members),
                 criteria=[fact.criterion.id for fact in members],
                 slices_rule=members[0].slices_rule,

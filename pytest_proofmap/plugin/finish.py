@@ -162,12 +162,12 @@ def _result(
     runtimes = _runtimes(facts, recorder, configuration)
     shard = bool(run.config.option.proofmap_shard)
     criteria, objectives = [fact.criterion for fact in facts], objectives_of(facts, configuration)
-    others = {name: each.model for name, each in configuration.runtimes.items() if name not in runtimes}
+    others = {name: runtime.model for name, runtime in configuration.runtimes.items() if name not in runtimes}
     foreign = [] if shard else foreign_answers(runtimes, others, recorder.observations)
     decision = Decision(criteria, objectives)
     history = LookBook(configuration.lock_path, configuration.rootdir)
     if not shard:
-        blocks = [each.block for each in foreign]
+        blocks = [answers.block for answers in foreign]
         decision = history.decide(criteria, objectives, runtimes, recorder.observations, memo={}, blocks=blocks)
     warnings = [*run.warnings, *_unvaried(recorder, runtimes)]
     reasons = list(_incomplete(run, recorder, facts, interrupted=interrupted))
@@ -441,12 +441,14 @@ def _gate(run: QualificationSession, result: RunResult) -> list[Finding]:
     artifact, folder = run.artifact_path, run.config.invocation_params.dir
     shown = str(artifact.relative_to(folder) if artifact.is_relative_to(folder) else artifact)
     # The configuration has taken in what the hooks give.
-    project = Project(run.configuration, {each.id: each.fingerprint for each in result.criteria}, from_hooks={})
+    project = Project(
+        run.configuration, {criterion.id: criterion.fingerprint for criterion in result.criteria}, from_hooks={}
+    )
     # Which samples the budget left out is not among the observations.
     seen = [] if result.recorder.over_budget else result.recorder.observations
     selected = ((row.criterion, row.runtime) for row in seen)
     findings = []
-    for found in check_routes(
+    for problem in check_routes(
         lock,
         result.objectives,
         result.criteria,
@@ -455,10 +457,10 @@ def _gate(run: QualificationSession, result: RunResult) -> list[Finding]:
         strict=bool(run.config.option.proofmap_strict),
         evidence=shown if result.run.complete else None,
     ):
-        if found.fails:
-            findings.append(Finding(found.text, found.next_step))
+        if problem.fails:
+            findings.append(Finding(problem.text, problem.next_step))
         else:
-            result.warnings.append(f"{found.text} ({found.next_step})")
+            result.warnings.append(f"{problem.text} ({problem.next_step})")
     return findings
 
 

@@ -86,13 +86,13 @@ class LookAhead:
         """Say where a test fails for something that is there already: its body may have run before."""
         if call.excinfo is None or self._prefetcher is None or not self.has_asked():
             return
-        found = _already_there(call.excinfo.value)
-        if found is not None and _may_run_dry(self._run, [item]):
+        error_class = _already_there(call.excinfo.value)
+        if error_class is not None and _may_run_dry(self._run, [item]):
             criterion, _ = self.kind_of(item)
             self._run.warn(
-                f"{criterion} fails with {found}: where calls are made ahead, the body of a test runs more than "
-                "once, so that what it makes may be there already. Make it in a place that is new for each test "
-                "(a fixture that rolls back, tmp_path), or mark the test qualify(prefetch=False)."
+                f"{criterion} fails with {error_class}: where calls are made ahead, the body of a test runs more "
+                "than once, so that what it makes may be there already. Make it in a place that is new for each "
+                "test (a fixture that rolls back, tmp_path), or mark the test qualify(prefetch=False)."
             )
 
     def kind_of(self, item: pytest.Item) -> tuple[str, str]:
@@ -213,17 +213,19 @@ MARKED_AT_MOST = 60
 
 def describe_difference(first: Any, then: Any) -> str:
     """Return two values in the same words, with what differs in double angle brackets."""
-    one, other = (json.dumps(each, ensure_ascii=False, default=str, sort_keys=True) for each in (first, then))
-    start = _common(one, other)
-    end = _common(one[start:][::-1], other[start:][::-1])
-    return " and ".join(_marked(text, start, len(text) - end) for text in (one, other))
+    former, latter = (
+        json.dumps(content, ensure_ascii=False, default=str, sort_keys=True) for content in (first, then)
+    )
+    start = _common(former, latter)
+    end = _common(former[start:][::-1], latter[start:][::-1])
+    return " and ".join(_marked(text, start, len(text) - end) for text in (former, latter))
 
 
-def _common(one: str, other: str) -> int:
+def _common(former: str, latter: str) -> int:
     """Return the length of the beginning that two texts share."""
     return next(
-        (at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
-        min(len(one), len(other)),
+        (at for at, pair in enumerate(zip(former, latter, strict=False)) if pair[0] != pair[1]),
+        min(len(former), len(latter)),
     )
 
 

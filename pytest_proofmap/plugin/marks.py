@@ -103,7 +103,7 @@ def resolve(
             "it carries bets on the difference to the baseline. Give a margin alone, as qualify(margin=0.05), or "
             "plan the looks: qualify(looks=2)."
         )
-    miss = tuple(_miss_class(each, configuration) for each in settings["miss"])
+    miss = tuple(_miss_class(given, configuration) for given in settings["miss"])
     optional = settings["calls"] == "optional"
     return CriterionPlan(
         baseline=baseline,
@@ -249,12 +249,12 @@ def _miss_class(given: type[Exception] | str, configuration: Configuration) -> t
         return given
     module, _, name = given.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module) if module else builtins, name, None)
+        kind = getattr(importlib.import_module(module) if module else builtins, name, None)
     except ImportError:
-        found = None
-    if isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, ProofmapError):
-        return found
-    known = [each for each in dir(builtins) if each.endswith(("Error", "Exception"))]
+        kind = None
+    if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, ProofmapError):
+        return kind
+    known = [builtin for builtin in dir(builtins) if builtin.endswith(("Error", "Exception"))]
     raise MarkerError(
         f"{_table(configuration)}: miss = {given!r} names no class of exceptions that can be a miss."
         f"{did_you_mean(given, known)} Give the name of a built-in one, such as 'TimeoutError', or "

@@ -228,9 +228,9 @@ def _own_error(record: SampleRecord, error: BaseException) -> Exception | None:
     auxiliary runtime's refusal is an answer, which the test may have dealt with: that must be in the chain.
     """
     chain = set(map(id, _chain(error)))
-    for own in record.own_errors:
-        if not isinstance(own, RefusalError) or id(own) in chain:
-            return own
+    for raised in record.own_errors:
+        if not isinstance(raised, RefusalError) or id(raised) in chain:
+            return raised
     return None
 
 

@@ -263,9 +263,9 @@ def _may_be_stored(run: QualificationSession, runtime: RuntimeConfig) -> bool:
     """Return whether answers of a runtime are stored, so that a run may need no call to it."""
     if run.mode != "auto":
         return False
-    own = {runtime.name: runtime}
+    alone = {runtime.name: runtime}
     try:
-        return any(owners(request, own) for request in islice(run.stored_requests(), ANSWERS_LOOKED_AT))
+        return any(owners(request, alone) for request in islice(run.stored_requests(), ANSWERS_LOOKED_AT))
     except NotImplementedError:
         return True
 

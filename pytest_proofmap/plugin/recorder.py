@@ -87,7 +87,7 @@ class SamplePayload:
                 requests[call.key] = text = _to_json(_recorded(call.request, texts=texts))
                 if redactor is not None and redactor.secret_in(text):
                     requests[call.key] = _to_json(redactor.clean(_recorded(call.request, texts=texts)))
-        own = [call for call in record.calls if call.auxiliary is None]
+        under_test = [call for call in record.calls if call.auxiliary is None]
         id, content = record.id, record.content(texts=texts)
         identity = (id.criterion, id.case, id.slice, id.runtime, id.sample)
         outcome: Outcome = content["outcome"]
@@ -114,7 +114,7 @@ class SamplePayload:
             observation=observation_of(
                 identity,
                 outcome,
-                own,
+                under_test,
                 content["latency_s"],
                 repeated=repeated,
                 spared=record.not_sampled,
@@ -322,7 +322,7 @@ def describe_unused_calls(calls: Sequence[PaidCall], *, ran: int, kept: bool) ->
     """
     if not calls:
         return None
-    one = len(calls) == 1
+    is_single = len(calls) == 1
     samples = list(dict.fromkeys(call.asked_for for call in calls))
     names = ", ".join(samples[:NAMED_AT_MOST])
     if len(samples) > NAMED_AT_MOST:
@@ -333,8 +333,8 @@ def describe_unused_calls(calls: Sequence[PaidCall], *, ran: int, kept: bool) ->
     reasons = ["the run ended before their tests"] if ran < len(calls) else []
     reasons += ["dry runs asked what the tests then did not"] if ran else []
     return (
-        f"{len(calls)} {'answer was' if one else 'answers were'} paid for{cost} and used by no sample, because "
-        f"{' or '.join(reasons)}: {names}. {'It is' if one else 'They are'} {fate}."
+        f"{len(calls)} {'answer was' if is_single else 'answers were'} paid for{cost} and used by no sample, "
+        f"because {' or '.join(reasons)}: {names}. {'It is' if is_single else 'They are'} {fate}."
     )
 
 

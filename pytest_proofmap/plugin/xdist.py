@@ -126,12 +126,12 @@ def instruct(node: Any, *, run: str, service: str | None) -> None:
     index = node.config.stash.get(PLACES, 0)
     node.config.stash[PLACES] = index + 1
     # One that replaces a crashed worker gets nothing: what the crashed one has spent is unknown.
-    own = 1 / count if index < count else NEXT_TO_NOTHING
+    part = 1 / count if index < count else NEXT_TO_NOTHING
     here = is_here(node)
     # xdist sends this dictionary when the worker starts, right after this hook. execnet carries plain values
     # alone. https://github.com/pytest-dev/pytest-xdist/blob/v3.8.0/src/xdist/workermanage.py#L349
     node.workerinput[RUN] = run
-    node.workerinput[PLACE] = tuple(WorkerPlace(index, count, service if here else None, 0.0 if here else own))
+    node.workerinput[PLACE] = tuple(WorkerPlace(index, count, service if here else None, 0.0 if here else part))
 
 
 def is_here(node: Any) -> bool:
