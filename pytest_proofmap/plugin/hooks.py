@@ -17,7 +17,7 @@ from pytest_proofmap.errors import MarkerError, ProofmapError
 from pytest_proofmap.plugin.finish import finish
 from pytest_proofmap.plugin.junit import add_suite_properties, add_test_properties, describes_tests
 from pytest_proofmap.plugin.lookahead import LookAhead, make_plan
-from pytest_proofmap.plugin.outcomes import SHOWN_ATTRIBUTE, put_plain_skips_first, status
+from pytest_proofmap.plugin.outcomes import put_plain_skips_first, status
 from pytest_proofmap.plugin.preflight import check_before_spending
 from pytest_proofmap.plugin.reports import write_report_files
 from pytest_proofmap.plugin.session import RECORD, SESSION, QualificationSession
@@ -41,6 +41,7 @@ class Termination:
         self.came = False
         self.is_finishing = False
         """True while the evidence is written, which is not to be cut short."""
+        self._session: pytest.Session | None = None
         self._owner = os.getpid()
         # Python lets the main thread alone set handlers; a handler that is no default is the project's.
         is_main = threading.current_thread() is threading.main_thread()
@@ -48,10 +49,19 @@ class Termination:
             signal.signal(signal.SIGTERM, self._end)
             config.add_cleanup(self._restore)
 
-    def mark(self, session: pytest.Session) -> None:
+    # Around RunHooks' own, which writes.
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Let what was found out be written."""
+        self._session, self.is_finishing = session, True
+        return (yield)
+
+    # After all that sets a status at the session's end, and after a signal that came meanwhile. pytest returns
+    # what stands here: https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/main.py#L375
+    def pytest_unconfigure(self) -> None:
         """Give a session that was terminated the exit status by which shells tell it."""
-        if self.came:
-            session.exitstatus = 128 + signal.SIGTERM
+        if self.came and self._session is not None:
+            self._session.exitstatus = 128 + signal.SIGTERM
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         # A second one ends the process at once, and so does the first in a process that a test has forked.
@@ -103,13 +113,9 @@ def start(config: pytest.Config) -> None:
     run = config.stash[SESSION] = QualificationSession(config)
     config.pluginmanager.register(RunHooks(run, LookAhead(run)), "proofmap-run")
     if not run.is_worker:
-        config.pluginmanager.register(TerminationHooks(Termination(config)), "proofmap-termination")
-    if is_controller(config):
-        config.pluginmanager.register(ControllerHooks(run), "proofmap-controller")
+        config.pluginmanager.register(Termination(config), "proofmap-termination")
     if config.option.proofmap_plan:
         config.pluginmanager.register(PlanHooks(run), "proofmap-plan")
-    if describes_tests(config):
-        config.pluginmanager.register(JUnitHooks(run), "proofmap-junit")
 
 
 class PlanHooks:
@@ -131,103 +137,14 @@ class PlanHooks:
         write_plan(self.run, terminalreporter)
 
 
-class TerminationHooks:
-    """pytest's events in a run that SIGTERM may end, around those of every run."""
-
-    def __init__(self, termination: Termination) -> None:
-        self.termination = termination
-        self.session: pytest.Session | None = None
-
-    # Around RunHooks' own, which writes.
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Let what was found out be written."""
-        self.session, self.termination.is_finishing = session, True
-        return (yield)
-
-    # After all that sets a status at the session's end, and after a signal that came meanwhile. pytest returns
-    # what stands here: https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/main.py#L375
-    def pytest_unconfigure(self) -> None:
-        """Say by the exit status that the run was terminated."""
-        if self.session is not None:
-            self.termination.mark(self.session)
-
-
-class StatusHooks:
-    """How evidence looks among pytest's reports."""
-
-    # Before pytest's, of which the first to answer is asked alone:
-    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/skipping.py#L315
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_report_teststatus(
-        self, report: pytest.TestReport
-    ) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
-        """Give evidence its own letters and words."""
-        return status(report)
-
-
-def _have_shown(config: pytest.Config, report: pytest.TestReport) -> None:
-    """See to it that a report looks like the evidence that it is.
-
-    The hook is there from the first such report on: it is asked three times a test, and most runs have few.
-    """
-    if SHOWN_ATTRIBUTE in report.__dict__ and not config.pluginmanager.has_plugin("proofmap-status"):
-        config.pluginmanager.register(StatusHooks(), "proofmap-status")
-
-
-class ControllerHooks:
-    """Events of pytest-xdist on the process that hands the tests out, beside those of every run."""
-
-    def __init__(self, run: QualificationSession) -> None:
-        self.run = run
-
-    def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker of pytest-xdist of the run and where it stands."""
-        try:
-            self.run.instruct_worker(node)
-        except ProofmapError as error:
-            raise pytest.UsageError(str(error)) from error
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Take in what a worker could not collect: that is all that it sends before its tests run."""
-        self.run.selection.take(report, self.run.config)
-
-    def pytest_testnodedown(self, node: Any) -> None:
-        """Take in what a worker sent at its end."""
-        self.run.receive_the_rest(node)
-
-    # Before those that show a report: it takes off what the worker attached, and the terminal asks for the status
-    # at once. https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/terminal.py#L639
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in what a worker sent."""
-        self.run.receive(report)
-        _have_shown(self.run.config, report)
-
-
-class JUnitHooks:
-    """pytest's events in a run that writes a JUnit file, beside and around those of every run."""
-
-    def __init__(self, run: QualificationSession) -> None:
-        self.run = run
-
-    # As JUnitHooks is registered after RunHooks, this wrapper is around that one's, which has found the outcome.
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Say in the file what the outcome is of."""
-        report = yield
-        add_test_properties(self.run, item, report)
-        return report
-
-
 class RunHooks:
-    """pytest's events in a run with ``--proofmap``."""
+    """pytest's events in a run with ``--proofmap``, and those of pytest-xdist where it is there."""
 
     def __init__(self, run: QualificationSession, look_ahead: LookAhead) -> None:
         self.run = run
         self.look_ahead = look_ahead
+        self._is_controller = is_controller(run.config)
+        self._describes_tests = describes_tests(run.config)
 
     # Around all others, also the module's and the class's own functions, which pytest calls as plain ones:
     # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/python.py#L496
@@ -326,8 +243,44 @@ class RunHooks:
         report = yield
         self.run.report(item, call, report)
         self.look_ahead.explain(item, call)
-        _have_shown(item.config, report)
+        if self._describes_tests:
+            add_test_properties(self.run, item, report)
         return report
+
+    # Before pytest's, of which the first to answer is asked alone:
+    # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/skipping.py#L315
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
+        """Give evidence its own letters and words."""
+        return status(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker of pytest-xdist of the run and where it stands."""
+        try:
+            self.run.instruct_worker(node)
+        except ProofmapError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Take in what a worker could not collect: that is all that it sends before its tests run."""
+        if self._is_controller:
+            self.run.selection.take(report, self.run.config)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take in what a worker sent at its end."""
+        self.run.receive_the_rest(node)
+
+    # Before those that show a report: it takes off what the worker attached, and the terminal asks for the status
+    # at once. https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/terminal.py#L639
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in what a worker sent."""
+        if self._is_controller:
+            self.run.receive(report)
 
     # Before the JUnit file is written, which shows what was decided:
     # https://github.com/pytest-dev/pytest/blob/9.2.0/src/_pytest/junitxml.py#L705

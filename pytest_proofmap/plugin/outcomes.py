@@ -46,7 +46,6 @@ from pytest_proofmap.report.result import NEVER_ASKED
 from pytest_proofmap.text import visible, visible_lines
 
 __all__ = [
-    "SHOWN_ATTRIBUTE",
     "Wording",
     "make_visible",
     "observe_call",

@@ -271,9 +271,6 @@ def test_without_the_file_nothing_is_added(project: SmallProject) -> None:
     hook = """
 def pytest_runtest_logreport(report):
     assert not report.user_properties
-
-def pytest_sessionfinish(session):
-    assert not session.config.pluginmanager.has_plugin("proofmap-junit")
 """
     project.write("conftest.py", echo_hook(MISS) + hook)
     project.run().assert_outcomes(passed=5, xfailed=1)
