@@ -11,7 +11,6 @@ from pytest_proofmap.redaction import hide_patterns, is_secret_name, looks_like_
 from pytest_proofmap.text import canonical_json
 
 __all__ = [
-    "HEADER_PARAMS",
     "TRANSPORT_PARAMS",
     "part_key_headers",
     "problem_with_answerer",

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Collected", "collect"]
+__all__ = ["collect"]
 
 
 class Collected(NamedTuple):

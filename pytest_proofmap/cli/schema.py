@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["evidence_schema", "lock_schema", "schema"]
+__all__ = ["schema"]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -20,7 +20,7 @@ from pytest_proofmap.decide.compare import (
 )
 from pytest_proofmap.evidence.models import Evidence, Status
 
-__all__ = ["BaselineChange", "ChainChange", "Drift", "Flip", "ServedModels", "compare_evidence"]
+__all__ = ["ChainChange", "Drift", "Flip", "ServedModels", "compare_evidence"]
 
 Scope = Literal["objective", "criterion"]
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pytest_proofmap.evidence.models import ErrorKind, Outcome, Sample
 
-__all__ = ["Observation", "ObservedCall", "data_error_of", "observation_of", "observe"]
+__all__ = ["Observation", "data_error_of", "observation_of", "observe"]
 
 
 class ObservedCall(Protocol):

@@ -12,7 +12,7 @@ from pytest_proofmap.decide.stats.paired import Memo, gamma_of
 from pytest_proofmap.decide.wording import count, percent, points
 from pytest_proofmap.evidence.models import Bar, SlicesRule
 
-__all__ = ["PlannedCriterion", "Shortfall", "cases_needed", "shortfalls"]
+__all__ = ["PlannedCriterion", "cases_needed", "shortfalls"]
 
 
 class PlannedCriterion(NamedTuple):

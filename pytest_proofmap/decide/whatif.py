@@ -16,7 +16,6 @@ from pytest_proofmap.evidence.models import Bar, BarKind, Call, Cell, Criterion,
 
 __all__ = [
     "BarChanges",
-    "CallCost",
     "ChainEntry",
     "Outage",
     "PriceEffect",

@@ -170,7 +170,7 @@ def not_qualified_reason(bar: Bar, assessment: Assessment, baseline: str) -> Rea
             f"{_disagreement(assessment)} in {count(_pairs(assessment), 'case')}: "
             f"{name_cases(assessment.pairs.regressed)}"
         )
-        if below is None or not _falls_below(bar, assessment, rate):
+        if below is None or not _falls_below(assessment, rate):
             return Reason("worse", worse)
     return Reason("below_rate", below or failed)
 
@@ -263,7 +263,7 @@ def _shared(family: Family) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _falls_below(bar: Bar, assessment: Assessment, rate: float | None) -> bool:
+def _falls_below(assessment: Assessment, rate: float | None) -> bool:
     """Return whether it is the absolute part of a double bar that is missed."""
     return (
         rate is not None

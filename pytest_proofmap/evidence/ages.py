@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pytest_proofmap.evidence.models import Evidence, RunInfo
 
-__all__ = ["AnswerAge", "RuntimeAges", "ages", "answers_of", "is_older", "told", "told_of_run"]
+__all__ = ["AnswerAge", "ages", "answers_of", "is_older", "told", "told_of_run"]
 
 
 class AnswerAge(NamedTuple):

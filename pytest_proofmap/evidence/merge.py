@@ -43,7 +43,7 @@ from pytest_proofmap.evidence.models import (
     Totals,
 )
 
-__all__ = ["MergedSample", "ShardMerger"]
+__all__ = ["ShardMerger"]
 
 MOST_MISSING = 1_000_000
 """How many absent samples are counted: a bar may claim any number of them."""

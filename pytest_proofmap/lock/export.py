@@ -14,10 +14,9 @@ from pytest_proofmap.lock.models import Lock, LockedRuntime, Route, route_parts
 from pytest_proofmap.lock.propose import packages, prompt_of, renders_alike
 from pytest_proofmap.parameters import problem_with_params
 
-__all__ = ["FORMS", "PROMPT_MANAGER", "ExportRequest", "Form", "chosen_routes", "export", "objections"]
+__all__ = ["ExportRequest", "export", "objections"]
 
 Form = Literal["litellm", "litellm-proxy", "json"]
-FORMS: tuple[Form, ...] = ("litellm", "litellm-proxy", "json")
 
 PROMPT_MANAGER = "pytest_proofmap.approved.litellm_prompts"
 """What an exported configuration has LiteLLM's proxy import."""
@@ -116,7 +115,7 @@ def export(lock: Lock, wanted: ExportRequest) -> str:
         timeout_s=wanted.timeout_s,
         retries=wanted.retries,
     )
-    return _json(arguments) if wanted.form == "litellm" else _proxy(lock, routes, arguments, wanted)
+    return _json(arguments) if wanted.form == "litellm" else _proxy(routes, arguments, wanted)
 
 
 def _unwritable(runtime: LockedRuntime, form: Form) -> Iterator[str]:
@@ -186,7 +185,7 @@ def _rungs(lock: Lock, route: Route, with_prompts: bool) -> list[dict[str, Any]]
     return rungs
 
 
-def _proxy(lock: Lock, routes: Mapping[str, Route], arguments: Mapping[str, Any], wanted: ExportRequest) -> str:
+def _proxy(routes: Mapping[str, Route], arguments: Mapping[str, Any], wanted: ExportRequest) -> str:
     """Return a configuration of LiteLLM's proxy, or the list of its models alone."""
     settings: dict[str, Any] = {"router_settings": {name: arguments[name] for name in _ROUTER_SETTINGS}}
     # A parameter that a model rejects is an error in a qualification, and the next rung's turn here.

@@ -21,7 +21,7 @@ from pytest_proofmap.files import FileTooLargeError, check_depth, read_limited, 
 from pytest_proofmap.lock.models import LOCK_SCHEMA, Lock, LockedPrompt, LockedRuntime, Route, route_parts
 from pytest_proofmap.text import canonical_json
 
-__all__ = ["broken_digests", "digest_of", "join", "parse_lock", "read_lock", "sides", "signed", "write_lock"]
+__all__ = ["broken_digests", "join", "parse_lock", "read_lock", "sides", "signed", "write_lock"]
 
 LARGEST_BYTES = 64 * 2**20
 """No lock of reviewable size comes near it."""

@@ -20,7 +20,7 @@ from pytest_proofmap.lock.staleness import (
     way_out,
 )
 
-__all__ = ["GateFinding", "check_routes"]
+__all__ = ["check_routes"]
 
 
 class GateFinding(NamedTuple):

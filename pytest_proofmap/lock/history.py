@@ -42,7 +42,6 @@ from pytest_proofmap.lock.file import parse_lock, read_text, sides
 from pytest_proofmap.lock.models import Lock, route_parts
 
 __all__ = [
-    "HISTORY_NAME",
     "DriftState",
     "LookBook",
     "StoredHistory",

@@ -341,11 +341,6 @@ class CriterionFacts(BaseModel):
         """The baseline and the challengers, in this order."""
         return [self.baseline, *self.challengers]
 
-    @property
-    def expected_samples(self) -> int:
-        """How many samples a whole run holds."""
-        return len(self.criterion.collected) * len(self.runtimes) * self.criterion.bar.samples
-
 
 def facts_of(
     registry: CriteriaRegistry,

@@ -20,7 +20,7 @@ from pytest_proofmap.prefetch.quiet import quiet_suspensions
 from pytest_proofmap.prefetch.scopes import Scopes
 from pytest_proofmap.prefetch.suspension import DryRun
 
-__all__ = ["LookAhead", "describe_difference", "make_plan"]
+__all__ = ["LookAhead", "make_plan"]
 
 
 class LookAhead:

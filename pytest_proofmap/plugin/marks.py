@@ -18,7 +18,7 @@ from pytest_proofmap.evidence.models import Bar, BarKind, Looks, SlicesRule
 from pytest_proofmap.parameters import TRANSPORT_PARAMS
 from pytest_proofmap.text import visible
 
-__all__ = ["DEFAULTS", "CriterionPlan", "MissRules", "resolve"]
+__all__ = ["CriterionPlan", "MissRules", "resolve"]
 
 POSITIONAL = ("baseline", "challengers")
 SWITCHED_OFF_BY_NONE = frozenset({"margin", "max_failure_rate", "slice_by"})

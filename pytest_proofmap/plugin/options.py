@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-__all__ = ["CACHE_MODES", "MARK", "MARK_HELP", "add_options"]
+__all__ = ["MARK", "MARK_HELP", "add_options"]
 
 MARK = "qualify"
 MARK_HELP = (

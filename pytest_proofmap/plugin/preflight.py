@@ -30,7 +30,7 @@ from pytest_proofmap.prompts.library import PromptLibrary
 if TYPE_CHECKING:
     from pytest_proofmap.plugin.session import QualificationSession
 
-__all__ = ["check_before_spending", "preflight", "refuse_reruns", "refuse_without_asserts"]
+__all__ = ["check_before_spending", "preflight"]
 
 
 KEYS = {

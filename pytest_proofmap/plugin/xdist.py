@@ -15,18 +15,7 @@ from pytest_proofmap.calls.service.protocol import ServiceSettings
 from pytest_proofmap.errors import CallError, StoreError
 from pytest_proofmap.redaction import Redactor
 
-__all__ = [
-    "ServiceLauncher",
-    "instruct",
-    "is_controller",
-    "is_here",
-    "is_worker",
-    "place_of",
-    "refuse",
-    "run_id",
-    "share_of",
-    "shared_part",
-]
+__all__ = ["ServiceLauncher", "instruct", "is_controller", "is_worker", "place_of", "refuse", "run_id", "share_of"]
 
 
 Item = TypeVar("Item", bound=pytest.Item)

@@ -24,7 +24,7 @@ from pytest_proofmap.prefetch.item_copy import DryRunner, Ended
 from pytest_proofmap.prefetch.scopes import Scopes
 from pytest_proofmap.prefetch.suspension import DryRun
 
-__all__ = ["ASKED_IN_DRY_RUN", "Asked", "MayRun", "Prefetcher", "Prefetching"]
+__all__ = ["ASKED_IN_DRY_RUN", "Asked", "Prefetcher"]
 
 SINGLE_TURN_EVIDENCE = 5
 """After so many items of a criterion have asked once and no more, the others are taken to do so too."""

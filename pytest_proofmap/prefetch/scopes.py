@@ -38,7 +38,7 @@ from pytest_proofmap.prefetch.item_copy import DRY_RUN, owner_of
 from pytest_proofmap.prefetch.quiet import Quiet, Stopped
 from pytest_proofmap.prefetch.shared_state import SharedState
 
-__all__ = ["KEPT_AT_MOST", "Scopes", "outermost_scope"]
+__all__ = ["Scopes", "outermost_scope"]
 
 KEPT_AT_MOST = 32
 """How many modules, classes and packages may have fixtures that are kept at once."""

@@ -20,7 +20,7 @@ from pytest_proofmap.errors import CallError
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["DryRun", "Phase", "Suspended", "let_siblings_ask", "wait", "wait_async"]
+__all__ = ["DryRun", "Suspended", "let_siblings_ask", "wait", "wait_async"]
 
 Phase = Literal["setup", "call", "teardown", "over"]
 

@@ -17,7 +17,7 @@ from typing import Any
 from pytest_proofmap.errors import PromptError, did_you_mean
 from pytest_proofmap.files import read_limited
 
-__all__ = ["InputField", "PromptFile", "read_prompt_file"]
+__all__ = ["InputField", "read_prompt_file"]
 
 FRONT_MATTER = re.compile(r"^---\s*\n(.*?)\n---\s*\n(.*)$", re.DOTALL)
 """What LiteLLM takes for front matter."""

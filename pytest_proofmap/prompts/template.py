@@ -21,7 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pytest_proofmap.errors import PromptError
 
-__all__ = ["LARGEST_SOURCE", "MOST_CHARACTERS", "MessageTemplate", "join_messages", "split_messages"]
+__all__ = ["LARGEST_SOURCE", "MessageTemplate"]
 
 LARGEST_SOURCE = 2**20
 """Characters of a prompt's source."""

@@ -280,8 +280,6 @@ class CallService:
             self._redactor.add_environment(client.environment)
         elif op == "free":
             self.dispatcher.budget.free(str(message["case"]), str(message["runtime"]))
-        elif op == "warm":
-            self._spawn(self._warm())
         elif op == "status":
             client.send(encode(self._status()))
         elif op == "bye":
@@ -304,11 +302,6 @@ class CallService:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    async def _warm(self) -> None:
-        with contextlib.suppress(Exception):
-            # A failing import is reported by the first call, which needs it.
-            await self._litellm.prepare()
 
     async def _call(self, client: _Client, message: dict[str, Any]) -> None:
         number = message["id"]

@@ -164,11 +164,6 @@ class Connection:
         with self._lock:
             self._send(encode({"op": "free", "case": case, "runtime": runtime}))
 
-    def warm(self) -> None:
-        """Have the service import LiteLLM now, because calls will come."""
-        with self._lock:
-            self._send(encode({"op": "warm"}))
-
     def status(self) -> Future[dict[str, Any]]:
         """Ask for the service's figures: ``in_flight``, ``waiting``, ``done``, ``spent_usd``, ``providers``.
 

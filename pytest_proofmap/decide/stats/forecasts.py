@@ -19,16 +19,7 @@ from pytest_proofmap.decide.stats.binomial import binomial_at_most, normal_quant
 from pytest_proofmap.decide.stats.paired import EXACT_LIMIT, GAMMA, Memo, p_unsafe_paired
 from pytest_proofmap.decide.stats.tango import null_variance, tango_z
 
-__all__ = [
-    "MOST",
-    "POWER",
-    "best_all_pass",
-    "best_margin",
-    "best_min_pass_rate",
-    "more_margin",
-    "more_min_pass_rate",
-    "top_up_power",
-]
+__all__ = ["MOST", "best_all_pass", "best_margin", "best_min_pass_rate", "more_margin", "more_min_pass_rate"]
 
 POWER = 0.8
 """The probability with which the typical number of further cases reaches the verdict."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pytest_proofmap.evidence.models import SlicesRule
 
-__all__ = ["DEFAULT_RULE", "Correction", "correct", "holm", "holm_level"]
+__all__ = ["DEFAULT_RULE", "correct", "holm", "holm_level"]
 
 DEFAULT_RULE: SlicesRule = "fdr"
 """The rule where none is named."""

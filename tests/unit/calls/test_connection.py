@@ -71,9 +71,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(directory: Path) -> Iterator[Connection]:
-    """One service that has LiteLLM imported, for the tests that need it."""
+    """One service for the tests that need LiteLLM, which imports it once."""
     connection = Connection.start(ServiceSettings({"kind": "disk", "directory": str(directory)}))
-    connection.warm()
     yield connection
     connection.close()
 
