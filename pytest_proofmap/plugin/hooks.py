@@ -93,7 +93,8 @@ def collect_less(config: pytest.Config) -> None:
     A run keeps nearly all that it makes, so that frequent collections find little. Thresholds that somebody has
     set are left alone. At the end of the process the interpreter would look for cycles among everything that the
     run has left, only to give the memory back a moment earlier; pytest has searched for the garbage of tests by
-    then. What both save of a cached run is in ``benchmarks/README.md``.
+    then (https://github.com/pytest-dev/pytest/blob/main/src/_pytest/unraisableexception.py).
+    What all of it saves of a cached run is in ``benchmarks/README.md``.
     """
     thresholds = gc.get_threshold()
     if thresholds[0] in USUAL_THRESHOLDS:

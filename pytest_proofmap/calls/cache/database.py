@@ -37,6 +37,8 @@ _OVERFLOW, _SET_ASIDE = "overflow-", "set-aside-"
 
 _fcntl: Any = import_module("fcntl") if os.name == "posix" else None
 
+# What diskcache writes, and the tables, triggers and settings that it makes, none of it documented:
+# https://github.com/grantjenks/python-diskcache/blob/v5.6.3/diskcache/core.py#L43-L75 and #L420-L600
 _MODE_TEXT_IN_ROW = 1
 _SELECT = "SELECT mode, filename, value FROM Cache WHERE key = ? AND raw = 1"
 _SELECT_ROWS = "SELECT key, raw, mode, filename, value, store_time FROM Cache WHERE rowid"
@@ -324,7 +326,7 @@ class CacheDatabase:
     def _connect(self) -> sqlite3.Connection:
         # In a folder that can be written SQLite needs its usual side files, and "rw" removes them at the end
         # where "ro" leaves them behind; "rw" never creates a database. In a folder that cannot be written
-        # nobody else writes either, which is what "immutable" promises.
+        # nobody else writes either, which is what "immutable" promises (https://www.sqlite.org/uri.html).
         mode = "mode=rw" if os.access(self.directory, os.W_OK) else "mode=ro&immutable=1"
         location = f"file:{quote(os.path.abspath(self._path))}?{mode}"
         try:
@@ -395,7 +397,8 @@ class CacheDatabase:
         with self.alone():
             self._writer_inode = _inode(self._path)
             if self._writer_inode is None:
-                # The new file must not find those of one that a process was killed over while it moved it.
+                # A process that was killed while it moved the old file has left these behind, and SQLite deletes
+                # the log of a file that is new (pagerOpenWalIfPresent in https://sqlite.org/src/file/src/pager.c).
                 for folder in overflows(self.directory)[:1]:
                     _move_side_files(self.directory, folder)
             else:
@@ -417,8 +420,8 @@ def overflows(directory: Path) -> list[Path]:
     Earlier versions wrote answers to them where they found the database damaged. This one moves the damaged
     database to one, so that a process that is killed before it has carried it over leaves it to the next.
     """
-    found = _numbered(directory, _OVERFLOW)
-    return [found[number] for number in sorted(found, reverse=True)]
+    folders = _numbered(directory, _OVERFLOW)
+    return [folders[number] for number in sorted(folders, reverse=True)]
 
 
 def next_overflow(directory: Path) -> Path:
@@ -467,8 +470,8 @@ def _database_row(row: tuple[Any, ...]) -> DatabaseRow:
 
 
 def _objects(reader: sqlite3.Connection) -> set[tuple[str, str]]:
-    found = reader.execute("SELECT type, name FROM sqlite_master")
-    return {(kind.decode(), name.decode("utf-8", "replace")) for kind, name in found}
+    rows = reader.execute("SELECT type, name FROM sqlite_master")
+    return {(kind.decode(), name.decode("utf-8", "replace")) for kind, name in rows}
 
 
 def _require_own(reader: sqlite3.Connection) -> None:
@@ -489,13 +492,14 @@ def _require_own(reader: sqlite3.Connection) -> None:
 
 
 def _classify(error: BaseException, directory: Path) -> WriteFailedError | DamagedDatabaseError:
-    # diskcache hides the reason behind a Timeout or a failed ROLLBACK; the chain still has it.
+    # diskcache hides the reason behind a Timeout ("from None", core.py#L730 of v5.6.3) or a failed ROLLBACK; the
+    # chain still has it in __context__.
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:
         chain.append(link)
         link = link.__cause__ or link.__context__
-    texts = [str(each).lower() for each in chain]
+    texts = [str(cause).lower() for cause in chain]
     if any(" full" in text or "no space left" in text for text in texts):
         return WriteFailedError("full", chain[-1])
     if any(words in text for text in texts for words in _UNSUITABLE):
