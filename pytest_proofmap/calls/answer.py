@@ -470,7 +470,7 @@ def _annotations(response: Mapping[str, Any]) -> set[str]:
     annotations = message.get("annotations") if isinstance(message, dict) else None
     if not isinstance(annotations, list):
         return set()
-    return {str(each.get("type")) for each in annotations if isinstance(each, dict)}
+    return {str(annotation.get("type")) for annotation in annotations if isinstance(annotation, dict)}
 
 
 def _service_tier(requested: object, served: object) -> str | None:

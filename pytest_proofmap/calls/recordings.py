@@ -100,9 +100,9 @@ def write_recordings(path: Path, answers: Iterable[Answer]) -> None:
         ) from error
 
 
-def same_answer(one: Answer, other: Answer) -> bool:
+def same_answer(answer: Answer, other: Answer) -> bool:
     """Return whether two answers say the same, whenever and however fast they were made."""
-    return one.response == other.response and one.refusal == other.refusal
+    return answer.response == other.response and answer.refusal == other.refusal
 
 
 def _parse(file: Path, number: int, line: bytes) -> tuple[str, Answer]:
@@ -188,7 +188,10 @@ def _checked(place: Place, size: int) -> Place:
 
 
 def _read_through(file: Path) -> list[Place]:
-    return [Place(found.key, found.offset, found.length, found.line) for found in read_recordings(file)]
+    return [
+        Place(recording.key, recording.offset, recording.length, recording.line)
+        for recording in read_recordings(file)
+    ]
 
 
 def _stamp(file: Path) -> list[int]:

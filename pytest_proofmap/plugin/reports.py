@@ -89,7 +89,7 @@ def next_steps(run: QualificationSession, result: RunResult) -> tuple[str, ...]:
 
 def run_again(config: pytest.Config) -> str:
     """Return the command of a run, without the option that made it a plan only."""
-    given = [each for each in config.invocation_params.args if each != "--proofmap-plan"]
+    given = [arg for arg in config.invocation_params.args if arg != "--proofmap-plan"]
     return command("pytest", *map(str, given))
 
 
@@ -110,9 +110,9 @@ def _approval(run: QualificationSession, result: RunResult, artifact: Path) -> l
         return []
     present = _primaries(run.configuration.lock_path)
     moves = (
-        found.chain[0] != present.get((objective.name, found.slice), objective.baseline)
+        recommendation.chain[0] != present.get((objective.name, recommendation.slice), objective.baseline)
         for objective in result.objectives
-        for found in objective.recommendations
+        for recommendation in objective.recommendations
     )
     return [command("proofmap", "approve", artifact)] if any(moves) else []
 
@@ -127,8 +127,8 @@ def _exports(run: QualificationSession, result: RunResult, artifact: Path) -> li
     folder = run.config.invocation_params.dir
     models = _models_by_file(run, live) or {_new_file(run): set()}
     # Where each file holds one model's answers it stays so.
-    distinct = len({next(iter(each), "") for each in models.values()}) == len(models)
-    by_model = len(models) > 1 and distinct and all(len(each) == 1 for each in models.values())
+    distinct = len({next(iter(model), "") for model in models.values()}) == len(models)
+    by_model = len(models) > 1 and distinct and all(len(model) == 1 for model in models.values())
     commands = []
     for file, names in models.items():
         only = ["--model", *names] if by_model else []

@@ -216,7 +216,9 @@ def foreseen_lines(config: pytest.Config, registry: CriteriaRegistry, items: Ite
     if verbosity < -1 or (config.option.collectonly and verbosity < 0):
         return []
     selected = {sample.criterion for item in items if (sample := registry.identify(item)) is not None}
-    found = shortfalls([_planned(each) for each in registry.criteria.values() if each.id in selected])
+    found = shortfalls(
+        [_planned(criterion) for criterion in registry.criteria.values() if criterion.id in selected]
+    )
     if found and verbosity < 0:
         where = count(len({shortfall.criterion for shortfall in found}), "criterion", "criteria")
         return [f"proofmap: {where} cannot reach a verdict with the cases at hand (without -q: which)"]
