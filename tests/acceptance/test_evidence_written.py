@@ -232,11 +232,13 @@ class Full:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 @pytest.hookimpl(wrapper=True)
-def pytest_sessionfinish():
+def pytest_runtestloop():
     whole = recorder.Recorder._open
     recorder.Recorder._open = lambda self: Full(whole(self))
-    yield
-    recorder.Recorder._open = whole
+    try:
+        return (yield)
+    finally:
+        recorder.Recorder._open = whole
 """,
     )
     result = run(triage)
