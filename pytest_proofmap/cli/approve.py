@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from pytest_proofmap.cli.inputs import as_typed, load_configuration, rootdir_option
-from pytest_proofmap.cli.output import say
+from pytest_proofmap.cli.inputs import as_typed, last_whole_run, load_configuration, rootdir_option
+from pytest_proofmap.cli.output import say, this_page
 from pytest_proofmap.errors import LockError
 from pytest_proofmap.files import ask_git
 from pytest_proofmap.lock.file import broken_digests, join, parse_lock, read_text, sides, write_lock
-from pytest_proofmap.lock.models import Lock
+from pytest_proofmap.lock.models import Approval, Lock, route_parts
 
 if TYPE_CHECKING:
     from pytest_proofmap.config import Configuration
     from pytest_proofmap.evidence.models import Evidence
-    from pytest_proofmap.lock.models import Approval, Lock
     from pytest_proofmap.lock.propose import ApprovalRequest
     from pytest_proofmap.report.page import Page
 
@@ -100,7 +99,6 @@ def approve(
         )
         resolve_conflicts(path, dry_run=dry_run)
         return
-    from pytest_proofmap.cli.inputs import last_whole_run
     from pytest_proofmap.evidence.artifact import artifact_sha256, read_evidence
     from pytest_proofmap.lock.propose import (
         ApprovalRequest,
@@ -135,8 +133,6 @@ def approve(
     else:
         if not yes:
             _ask(path)
-        from pytest_proofmap.lock.file import write_lock
-
         write_lock(path, lock)
         click.echo(f"wrote {as_typed(path)}: review it, commit it, and check it in CI with: proofmap verify")
     if left_out:
@@ -215,10 +211,6 @@ def _refuse(reasons: Iterable[str]) -> None:
 
 def _present(path: Path, replaced: list[str]) -> Lock:
     """Return the present lock; routes that are about to be replaced may have been edited by hand."""
-    from pytest_proofmap.errors import LockError
-    from pytest_proofmap.lock.file import broken_digests, parse_lock, read_text
-    from pytest_proofmap.lock.models import Lock, route_parts
-
     if not path.exists():
         return Lock()
     lock = parse_lock(read_text(path), str(path))
@@ -232,8 +224,6 @@ def _present(path: Path, replaced: list[str]) -> Lock:
 
 
 def _approval(by: str | None, reason: str, expires: int | None, configuration: Configuration) -> Approval:
-    from pytest_proofmap.lock.models import Approval
-
     now = datetime.now(timezone.utc).replace(microsecond=0)
     try:
         ends = None if expires is None else _timestamp(now + timedelta(days=expires))
@@ -274,7 +264,6 @@ def _regressions(present: Lock, stored: Evidence, page: Page) -> Iterator[str]:
 def _values_seen(lock: Lock, objectives: Iterable[str]) -> Iterator[str]:
     """Yield which values the slices of each objective were evaluated on, and what serves any other."""
     from pytest_proofmap.evidence.fingerprints import values_seen
-    from pytest_proofmap.lock.models import route_parts
 
     for objective in objectives:
         slices = [part for name, part in map(route_parts, lock.routes) if name == objective and part is not None]
@@ -291,7 +280,6 @@ def _values_seen(lock: Lock, objectives: Iterable[str]) -> Iterator[str]:
 
 
 def _show(present: Lock, lock: Lock, stored: Evidence, chosen: Iterable[str]) -> None:
-    from pytest_proofmap.cli.output import this_page
     from pytest_proofmap.lock.compare import compare_locks
     from pytest_proofmap.report.difference import lock_difference_lines
 

@@ -13,9 +13,14 @@ import click
 
 from pytest_proofmap.cli.inputs import (
     PriceOption,
+    last_whole_run,
     lock_option,
+    mark_excluded,
+    only_objectives,
     price_option,
     prices_by_runtime,
+    recounted,
+    refingerprinted,
     verbosity_options,
 )
 
@@ -123,13 +128,6 @@ def decide(
     route is stale or has regressed; 2 bad input.
     """
     from pytest_proofmap.calls.costs import call_cost
-    from pytest_proofmap.cli.inputs import (
-        last_whole_run,
-        mark_excluded,
-        only_objectives,
-        recounted,
-        refingerprinted,
-    )
     from pytest_proofmap.decide.decision import decide_evidence
     from pytest_proofmap.decide.whatif import BarChanges, rebar, reprice, without_runtimes
     from pytest_proofmap.evidence.artifact import read_evidence

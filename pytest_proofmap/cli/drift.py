@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pytest_proofmap.cli.inputs import rootdir_option
+from pytest_proofmap.cli.inputs import load_configuration, read_decided, rootdir_option
 
 if TYPE_CHECKING:
     from pytest_proofmap.decide.compare import RatioDrift
@@ -41,7 +41,6 @@ def drift(old: Path, new: Path, kept: bool, as_json: bool, rootdir: Path | None)
 
     Exit status: 0 no alarm; 1 a pass rate dropped or rose; 2 bad input.
     """
-    from pytest_proofmap.cli.inputs import read_decided
     from pytest_proofmap.decide.compare import named_as_in
     from pytest_proofmap.decide.looks import watch
     from pytest_proofmap.errors import EvidenceError
@@ -79,7 +78,6 @@ def _check_asked_again(evidence: Evidence, path: Path) -> None:
 
 def _look(before: Evidence, after: Evidence, rootdir: Path | None) -> tuple[int, Callable[[], None] | None]:
     """Return which look this is, and what writes it down."""
-    from pytest_proofmap.cli.inputs import load_configuration
     from pytest_proofmap.lock.history import (
         DriftState,
         history_path,

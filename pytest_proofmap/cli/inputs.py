@@ -19,9 +19,9 @@ import click
 
 from pytest_proofmap.cli.output import say
 from pytest_proofmap.errors import EvidenceError, did_you_mean
-from pytest_proofmap.evidence.artifact import SOURCE_RANK, Charge, total
+from pytest_proofmap.evidence.artifact import SOURCE_RANK, Charge, read_evidence, read_parts, total
 from pytest_proofmap.evidence.fingerprints import bar_fingerprint
-from pytest_proofmap.evidence.models import Criterion, Evidence, Totals
+from pytest_proofmap.evidence.models import Criterion, Evidence, Price, Totals
 from pytest_proofmap.files import EVIDENCE_FILE, PARTIAL_FILE
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pytest_proofmap.calls.cache.disk import DiskStore
     from pytest_proofmap.calls.recordings import Recordings
     from pytest_proofmap.config import Configuration
-    from pytest_proofmap.evidence.models import Evidence, Price
     from pytest_proofmap.lock.models import Lock
 
 __all__ = [
@@ -208,8 +207,6 @@ def _written(path: Path) -> int:
 
 def _reasons(path: Path) -> str:
     """Return in brackets why an artifact is incomplete, as far as it can be read."""
-    from pytest_proofmap.evidence.artifact import read_parts
-
     try:
         run = next(part.value for part in read_parts(path) if part.section == "run")
         reasons = "; ".join(map(str, run["incomplete_reasons"]))
@@ -245,7 +242,6 @@ def read_decided(path: Path) -> Evidence:
         EvidenceError: It cannot be read, or is one shard of a run.
     """
     from pytest_proofmap.decide.decision import decide_evidence, is_decided
-    from pytest_proofmap.evidence.artifact import read_evidence
 
     evidence = read_evidence(path)
     if evidence.run.shard:
@@ -395,8 +391,6 @@ def price_option(command: Decorated) -> Decorated:
 
 def prices_by_runtime(options: Sequence[PriceOption]) -> dict[str, Price]:
     """Return the prices that were typed; of two for one runtime the last."""
-    from pytest_proofmap.evidence.models import Price
-
     return {
         option.runtime: Price(
             input_per_mtok=option.rates[0],

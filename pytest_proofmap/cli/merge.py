@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from pytest_proofmap.cli.inputs import lock_option, verbosity_options
+from pytest_proofmap.cli.inputs import load_configuration, lock_option, verbosity_options
 
 if TYPE_CHECKING:
     from pytest_proofmap.decide.decision import Decision
@@ -76,7 +76,6 @@ def merge(
 
 def _look_book() -> LookBook:
     """Return the history of looks of the project around the working directory."""
-    from pytest_proofmap.cli.inputs import load_configuration
     from pytest_proofmap.lock.history import LookBook
 
     configuration = load_configuration(None)

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytest_proofmap.cli.inputs import PriceOption, price_option, prices_by_runtime
+from pytest_proofmap.cli.inputs import (
+    PriceOption,
+    last_whole_run,
+    price_option,
+    prices_by_runtime,
+    read_evidence_or_lock,
+)
 
 if TYPE_CHECKING:
     from pytest_proofmap.decide.whatif import Outage, PriceEffect, RouteChain, Survivors
@@ -40,7 +46,6 @@ def whatif(
     Exit status: 0 it holds; 1 a route would be left with nothing; 2 bad input.
     """
     from pytest_proofmap.calls.costs import call_cost
-    from pytest_proofmap.cli.inputs import last_whole_run, read_evidence_or_lock
     from pytest_proofmap.decide.whatif import Outage, outages, price_effects, routes_of, survivors
     from pytest_proofmap.evidence.models import Evidence
     from pytest_proofmap.lock.models import approved_chains

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, cast
 
 from pytest_proofmap.calls.answer import Reply
 from pytest_proofmap.calls.outcome import CallOutcome
-from pytest_proofmap.calls.request import Request
+from pytest_proofmap.calls.request import Request, response_format_of
 from pytest_proofmap.calls.sample import Pending, SampleRecord
 from pytest_proofmap.config import Configuration, RuntimeConfig
 from pytest_proofmap.errors import PromptError, ProofmapError, RefusalError, RequestError
@@ -362,8 +362,6 @@ def _response_format(value: Any) -> tuple[dict[str, Any] | None, type[Any] | Non
     if value is None or isinstance(value, dict):
         return value, None
     if inspect.isclass(value) and hasattr(value, "model_json_schema"):
-        from pytest_proofmap.calls.request import response_format_of
-
         return response_format_of(value), value
     raise RequestError(
         f"response_format={value!r} is not allowed: give a pydantic class or an OpenAI-format dict."

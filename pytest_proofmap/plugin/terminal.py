@@ -26,7 +26,6 @@ from pytest_proofmap.report.page import Page, fitted_table
 from pytest_proofmap.text import visible
 
 if TYPE_CHECKING:
-    import pytest
     from tqdm import tqdm
 
     from pytest_proofmap.plugin.criteria import CollectedCriterion, CriteriaRegistry
